@@ -1,0 +1,89 @@
+# Development commands. `make` alone lists them; CI calls the same ones (.ci/run).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV   ?= .venv
+IMAGE  ?= royal-equips-orchestrator
+DOCKER ?= docker
+ARGS   ?=
+
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+CODE   := app tests benchmarks deploy wsgi.py gunicorn.conf.py
+TYPED   = $(wildcard $(CODE))
+# The plugin makes a skipped test fail the run where CI=true: nothing may go untested there.
+PYTEST := $(BIN)/python -m pytest -p tests.support.ci
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --annotation-style split
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: $(READY) ## create .venv with everything that development needs (PYTHON=python3.12 VENV=.venv-3.12)
+
+$(READY): requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo 'make: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=python3.12' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo 'make: $(PYTHON) cannot create an environment; install its venv module (Debian: python3-venv)' >&2; \
+		rm -rf $(VENV); exit 1; }
+	@echo 'setting up $(VENV)'
+	@awk '/^uv==/, !/\\$$/' requirements-dev.lock > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
+		--only-binary :all: -r $(VENV)/uv.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes --only-binary :all: -r requirements-dev.lock
+	@touch $@
+
+.PHONY: run
+run: setup ## serve on http://127.0.0.1:10000 (PORT=8080 for another port)
+	@exec $(BIN)/gunicorn -c gunicorn.conf.py -b 127.0.0.1:$${PORT:-10000} wsgi:app
+
+.PHONY: test
+test: setup ## run every test, those of the image too where a Docker engine answers (ARGS="-k name")
+	@$(PYTEST) $(ARGS)
+
+.PHONY: unit
+unit: setup ## run every test that needs no Docker engine
+	@$(PYTEST) -m 'not container' $(ARGS)
+
+.PHONY: check
+check: setup ## format, lint, types, architecture, requirements
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy $(TYPED)
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry .
+
+.PHONY: format
+format: setup ## rewrite the code as `make check` wants it
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: setup ## write the locks anew from the requirements, versions kept (ARGS=--upgrade takes the newest)
+	@$(COMPILE) $(ARGS) -o requirements-flask.lock requirements-flask.txt requirements-optional.txt
+	@$(COMPILE) $(ARGS) -c requirements-flask.lock -o requirements-dev.lock requirements-dev.txt
+
+.PHONY: bench
+bench: setup ## measure, and print tables
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: image
+image: ## build the image and print its size
+	@$(DOCKER) build $(ARGS) -t $(IMAGE) .
+	@$(DOCKER) image inspect -f '{{.Size}}' $(IMAGE) | awk '{ printf "$(IMAGE): %.0f MB\n", $$1 / 1e6 }'
+
+.PHONY: bench-image
+bench-image: setup ## measure the image: size, start to ready, healed and healthy
+	@DOCKER=$(DOCKER) $(BIN)/python -m benchmarks.image
+
+.PHONY: clean
+clean: ## remove the environments and caches
+	@rm -rf .venv* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
