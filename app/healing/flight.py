@@ -1,0 +1,51 @@
+"""Single flight: locks that the kernel releases when their holder dies.
+
+``flock`` belongs to the open file, so it keeps threads of one process apart as well as processes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: How often a waiter looks again, in seconds: first and longest pause.
+FIRST_LOOK, LONGEST_LOOK = 0.002, 0.05
+
+
+class Busy(Exception):
+    """Another holder kept the lock for longer than the caller would wait."""
+
+
+@contextmanager
+def exclusive(path: Path, wait: float = 10.0) -> Iterator[None]:
+    """Hold the lock file at ``path``; its directory must exist. The file itself stays.
+
+    Raises:
+        Busy: when it is not free within ``wait`` seconds.
+        OSError: when the file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _acquire(descriptor, wait)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    look = FIRST_LOOK
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Busy from None
+            time.sleep(look)
+            look = min(LONGEST_LOOK, look * 2)
+        else:
+            return

@@ -1,0 +1,226 @@
+"""The installer: uv when it is there, pip otherwise, as a subprocess into an empty directory.
+
+Exactly the pins it is given, every file hash-checked, no dependencies of its own choosing, wheels
+only. Neither tool's exit code tells tampering from an outage, so their last words are read; tests
+hold that reading against the real tools and a real, faulty index.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.healing.lock import LockedDistribution
+from app.healing.outcomes import Outcome
+from app.healing.probe import kill_group
+
+#: How much of an installer's output is read, from its end.
+OUTPUT_BYTES = 1 << 20
+#: How much of it may go to the log.
+DETAIL_CHARACTERS = 2000
+#: No bytecode: the probe's own import writes that of exactly the modules that are loaded.
+UV_OPTIONS = ("--no-progress", "--color=never", "--no-compile-bytecode", "--link-mode=copy")
+PIP_OPTIONS = (
+    *("--no-input", "--no-compile", "--no-color", "--progress-bar=off"),
+    *("--disable-pip-version-check", "--no-warn-script-location"),
+    # Otherwise it keeps to itself why it passed a link or an index over.
+    "-vv",
+)
+PIP_TELLS = r"ERROR|WARNING|Could not fetch|Skipping link: (none|No) |Expected|Got |[\w.]+Error: "
+CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+QUERY = re.compile(r"(?<=[?&])[^=\s&]+=[^\s&]+")
+
+#: What the tools say, most telling first. Read off uv 0.13 and pip 23 to 26 against each fault.
+SIGNS: Sequence[tuple[Outcome, str]] = (
+    (Outcome.DISK_FULL, r"no space left on device|(os error|errno) 28\b|disk quota"),
+    (Outcome.TOO_LARGE, r"file too large|(os error|errno) 27\b"),
+    (Outcome.HASH_MISMATCH, r"hash mismatch|do not match the hashes"),
+    (Outcome.PERMISSION, r"permission denied|read-only file system|(os error|errno) (13|30)\b"),
+    (Outcome.INVALID_WHEEL, r"unsafe file name|outside the target|does not match filename"),
+    (Outcome.INVALID_WHEEL, r"malformed|inconsistent \w+|failed to extract|invalid zip"),
+    (Outcome.INVALID_WHEEL, r"wheel .{0,80}is invalid|\.dist-info"),
+    (Outcome.NO_WHEEL, r"has no (usable )?wheels|none of the wheel's tags|no sources permitted"),
+    (Outcome.NOT_FOUND, r"\b404\b|not found in the package registry"),
+    (Outcome.NETWORK, r"(failed|could not|failure) (to )?(fetch|download)|request failed"),
+    (Outcome.NETWORK, r"error sending request|http error|connection|max retries|timed? ?out"),
+    (Outcome.NETWORK, r"content-type|not a trusted|certificate"),
+    (Outcome.NOT_FOUND, r"no version of|no matching distribution|could not find a version"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """How one run of an installer ended. ``detail`` is for the log, without credentials."""
+
+    outcome: Outcome
+    tool: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installer:
+    """Runs one installer at a time into a directory; durations are seconds."""
+
+    wheelhouse: Path | None
+    deadline: float
+    max_file_bytes: int
+    tools: Sequence[str]
+    environ: Mapping[str, str]
+
+    def install(self, pins: Sequence[LockedDistribution], stage: Path, target: Path) -> Installed:
+        """Install exactly ``pins`` into ``target``; working files go into ``stage``.
+
+        Nothing is raised for what the installer or the index does: the outcome says it.
+        """
+        return self._run(
+            "".join(map(_requirement_line, pins)), ("--require-hashes",), stage, target
+        )
+
+    def install_unlocked(self, requirement: str, stage: Path, target: Path) -> Installed:
+        """Install a requirement that is not in the lock, with what it needs, hashes unchecked."""
+        return self._run(f"{requirement}\n", (), stage, target)
+
+    def _run(
+        self, requirements: str, options: Sequence[str], stage: Path, target: Path
+    ) -> Installed:
+        tool = find_tool(self.tools, self.environ)
+        if tool is None:
+            return Installed(Outcome.INSTALLER_MISSING, "", 0.0)
+        listed = stage / "requirements.txt"
+        listed.write_text(requirements, encoding="utf-8")
+        source = ("--no-index", "--find-links", str(self.wheelhouse)) if self.wheelhouse else ()
+        command = [
+            *(*tool.command, "--target", str(target), "--only-binary", ":all:"),
+            *(*(("--no-deps", *options) if options else ()), *source, "-r", str(listed)),
+        ]
+        return self._watch(tool, command, stage)
+
+    def _watch(self, tool: Tool, command: Sequence[str], stage: Path) -> Installed:
+        started = time.monotonic()
+        output = stage / "installer.log"
+        with output.open("wb") as log:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environ(self.environ, stage),
+                cwd=stage,
+                start_new_session=True,
+            )
+            limit_file_size(child.pid, self.max_file_bytes)
+            in_time = _wait(child, self.deadline)
+        seconds = time.monotonic() - started
+        said = _telling_lines(output, tool.telling)
+        outcome = _outcome(child.returncode, said) if in_time else Outcome.DEADLINE
+        detail = "" if outcome is Outcome.HEALED else redact(said)
+        return Installed(outcome, tool.name, seconds, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """An installer: its name, the start of its command line, and which of its lines tell."""
+
+    name: str
+    command: tuple[str, ...]
+    telling: str = ""
+
+
+def find_tool(allowed: Sequence[str], environ: Mapping[str, str]) -> Tool | None:
+    """The first of ``allowed`` that is here: uv beside this interpreter or on PATH, or its pip."""
+    finders = {"uv": _find_uv, "pip": _find_pip}
+    found = (finders[name](environ) for name in allowed)
+    return next((tool for tool in found if tool is not None), None)
+
+
+def _find_uv(environ: Mapping[str, str]) -> Tool | None:
+    beside = str(Path(sys.executable).parent)
+    uv = shutil.which("uv", path=os.pathsep.join((beside, environ.get("PATH", os.defpath))))
+    command = ("pip", "install", "--python", sys.executable, *UV_OPTIONS)
+    return Tool("uv", (uv, *command)) if uv else None
+
+
+def _find_pip(_environ: Mapping[str, str]) -> Tool | None:
+    if importlib.util.find_spec("pip") is None:
+        return None
+    return Tool("pip", (sys.executable, "-I", "-m", "pip", "install", *PIP_OPTIONS), PIP_TELLS)
+
+
+def limit_file_size(pid: int, limit: int) -> None:
+    """Bound every file that the process writes, where the platform can do so from outside."""
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError, PermissionError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def redact(text: str) -> str:
+    """The end of an installer's output without what URLs may carry: credentials and queries."""
+    safe = QUERY.sub("...", CREDENTIALS.sub("***@", text))
+    return safe.strip()[-DETAIL_CHARACTERS:]
+
+
+def _requirement_line(pin: LockedDistribution) -> str:
+    return f"{pin.pin} {' '.join(f'--hash={value}' for value in pin.hashes)}\n"
+
+
+def _environ(environ: Mapping[str, str], stage: Path) -> dict[str, str]:
+    """The installers' own settings stand; uv is asked to say which files it leaves out.
+
+    It wants a cache that it can write: without one of its own or a home directory (a read-only
+    root) it gets one that goes away with the staging directory.
+    """
+    environ = {**environ, "RUST_LOG": "uv_extract=warn"}
+    cache = environ.get("XDG_CACHE_HOME") or environ.get("HOME") or "/nonexistent"
+    if "UV_CACHE_DIR" in environ or os.access(cache, os.W_OK):
+        return environ
+    return {**environ, "UV_CACHE_DIR": str(stage / "cache")}
+
+
+def _wait(child: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait without the polling of ``Popen.wait(timeout)``, which sleeps up to 50 ms too long."""
+    expired = threading.Event()
+    timer = threading.Timer(deadline, _expire, (child, expired))
+    timer.daemon = True
+    timer.start()
+    try:
+        child.wait()
+    finally:
+        timer.cancel()
+        kill_group(child)
+    return not expired.is_set()
+
+
+def _expire(child: subprocess.Popen[bytes], expired: threading.Event) -> None:
+    if child.returncode is None:
+        expired.set()
+        kill_group(child)
+
+
+def _telling_lines(path: Path, telling: str) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - OUTPUT_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if re.match(rf"\s*({telling})", line))
+
+
+def _outcome(returncode: int, said: str) -> Outcome:
+    """A clean exit is a success, but not when uv has left a file out of a wheel for its name."""
+    if returncode == 0 and "unsafe file name" not in said:
+        return Outcome.HEALED
+    if returncode == -signal.SIGXFSZ:
+        return Outcome.TOO_LARGE
+    found = (outcome for outcome, sign in SIGNS if re.search(sign, said, re.IGNORECASE))
+    return next(found, Outcome.INSTALLER_FAILED)

@@ -1,0 +1,29 @@
+"""Finding a module without running any code of it, its parents included."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
+
+
+def find_on_disk(name: str) -> importlib.machinery.ModuleSpec | None:
+    """The spec of a dotted name, found by its parents' places on disk; None when it is not there.
+
+    ``importlib.util.find_spec`` would import the parents.
+    """
+    top, *rest = name.split(".")
+    spec = _top_level(top)
+    path = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        path = f"{path}.{part}"
+        spec = PathFinder.find_spec(path, list(spec.submodule_search_locations))
+    return spec
+
+
+def _top_level(name: str) -> importlib.machinery.ModuleSpec | None:
+    if name in sys.builtin_module_names:
+        return BuiltinImporter.find_spec(name)
+    return FrozenImporter.find_spec(name) or PathFinder.find_spec(name)

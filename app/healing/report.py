@@ -1,0 +1,105 @@
+"""What a health check found, and what all of them amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The state of the whole service."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check's result. ``reason`` is a code, ``advice`` a sentence that is safe to show."""
+
+    name: str
+    kind: str
+    subject: str
+    ok: bool
+    critical: bool = False
+    reason: str | None = None
+    advice: str | None = None
+    fallback: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The check as JSON shows it."""
+        return {
+            "kind": self.kind,
+            "subject": self.subject,
+            "ok": self.ok,
+            "critical": self.critical,
+            "reason": self.reason,
+            "advice": self.advice,
+            "fallback": self.fallback,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedFix:
+    """What runs only because it was healed: one committed layer."""
+
+    kind: str
+    subject: str
+    requirement: str
+    installed: tuple[str, ...]
+    at: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: installed {', '.join(self.installed)}"
+
+    def to_dict(self) -> dict[str, object]:
+        """The fix as JSON shows it; ``installed`` holds ``name==version`` lines."""
+        return {
+            "kind": self.kind,
+            "subject": self.subject,
+            "requirement": self.requirement,
+            "installed": list(self.installed),
+            "at": self.at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """Every check of one moment, with the fixes that are in force and the engine's counters."""
+
+    timestamp: datetime
+    checks: tuple[Check, ...]
+    fixes: tuple[AppliedFix, ...] = ()
+    auto_fixer: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def overall_status(self) -> Status:
+        """Unhealthy when a critical check fails, degraded when any other does."""
+        failed = [check for check in self.checks if not check.ok]
+        if any(check.critical for check in failed):
+            return Status.UNHEALTHY
+        return Status.DEGRADED if failed else Status.HEALTHY
+
+    def with_checks(self, extra: Iterable[Check]) -> HealthReport:
+        """The same report with more checks."""
+        return replace(self, checks=(*self.checks, *extra))
+
+    def to_dict(self) -> dict[str, object]:
+        """The report with the field names that clients rely on (DESIGN section 4)."""
+        return {
+            "overall_status": str(self.overall_status),
+            "timestamp": self.timestamp.isoformat(),
+            "checks_performed": [check.name for check in self.checks],
+            "fixes_applied": [str(fix) for fix in self.fixes],
+            "errors_detected": [
+                f"{check.name}: {check.advice or check.reason}"
+                for check in self.checks
+                if not check.ok
+            ],
+            "checks": {check.name: check.to_dict() for check in self.checks},
+            "fixes": [fix.to_dict() for fix in self.fixes],
+            "auto_fixer": dict(self.auto_fixer),
+        }

@@ -1,0 +1,1 @@
+"""The engine's public face. Standard library only."""

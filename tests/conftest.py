@@ -1,0 +1,115 @@
+"""What the tests share: an engine with its own home, lock and package index."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.healing.settings import HealingSettings
+from app.utils.auto_fix import AutoFixer
+from tests.support.index import SimpleIndex
+from tests.support.wheels import build_wheel, lock_text, project_of
+
+#: Settings of this project and of the installers: none of them leaks into a test.
+FOREIGN_SETTINGS = ("AUTO_FIX_", "UV_", "PIP_", "EDGE_FUNCTIONS_FILE", "PORT", "LOG_")
+
+
+@dataclass
+class World:
+    """A lock, a package index on loopback and engines that use them and nothing else."""
+
+    root: Path
+    index: SimpleIndex
+    settings: HealingSettings
+    dependency_map: dict[str, str] = field(default_factory=dict)
+    _wheels: list[Path] = field(default_factory=list)
+    _parents: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def publish(
+        self,
+        name: str,
+        version: str = "1.0",
+        *,
+        files: Mapping[str, str | bytes] | None = None,
+        requires: Sequence[str] = (),
+        needed_by: Sequence[str] = (),
+        approved: bool = True,
+        **wheel: Any,  # noqa: ANN401 - passed on
+    ) -> Path:
+        """Put a wheel on the index and into the lock; approve its import name."""
+        content = {f"{name}/__init__.py": f"version = {version!r}\n"} if files is None else files
+        path = build_wheel(
+            self.index.directory, name, version, files=content, requires=requires, **wheel
+        )
+        self._wheels.append(path)
+        if needed_by:
+            self._parents[project_of(path.name)[0]] = tuple(needed_by)
+        elif approved:
+            self.dependency_map[name] = f"{name}>={version}"
+        self.write_lock()
+        return path
+
+    def write_lock(self) -> None:
+        """Lock what was published so far."""
+        text = lock_text(self._wheels, parents=self._parents)
+        self.settings.lock.write_text(text, encoding="utf-8")
+
+    def fixer(self, *, required: Sequence[str] = (), **changes: Any) -> AutoFixer:  # noqa: ANN401
+        """Return an engine with the world's settings, some of them changed."""
+        return AutoFixer(
+            replace(self.settings, **changes),
+            dependency_map=self.dependency_map,
+            required=required,
+            first_party=("app", "tests", "ours"),
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Give a test its own small world."""
+    wheels = tmp_path / "index"
+    wheels.mkdir()
+    settings = HealingSettings(home=tmp_path / "home", lock=tmp_path / "test.lock")
+    settings.lock.touch()
+    with SimpleIndex(wheels) as index:
+        use_index(monkeypatch, index, tmp_path)
+        yield World(tmp_path, index, settings)
+
+
+def use_index(monkeypatch: pytest.MonkeyPatch, index: SimpleIndex, root: Path) -> None:
+    """Point both installers at ``index``, with a cache of their own."""
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+    monkeypatch.setenv("UV_CACHE_DIR", str(root / "uv-cache"))
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_CACHE_DIR", str(root / "pip-cache"))
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(FOREIGN_SETTINGS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_undone(tmp_path: Path) -> Iterator[None]:
+    """What a test imports from its own directory is gone after it, and so are its paths."""
+    paths = list(sys.path)
+    yield
+    sys.path[:] = paths
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+        if str(place).startswith(str(tmp_path)):
+            del sys.modules[name]
+    importlib.invalidate_caches()

@@ -1,0 +1,200 @@
+"""A small HTTP server on loopback whose paths behave well or badly, as remote functions do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, cast
+
+MEBIBYTE = 1024 * 1024
+#: Longer than any timeout of the tests; nobody waits for it to pass.
+FOREVER = 60
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as the server saw it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class EdgeServer:
+    """The running server: its URL, what it has seen, and the gates that hold its answers.
+
+    ``/together`` answers once as many requests as ``parties`` says are in flight at once.
+    """
+
+    server: _Server
+    parties: int = 1
+    seen: list[Seen] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The root, without a closing slash."""
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def paths(self) -> list[str]:
+        """The paths that were asked for, in order."""
+        return [request.path for request in self.seen]
+
+    def expect(self, parties: int) -> None:
+        """Let ``/together`` wait for so many requests."""
+        self.parties = parties
+        self.server.barrier = threading.Barrier(parties)
+
+    def __enter__(self) -> EdgeServer:
+        """Start serving."""
+        self.server.edge = self
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of whatever hangs, and stop."""
+        self.server.stopping.set()
+        self.server.barrier.abort()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 512
+    edge: EdgeServer
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.stopping = threading.Event()
+        self.barrier = threading.Barrier(1)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """A caller that gave up is what some tests are about: nothing to print."""
+
+
+def edge_server() -> EdgeServer:
+    """A server on a free port, to be used in a ``with`` statement."""
+    return EdgeServer(_Server())
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        seen = Seen(self.command, self.path, dict(self.headers.items()), body)
+        self._edge.seen.append(seen)
+        behave = self._behaviours.get(self.path.partition("?")[0], _Handler._echo)
+        behave(self, seen)
+
+    @property
+    def _edge(self) -> EdgeServer:
+        return self._server.edge
+
+    @property
+    def _server(self) -> _Server:
+        return cast(_Server, self.server)
+
+    def _send(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _echo(self, seen: Seen) -> None:
+        body = {
+            "method": seen.method,
+            "path": seen.path,
+            "headers": seen.headers,
+            "body": seen.body.decode("latin-1"),
+        }
+        self._send(200, json.dumps(body).encode(), Content_Type="application/json")
+
+    def _health(self, _: Seen) -> None:
+        self._send(200, b"ok", Content_Type="text/plain")
+
+    def _failing(self, _: Seen) -> None:
+        self._send(500, b"broken", Content_Type="text/plain", Server_Secret="x")  # noqa: S106
+
+    def _together(self, _: Seen) -> None:
+        self._server.barrier.wait(FOREVER)
+        self._send(200, b"together")
+
+    def _hang(self, _: Seen) -> None:
+        self._server.stopping.wait(FOREVER)
+        self.close_connection = True
+
+    def _redirect(self, _: Seen) -> None:
+        self._send(302, Location=f"{self._edge.url}/target")
+
+    def _cookie(self, _: Seen) -> None:
+        self._send(200, b"", Set_Cookie="session=somebody; Path=/")
+
+    def _page(self, _: Seen) -> None:
+        self._send(200, b"<script>alert(1)</script>", Content_Type="text/html")
+
+    def _oversized(self, _: Seen) -> None:
+        self._send(200, b"x" * (MEBIBYTE + 1))
+
+    def _endless(self, _: Seen) -> None:
+        """Chunks until the caller has had enough."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not self._server.stopping.is_set():
+            self.wfile.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+
+    def _drip(self, _: Seen) -> None:
+        """A byte every twentieth of a second, for ever."""
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        while not self._server.stopping.wait(0.05):
+            self.wfile.write(b"x")
+
+    def _cut(self, _: Seen) -> None:
+        """Fewer bytes than promised."""
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"x")
+        self.close_connection = True
+
+    def _garbage(self, _: Seen) -> None:
+        self.wfile.write(b"this is not HTTP\r\n\r\n")
+        self.close_connection = True
+
+    def _silent_close(self, _: Seen) -> None:
+        self.close_connection = True
+
+    _behaviours: ClassVar[dict[str, Callable[[_Handler, Seen], None]]] = {
+        "/health": _health,
+        "/failing": _failing,
+        "/together": _together,
+        "/hang": _hang,
+        "/redirect": _redirect,
+        "/cookie": _cookie,
+        "/page": _page,
+        "/oversized": _oversized,
+        "/endless": _endless,
+        "/drip": _drip,
+        "/cut": _cut,
+        "/garbage": _garbage,
+        "/silent-close": _silent_close,
+    }
