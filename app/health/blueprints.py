@@ -1,0 +1,47 @@
+"""What became of each blueprint of the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.healing.diagnosis import Cause
+from app.healing.report import Check
+
+_IMPORT_FAILURES = frozenset(str(cause) for cause in Cause)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlueprintState:
+    """One blueprint: where it lives, whether it serves, and if not, why.
+
+    ``reason`` is a code and ``advice`` a sentence that is safe to show; both are None when active.
+    """
+
+    name: str
+    path: str
+    url_prefix: str
+    critical: bool
+    active: bool
+    reason: str | None = None
+    advice: str | None = None
+
+
+def blueprint_checks(states: Iterable[BlueprintState]) -> list[Check]:
+    """A failed check for each blueprint that was imported and still does not serve.
+
+    One that could not even be imported is left out: the engine reports its module already.
+    """
+    return [
+        Check(
+            name=f"blueprint_{state.name}",
+            kind="blueprint",
+            subject=state.path,
+            ok=False,
+            critical=state.critical,
+            reason=state.reason,
+            advice=state.advice,
+        )
+        for state in states
+        if not state.active and state.reason not in _IMPORT_FAILURES
+    ]

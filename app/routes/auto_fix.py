@@ -1,0 +1,177 @@
+"""``/api/auto-fix``: what the engine sees and did, and the one change that HTTP may ask for."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from app.healing.errors import InvalidModuleName
+from app.healing.journal import Attempt
+from app.healing.outcomes import Outcome
+from app.healing.report import Status
+from app.health import HealthReading, HealthService
+from app.health.service import FRESH_SECONDS
+from app.routes.access import details_allowed, require_token
+from app.routes.bodies import read_object
+from app.routes.problems import problem
+from app.utils.auto_fix import AutoFixer, ImportReport
+
+auto_fix_bp = Blueprint("auto_fix", __name__)
+
+SHOWN_ATTEMPTS = 20
+MAX_BODY = 16 * 1024
+#: The rest of the ways in which a fix can end are refusals, which are the caller's to resolve.
+_FIX_STATUS = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
+_LOOKED_UP = (
+    "The module is installed but neither loaded nor approved, so it was looked up and not imported."
+)
+
+
+@auto_fix_bp.get("/health")
+def health() -> Response:
+    """The cached health report: 200, or 503 when unhealthy."""
+    return _health_response(_health().read())
+
+
+@auto_fix_bp.get("/force-health-check")
+def force_health_check() -> Response:
+    """The health report, computed now; callers at the same time share one computation."""
+    return _health_response(_health().force())
+
+
+@auto_fix_bp.get("/status")
+def status() -> Response:
+    """The engine's counters; the newest attempts for those who may see details."""
+    fixer = _fixer()
+    body = fixer.status()
+    if details_allowed():
+        body["recent_attempts"] = [_attempt(attempt) for attempt in fixer.history(SHOWN_ATTEMPTS)]
+    return _uncached(jsonify(body))
+
+
+@auto_fix_bp.get("/test-import")
+def test_import() -> Response:
+    """Whether a module can be imported; changes nothing and runs no stranger's code."""
+    name = request.args.get("module", "")
+    if not name:
+        return _module_required("Name a module: ?module=NAME")
+    return _uncached(jsonify(_import_body(_fixer().examine(name))))
+
+
+@auto_fix_bp.post("/fix")
+def fix() -> Response:
+    """Heal one module now; needs the bearer token."""
+    require_token()
+    name = read_object(MAX_BODY).get("module")
+    if not isinstance(name, str) or not name:
+        return _module_required('The body must name a module: {"module": "NAME"}')
+    report = _fixer().fix(name)
+    _health().refresh()
+    return _fixed(report) if report.success else _not_fixed(report)
+
+
+@auto_fix_bp.errorhandler(InvalidModuleName)
+def invalid_module_name(error: InvalidModuleName) -> Response:
+    """What is no module name is the caller's mistake."""
+    return problem(400, "invalid_module_name", "Not a module name", f"{error}.")
+
+
+def _fixer() -> AutoFixer:
+    fixer: AutoFixer = current_app.extensions["auto_fixer"]
+    return fixer
+
+
+def _health() -> HealthService:
+    service: HealthService = current_app.extensions["health"]
+    return service
+
+
+def _module_required(detail: str) -> Response:
+    return problem(400, "module_required", "Module required", detail)
+
+
+def _uncached(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _health_response(reading: HealthReading) -> Response:
+    body = reading.report.to_dict()
+    if not details_allowed():
+        body = _without_details(body, reading)
+    age = round(reading.age_seconds, 3)
+    response = jsonify({**body, "age_seconds": age, "stale": reading.stale})
+    healthy = reading.report.overall_status is not Status.UNHEALTHY
+    response.status_code = 200 if healthy else 503
+    left = max(0, math.floor(FRESH_SECONDS - reading.age_seconds)) if healthy else 0
+    response.headers["Cache-Control"] = f"private, max-age={left}" if left else "no-store"
+    response.vary.add("Authorization")
+    return response
+
+
+def _without_details(body: dict[str, object], reading: HealthReading) -> dict[str, object]:
+    """The documented fields, with reason codes in the place of advice."""
+    checks = reading.report.checks
+    return {
+        **{name: value for name, value in body.items() if name != "fixes"},
+        "checks": {check.name: {**check.to_dict(), "advice": None} for check in checks},
+        "errors_detected": [f"{check.name}: {check.reason}" for check in checks if not check.ok],
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, object]:
+    return {
+        "at": datetime.fromtimestamp(attempt.at, UTC).isoformat(),
+        "kind": attempt.kind,
+        "module": attempt.subject,
+        "cause": attempt.cause,
+        "outcome": attempt.outcome,
+        "requirement": attempt.requirement,
+        "installed": list(attempt.installed),
+        "seconds": round(attempt.seconds, 3),
+    }
+
+
+def _import_body(report: ImportReport) -> dict[str, object]:
+    body: dict[str, object] = {
+        "module": report.module,
+        "success": report.success,
+        "available": report.available,
+        "type": None if report.loaded is None else type(report.loaded).__name__,
+        "diagnosis": _diagnosis(report),
+    }
+    if report.available and not report.success and report.diagnosis is None:
+        body["note"] = _LOOKED_UP
+    return body
+
+
+def _diagnosis(report: ImportReport) -> dict[str, object] | None:
+    if report.diagnosis is None:
+        return None
+    full = report.diagnosis.to_dict()
+    if details_allowed():
+        return full
+    return {name: value for name, value in full.items() if name not in {"advice", "chain"}}
+
+
+def _fixed(report: ImportReport) -> Response:
+    outcome = "healed" if report.healed else "already_available"
+    return _uncached(jsonify({**_import_body(report), "healed": report.healed, "outcome": outcome}))
+
+
+def _not_fixed(report: ImportReport) -> Response:
+    """A fix that was refused or failed: the outcome's code and what can be done about it."""
+    outcome = report.result.outcome if report.result else Outcome.NOT_FIXABLE
+    advice = report.result.advice if report.result else "This fault is not mended by installing."
+    response = problem(
+        _FIX_STATUS.get(outcome, 409),
+        str(outcome),
+        "Not fixed",
+        advice,
+        **_import_body(report),
+    )
+    if report.result and report.result.retry_after > 0:
+        response.headers["Retry-After"] = str(math.ceil(report.result.retry_after))
+    return response

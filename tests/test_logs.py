@@ -1,0 +1,161 @@
+"""Log lines: readable, one record a line, nothing forged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from app.logs import ConsoleFormatter, JsonFormatter, logging_dict
+
+HOSTILE = 'x\n2026-01-01T00:00:00.000Z ERROR root forged\r\x1b[31m\u2028\u202e"\ud800'
+
+
+def _record(
+    event: str = "module imported",
+    fields: Mapping[str, object] | None = None,
+    *,
+    error: BaseException | None = None,
+) -> logging.LogRecord:
+    exc_info = (type(error), error, error.__traceback__) if error else None
+    made = logging.LogRecord("app.x", logging.WARNING, __file__, 1, event, (), exc_info)
+    made.created = 1_700_000_000.25
+    if fields is not None:
+        made.fields = fields
+    return made
+
+
+def _raised(error: Exception) -> Exception:
+    with pytest.raises(type(error)) as caught:
+        raise error
+    return caught.value
+
+
+class TestConsole:
+    """The format for people."""
+
+    def test_line(self) -> None:
+        """A line holds the time in UTC, level, logger, event and the fields in order."""
+        line = ConsoleFormatter().format(_record(fields={"module": "aiohttp", "tries": 2}))
+        assert line == (
+            "2023-11-14T22:13:20.250Z WARNING app.x module imported module=aiohttp tries=2"
+        )
+
+    def test_spaces_are_quoted(self) -> None:
+        """A value that is more than one word stands in quotes."""
+        assert ConsoleFormatter().format(_record(fields={"a": "b c"})).endswith(' a="b c"')
+
+    def test_empty_value_is_visible(self) -> None:
+        """An empty value is shown as empty quotes."""
+        assert ConsoleFormatter().format(_record(fields={"a": ""})).endswith(' a=""')
+
+    @pytest.mark.parametrize("where", ["event", "value", "key", "logger", "nested"])
+    def test_nothing_forges_a_line(self, where: str) -> None:
+        """Whatever a record holds, it stays one line of printable ASCII without colour codes."""
+        made = _record(
+            event=HOSTILE if where == "event" else "event",
+            fields={
+                HOSTILE if where == "key" else "key": HOSTILE if where == "value" else "v",
+                "list": [HOSTILE] if where == "nested" else [],
+            },
+        )
+        made.name = HOSTILE if where == "logger" else "app"
+        line = ConsoleFormatter().format(made)
+        assert line.isprintable()
+        assert len(line.splitlines()) == 1
+
+    def test_traceback_is_indented(self) -> None:
+        """Every line of a traceback, the exception's text included, is marked as one."""
+        made = _record(error=_raised(ValueError(HOSTILE)))
+        first, *rest = ConsoleFormatter().format(made).splitlines()
+        assert first.endswith("module imported")
+        assert rest
+        assert all(line.startswith("    | ") for line in rest)
+
+    def test_colours_are_dropped(self) -> None:
+        """The colour codes of werkzeug's access lines do not reach the log."""
+        assert ConsoleFormatter().format(_record("\x1b[33mGET /\x1b[0m")).endswith(" GET /")
+
+    def test_long_values_are_cut(self) -> None:
+        """A value of a megabyte costs the log a few kilobytes."""
+        assert len(ConsoleFormatter().format(_record(fields={"a": "b" * 1_000_000}))) < 5000
+
+
+class TestJson:
+    """The format for machines."""
+
+    def test_object(self) -> None:
+        """A line is one JSON object with the fields beside the event."""
+        line = json.loads(JsonFormatter().format(_record(fields={"module": "aiohttp"})))
+        assert line.pop("pid") > 0
+        assert line == {
+            "time": "2023-11-14T22:13:20.250Z",
+            "level": "WARNING",
+            "logger": "app.x",
+            "event": "module imported",
+            "module": "aiohttp",
+        }
+
+    def test_nothing_forges_a_line(self) -> None:
+        """A hostile event and value stay within one line and come back unchanged."""
+        text = JsonFormatter().format(_record(HOSTILE, {"a": HOSTILE}))
+        assert text.isascii()
+        assert len(text.splitlines()) == 1
+        assert json.loads(text)["a"] == HOSTILE
+
+    def test_own_names_win(self) -> None:
+        """A field cannot replace the level or the event."""
+        line = json.loads(JsonFormatter().format(_record(fields={"level": "DEBUG"})))
+        assert (line["level"], line["level_"]) == ("WARNING", "DEBUG")
+
+    def test_any_value_is_carried(self) -> None:
+        """Numbers that JSON lacks, sets, objects and endless nesting still make a line."""
+        endless: list[object] = []
+        endless.append(endless)
+        fields = {"nan": float("nan"), "set": {1}, "object": ValueError, "endless": endless}
+        line = json.loads(JsonFormatter().format(_record(fields=fields)))
+        assert line["nan"] == "nan"
+        assert line["set"] == [1]
+
+    def test_traceback(self) -> None:
+        """The traceback is a field of the same line."""
+        text = JsonFormatter().format(_record(error=_raised(ValueError("boom"))))
+        assert "ValueError: boom" in json.loads(text)["exception"]
+
+
+def test_fields_of_another_kind_are_ignored() -> None:
+    """A record whose ``fields`` is no mapping is still logged."""
+    made = _record()
+    made.fields = "not a mapping"
+    assert ConsoleFormatter().format(made).endswith("module imported")
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_configured_process(log_format: str) -> None:
+    """A configured process writes its records, gunicorn's included, once each to standard error."""
+    program = (
+        "import logging, app.logs as logs;"
+        f"logs.configure_logging('WARNING', {log_format!r});"
+        "logging.getLogger('app').info('too quiet');"
+        "logging.getLogger('gunicorn.error').warning('from gunicorn');"
+        "logging.getLogger('app.a').error('broken', extra={'fields': {'why': 'because'}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    lines = done.stderr.splitlines()
+    assert [len(lines), done.stdout] == [2, ""]
+    assert "from gunicorn" in lines[0]
+    assert "because" in lines[1]
+
+
+def test_dictionary_is_plain_data() -> None:
+    """Two calls give equal dictionaries, and changing one leaves the other alone."""
+    first = logging_dict("INFO", "json")
+    first["root"]["level"] = "DEBUG"
+    assert logging_dict("INFO", "json")["root"]["level"] == "INFO"

@@ -1,0 +1,102 @@
+"""The real gunicorn serves the application with the project's own settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.processes import ROOT, base_environ, serve, stop, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.processes import Server
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A home of its own, and nothing to heal."""
+    return {"AUTO_FIX_HOME": str(tmp_path / "home"), "AUTO_FIX_MODE": "report"}
+
+
+@pytest.fixture(params=["", "--preload"], ids=["forked", "preloaded"])
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, environ: dict[str, str]
+) -> Iterator[Server]:
+    """A server whose application is loaded in each worker, or once before they fork."""
+    arguments = [request.param] if request.param else []
+    with serve(tmp_path / "log", environ, arguments=arguments) as running:
+        yield running
+
+
+def launch(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run gunicorn with settings that it should refuse."""
+    return subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *arguments, "wsgi:app"],
+        cwd=ROOT,
+        env=base_environ(**environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/healthz", "/metrics"])
+def test_answers(server: Server, path: str) -> None:
+    """It answers the paths that a platform asks."""
+    assert server.get(path).status == 200
+
+
+def test_reports_health(server: Server) -> None:
+    """Health says that the application's own requirements are here."""
+    report = server.get("/api/auto-fix/health").json()
+    assert report["overall_status"] == "healthy", report
+    assert "dependency_flask" in report["checks_performed"]
+
+
+def test_ends_gracefully(server: Server) -> None:
+    """On SIGTERM it ends with status 0, and no worker leaves a traceback behind."""
+    assert stop(server.process) == 0
+    assert "Traceback" not in server.log_text
+
+
+def test_logs_no_request_unless_asked_to(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Access lines appear with gunicorn's own option alone."""
+    with serve(tmp_path / "quiet", environ) as quiet:
+        quiet.get("/livez")
+    assert "GET /livez" not in quiet.log_text
+    with serve(tmp_path / "loud", environ, arguments=["--access-logfile", "-"]) as loud:
+        wait_until(lambda: "GET /livez" in loud.log_text)
+
+
+def test_writes_json_lines_when_told_to(tmp_path: Path, environ: dict[str, str]) -> None:
+    """With LOG_FORMAT=json every line, gunicorn's own included, is an object."""
+    with serve(tmp_path / "log", {**environ, "LOG_FORMAT": "json"}) as server:
+        lines = server.log_text.splitlines()
+    assert lines
+    assert all(line.startswith('{"time"') and line.endswith("}") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "abc"), ("WEB_CONCURRENCY", "-1"), ("WORKER_CLASS", "eventlet"), ("LOG_LEVEL", "x")],
+)
+def test_refuses_a_nonsensical_setting_in_one_sentence(name: str, value: str) -> None:
+    """The status is that of a configuration error, and the only line names the variable."""
+    result = launch(**{name: value})
+    assert result.returncode == 78
+    (line,) = result.stderr.splitlines()
+    assert name in line
+
+
+def test_opens_no_control_socket(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Nobody stops the server through a socket in its user's home."""
+    home = tmp_path / "user"
+    home.mkdir()
+    with serve(tmp_path / "log", {**environ, "HOME": str(home)}):
+        assert list(home.rglob("*")) == []
