@@ -33,10 +33,10 @@ def server(
         yield running
 
 
-def launch(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run gunicorn with settings that it should refuse."""
+def launch(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Start a server that should refuse its settings."""
     return subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *arguments, "wsgi:app"],
+        [sys.executable, *command],
         cwd=ROOT,
         env=base_environ(**environ),
         capture_output=True,
@@ -84,14 +84,28 @@ def test_writes_json_lines_when_told_to(tmp_path: Path, environ: dict[str, str])
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "abc"), ("WEB_CONCURRENCY", "-1"), ("WORKER_CLASS", "eventlet"), ("LOG_LEVEL", "x")],
+    [("PORT", "abc"), ("WEB_CONCURRENCY", "x"), ("WORKER_CLASS", "eventlet"), ("LOG_LEVEL", "x")],
 )
 def test_refuses_a_nonsensical_setting_in_one_sentence(name: str, value: str) -> None:
     """The status is that of a configuration error, and the only line names the variable."""
-    result = launch(**{name: value})
+    result = launch("-m", "deploy.serve", **{name: value})
     assert result.returncode == 78
     (line,) = result.stderr.splitlines()
     assert name in line
+
+
+def test_gunicorn_on_its_own_refuses_it_likewise() -> None:
+    """Whoever runs gunicorn directly gets the sentence too."""
+    result = launch("-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app", PORT="0")
+    assert result.returncode == 78
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_empty_setting_means_its_default(tmp_path: Path, environ: dict[str, str]) -> None:
+    """It starts with every setting empty, as Compose hands them over."""
+    empty = dict.fromkeys(["WEB_CONCURRENCY", "THREADS", "WORKER_CLASS", "LOG_LEVEL", "PORT"], "")
+    with serve(tmp_path / "log", {**environ, **empty}) as server:
+        assert server.log_text.count("Booting worker") == 2
 
 
 def test_opens_no_control_socket(tmp_path: Path, environ: dict[str, str]) -> None:

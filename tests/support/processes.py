@@ -147,17 +147,7 @@ def serve(
         # The socket is handed over open: no other process can take the port in between.
         bind = f"fd://{listener.fileno()}"
         process = subprocess.Popen(
-            [
-                python,
-                "-m",
-                "gunicorn",
-                "-c",
-                "gunicorn.conf.py",
-                "-b",
-                bind,
-                *arguments,
-                "wsgi:app",
-            ],
+            [python, "-m", "deploy.serve", "-b", bind, *arguments],
             cwd=directory,
             env=base_environ(**environ),
             stdin=subprocess.DEVNULL,
