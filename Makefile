@@ -11,6 +11,8 @@ VENV   ?= .venv
 IMAGE  ?= royal-equips-orchestrator
 DOCKER ?= docker
 ARGS   ?=
+# uv trusts the certificates that the system trusts, as pip does; so do the heals of `make run`.
+export UV_SYSTEM_CERTS ?= true
 
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
@@ -43,7 +45,7 @@ $(READY): requirements-dev.lock
 
 .PHONY: run
 run: setup ## serve on http://127.0.0.1:10000 (PORT=8080 for another port)
-	@exec $(BIN)/gunicorn -c gunicorn.conf.py -b 127.0.0.1:$${PORT:-10000} wsgi:app
+	@exec $(BIN)/python -m deploy.serve -b 127.0.0.1:$${PORT:-10000} $(ARGS)
 
 .PHONY: test
 test: setup ## run every test, those of the image too where a Docker engine answers (ARGS="-k name")

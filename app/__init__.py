@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from app.config import Settings
-from app.edge import EdgeClient, load_registry
 from app.healing.errors import HealingError
-from app.health import BlueprintState, HealthService, blueprint_checks
+from app.health import BlueprintState
+from app.services import Services
 from app.utils.auto_fix import AutoFixer, auto_fixer
 
 if TYPE_CHECKING:
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that one install may take while the service has not begun to serve. A longer one is
-#: tried again in the background, with the whole deadline.
-BOOT_DEADLINE = 60.0
+#: Seconds for which the imports of all blueprints, heals included, may hold up the boot. One that
+#: takes longer goes on in the background, and its blueprint is served when it is done.
+BOOT_PATIENCE = 5.0
+#: Seconds that each of them gets in any case.
+LEAST_PATIENCE = 0.2
+#: Seconds that healing Flask itself may take: there is nothing to serve with before.
+FLASK_DEADLINE = 60.0
 REGISTRATION_FAILED = "registration_failed"
 
 
@@ -35,92 +41,182 @@ class CannotServe(HealingError):
 
 @dataclass(frozen=True, slots=True)
 class BlueprintSpec:
-    """One blueprint of the manifest: where it is, where it is mounted, how much depends on it."""
+    """One blueprint of the manifest: where it is, where it is mounted, how much depends on it.
+
+    ``paths`` are the ones that it answers for, which is its prefix where it has one: while it is in
+    quarantine they, and all below them, answer 503. ``/`` stands for itself alone.
+    """
 
     name: str
     path: str
     attribute: str
     url_prefix: str | None = None
+    paths: tuple[str, ...] = ()
     critical: bool = False
+
+    @property
+    def answers_for(self) -> tuple[str, ...]:
+        """The paths that are this blueprint's."""
+        return self.paths or ((self.url_prefix,) if self.url_prefix else ())
 
 
 #: Every blueprint of the service, in the order of registration. One that fails stops no other.
 BLUEPRINTS = (
-    BlueprintSpec("health", "app.routes.health", "health_bp", critical=True),
+    BlueprintSpec(
+        "health",
+        "app.routes.health",
+        "health_bp",
+        paths=("/livez", "/readyz", "/healthz"),
+        critical=True,
+    ),
     BlueprintSpec("auto_fix", "app.routes.auto_fix", "auto_fix_bp", "/api/auto-fix", critical=True),
     BlueprintSpec(
         "edge_functions", "app.routes.edge_functions", "edge_functions_bp", "/api/edge-functions"
     ),
-    BlueprintSpec("metrics", "app.routes.metrics", "metrics_bp"),
-    BlueprintSpec("main", "app.routes.main", "main_bp"),
+    BlueprintSpec("metrics", "app.routes.metrics", "metrics_bp", paths=("/metrics",)),
+    BlueprintSpec("main", "app.routes.main", "main_bp", paths=("/",)),
 )
 
 
 def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     """Build the application with every blueprint that can be imported, healing what it may.
 
+    A blueprint that cannot be imported or registered is in quarantine: its paths answer 503 with
+    the reason, and nothing of it is on the application.
+
     Args:
         test_config: Flask configuration. ``SETTINGS`` (``Settings``), ``AUTO_FIXER``
             (``AutoFixer``) and ``BLUEPRINTS`` (specs) stand in for the environment's settings, the
-            process's engine and the manifest.
+            process's engine and the manifest. ``SERVICES`` are those of a running process: then
+            nothing is imported anew, what its engine last saw is what counts.
 
     Raises:
         SettingsError: when an environment variable holds what cannot be used.
         CannotServe: when Flask is missing and cannot be healed.
     """
     given = dict(test_config or {})
-    settings = given.pop("SETTINGS", None) or Settings.from_environ(os.environ)
-    fixer = given.pop("AUTO_FIXER", None) or auto_fixer
+    running: Services | None = given.pop("SERVICES", None)
+    services = running or _services(given)
     manifest = given.pop("BLUEPRINTS", BLUEPRINTS)
-    app = _new_flask(fixer)
-    app.config.update(given, SETTINGS=settings, AUTO_FIXER=fixer)
-    app.extensions["auto_fixer"] = fixer
-    _init_problems(app)
-    edge = EdgeClient(load_registry(settings.edge_functions_file), importer=fixer.find)
-    app.extensions["edge"] = edge
-    states = tuple(_register(app, spec, fixer) for spec in manifest)
-    app.extensions["blueprints"] = states
-    app.extensions["health"] = _health(fixer, states, edge)
-    _log_health(app.extensions["health"])
+    flask = _require_flask(services.fixer)
+    if running is None:
+        _import_all(manifest, services.fixer)
+    imported = [(spec, _imported(spec, services.fixer)) for spec in manifest]
+    app, states = _assemble(flask, imported, services, given)
+    services.board.show(states)
+    _log_health(services)
     return app
 
 
-def _new_flask(fixer: AutoFixer) -> Flask:
-    report = fixer.import_module("flask", critical=True, deadline=BOOT_DEADLINE)
+def _services(given: dict[str, Any]) -> Services:
+    settings = given.pop("SETTINGS", None) or Settings.from_environ(os.environ)
+    return Services.create(settings, given.pop("AUTO_FIXER", None) or auto_fixer)
+
+
+def _require_flask(fixer: AutoFixer) -> ModuleType:
+    report = fixer.import_module("flask", critical=True, deadline=FLASK_DEADLINE)
     if report.loaded is None:
         advice = report.diagnosis.advice if report.diagnosis else "the log says why"
         raise CannotServe(f"Flask cannot be imported: {advice}")
-    app: Flask = report.loaded.Flask(__name__)
+    return report.loaded
+
+
+def _import_all(manifest: Sequence[BlueprintSpec], fixer: AutoFixer) -> None:
+    until = time.monotonic() + BOOT_PATIENCE
+    for spec in manifest:
+        patience = max(LEAST_PATIENCE, until - time.monotonic())
+        fixer.resilient_blueprint_import(spec.path, critical=spec.critical, patience=patience)
+
+
+def _imported(spec: BlueprintSpec, fixer: AutoFixer) -> ModuleType | BlueprintState:
+    """The blueprint's module, or why it is in quarantine, by its last import."""
+    report = fixer.import_report(spec.path)
+    if report is not None and report.loaded is not None:
+        return report.loaded
+    if report is None or report.diagnosis is None:
+        return _state(spec, REGISTRATION_FAILED, f"{spec.path} defines nothing")
+    diagnosis = report.diagnosis
+    return _state(spec, str(diagnosis.cause), diagnosis.advice, needs_restart=report.needs_restart)
+
+
+def _assemble(
+    flask: ModuleType,
+    imported: Sequence[tuple[BlueprintSpec, ModuleType | BlueprintState]],
+    services: Services,
+    config: Mapping[str, Any],
+) -> tuple[Flask, tuple[BlueprintState, ...]]:
+    """Register what can be registered.
+
+    Flask cannot take a half-registered blueprint off again, so one that fails is left out and the
+    application is begun anew.
+    """
+    found = list(imported)
+    while True:
+        app = _new_app(flask, services, config)
+        failed = _register_all(app, found)
+        if failed is None:
+            break
+        found[failed] = (found[failed][0], _unregistered(found[failed][0]))
+    states = tuple(
+        outcome if isinstance(outcome, BlueprintState) else _state(spec) for spec, outcome in found
+    )
+    _complete(app, found, states)
+    return app, states
+
+
+def _new_app(flask: ModuleType, services: Services, config: Mapping[str, Any]) -> Flask:
+    app: Flask = flask.Flask(__name__)
+    app.config.update(config, SETTINGS=services.settings, AUTO_FIXER=services.fixer)
+    app.extensions["services"] = services
+    app.extensions["auto_fixer"] = services.fixer
+    app.extensions["edge"] = services.edge
+    app.extensions["health"] = services.health
     return app
 
 
-def _init_problems(app: Flask) -> None:
-    """Imported here because the module needs Flask."""
-    from app.routes.problems import init_app
+def _register_all(
+    app: Flask, found: Sequence[tuple[BlueprintSpec, ModuleType | BlueprintState]]
+) -> int | None:
+    """Register each imported blueprint; the position of the first that fails."""
+    for position, (spec, module) in enumerate(found):
+        if isinstance(module, BlueprintState):
+            continue
+        try:
+            app.register_blueprint(getattr(module, spec.attribute), url_prefix=spec.url_prefix)
+        except Exception:
+            # Whatever a blueprint does wrong must not stop the others; the log has the trace.
+            fields = {"blueprint": spec.name}
+            logger.exception("blueprint cannot be registered", extra={"fields": fields})
+            return position
+    return None
 
-    init_app(app)
 
+def _complete(
+    app: Flask,
+    found: Sequence[tuple[BlueprintSpec, ModuleType | BlueprintState]],
+    states: tuple[BlueprintState, ...],
+) -> None:
+    """Error handlers and quarantine; imported here because they need Flask."""
+    from app.routes import problems, quarantine
 
-def _register(app: Flask, spec: BlueprintSpec, fixer: AutoFixer) -> BlueprintState:
-    module = fixer.resilient_blueprint_import(
-        spec.path, critical=spec.critical, deadline=BOOT_DEADLINE
+    app.extensions["blueprints"] = states
+    problems.init_app(app)
+    quarantine.init_app(
+        app, {spec.answers_for: state for (spec, _), state in zip(found, states, strict=True)}
     )
-    if module is None:
-        report = fixer.import_report(spec.path)
-        if report is not None and report.diagnosis is not None:
-            return _state(spec, report.diagnosis.cause, report.diagnosis.advice)
-        return _state(spec, REGISTRATION_FAILED, f"{spec.path} defines nothing")
-    try:
-        app.register_blueprint(getattr(module, spec.attribute), url_prefix=spec.url_prefix)
-    except Exception:
-        # Whatever a blueprint does wrong must not stop the others; the log has the trace.
-        logger.exception("blueprint cannot be registered", extra={"fields": {"name": spec.name}})
-        return _state(spec, REGISTRATION_FAILED, f"{spec.path} was imported but not registered")
-    return _state(spec)
+
+
+def _unregistered(spec: BlueprintSpec) -> BlueprintState:
+    advice = f"{spec.path} was imported but {spec.attribute} cannot be registered: mend the code"
+    return _state(spec, REGISTRATION_FAILED, advice, needs_restart=True)
 
 
 def _state(
-    spec: BlueprintSpec, reason: str | None = None, advice: str | None = None
+    spec: BlueprintSpec,
+    reason: str | None = None,
+    advice: str | None = None,
+    *,
+    needs_restart: bool = False,
 ) -> BlueprintState:
     return BlueprintState(
         name=spec.name,
@@ -130,20 +226,12 @@ def _state(
         active=reason is None,
         reason=reason,
         advice=advice,
+        needs_restart=needs_restart,
     )
 
 
-def _health(
-    fixer: AutoFixer, states: tuple[BlueprintState, ...], edge: EdgeClient
-) -> HealthService:
-    health = HealthService(fixer.health_report)
-    health.add(lambda: blueprint_checks(states))
-    health.add(edge.checks)
-    return health
-
-
-def _log_health(health: HealthService) -> None:
-    report = health.force().report
+def _log_health(services: Services) -> None:
+    report = services.health.force().report
     fields = {
         "overall_status": str(report.overall_status),
         "checks": len(report.checks),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.healing.errors import LockError
+from app.healing.installed import bringing, installed_version
 from app.healing.lock import Lock, LockedDistribution
 from app.healing.names import normalize, requirement_name, top_level
 
@@ -68,14 +68,6 @@ class Plan:
     locked: bool
 
 
-def installed_version(distribution: str) -> str | None:
-    """The version that ``importlib.metadata`` finds on ``sys.path``, None when there is none."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 class Catalog:
     """The closed world: nothing outside ``dependency_map`` is ever installable."""
 
@@ -102,6 +94,17 @@ class Catalog:
         top = top_level(module)
         requirement = self.dependency_map.get(top)
         return requirement_name(requirement) if requirement else _known(top)
+
+    def provider(self, module: str) -> str:
+        """The installed distribution that really brings a module, else the most likely one.
+
+        Reads the metadata of all that is installed when the likely one is not here: good for
+        explaining a fault, too slow for the way of every import.
+        """
+        likely = self.distribution(module)
+        if installed_version(likely) is not None or self.requirement(module) is not None:
+            return likely
+        return bringing(top_level(module)) or likely
 
     def plan(self, module: str, broken: Iterable[str] = ()) -> Plan | None:
         """What a fix of ``module`` would install; None when the module is not approved.

@@ -12,11 +12,13 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from app.healing.catalog import Catalog, Plan
-from app.healing.diagnosis import Diagnosis
+from app.healing.diagnosis import Cause, Diagnosis
 from app.healing.flight import Busy
 from app.healing.installer import Installer
 from app.healing.journal import Attempt, Journal
@@ -56,8 +58,8 @@ class DependencyHealer:
         limit = self.settings.install_deadline if deadline is None else deadline
         seen, _ = self.journal.last(KIND, subject)
         try:
-            with self.layers.claim(subject, wait=limit + self.settings.probe_deadline):
-                return self._heal_alone(subject, diagnosis, limit, seen)
+            with self.layers.claim(subject, limit + self.settings.probe_deadline) as claim:
+                return self._heal_alone(claim, diagnosis, limit, seen)
         except Busy:
             return FixResult(subject=subject, outcome=Outcome.BUSY, retry_after=limit)
         except OSError as error:
@@ -70,14 +72,17 @@ class DependencyHealer:
         return budget(subject, failures, moment, self.max_retries)
 
     def recover(self) -> None:
-        """Write down fixes that were committed by a process that died before it could say so."""
-        for layer in self.layers.unrecorded():
-            self._record_layer(layer)
+        """Finish what processes began that have died since: clean up, and write it down."""
+        for subject in self.layers.abandoned():
+            with suppress(Busy), self.layers.claim(subject, wait=0):
+                self._record_interrupted(subject)
+        self._record_committed()
 
     def _heal_alone(
-        self, subject: str, diagnosis: Diagnosis, deadline: float, seen: int
+        self, claim: int, diagnosis: Diagnosis, deadline: float, seen: int
     ) -> FixResult:
-        self._record_interrupted(subject, diagnosis)
+        subject = diagnosis.heals or diagnosis.module
+        self._record_interrupted(subject)
         self.layers.load()
         if find_on_disk(diagnosis.module) is not None:
             return FixResult(subject=subject, outcome=Outcome.HEALED)
@@ -91,7 +96,7 @@ class DependencyHealer:
         refusal = self._refuse(plan)
         if plan is None or refusal is not None:
             return FixResult(subject=subject, outcome=refusal or Outcome.NOT_APPROVED)
-        return self._attempt(plan, diagnosis, deadline)
+        return self._attempt(claim, plan, diagnosis, deadline)
 
     def _refuse(self, plan: Plan | None) -> Outcome | None:
         if plan is None:
@@ -102,10 +107,10 @@ class DependencyHealer:
             return Outcome.NEEDS_RESTART
         return None if plan.missing else Outcome.NOT_FIXABLE
 
-    def _attempt(self, plan: Plan, diagnosis: Diagnosis, deadline: float) -> FixResult:
+    def _attempt(self, claim: int, plan: Plan, diagnosis: Diagnosis, deadline: float) -> FixResult:
         """Stage, probe and commit; then record how it ended, whatever that was."""
         started = time.monotonic()
-        with self.layers.stage(plan.module) as stage:
+        with self.layers.stage(plan.module, claim) as stage:
             try:
                 result = self._transact(plan, diagnosis, stage, deadline)
             except OSError as error:
@@ -114,9 +119,9 @@ class DependencyHealer:
                 result, requirement=plan.requirement, seconds=time.monotonic() - started
             )
             if not result.healed:
-                self._record_failure(stage.attempt, result, diagnosis)
+                self._record_failure(stage.attempt, result, diagnosis.cause)
         if result.healed:
-            self.recover()
+            self._record_committed()
             self.layers.load()
         _log(result)
         return result
@@ -149,16 +154,18 @@ class DependencyHealer:
             max_file_bytes=self.settings.max_file_bytes,
             tools=self.settings.tools,
             environ=self.environ,
+            keep=(stage.claim,),
         )
         run = (
-            installer.install(plan.missing, stage.directory, stage.site)
+            installer.install(plan.missing, stage.work, stage.site)
             if plan.locked
-            else installer.install_unlocked(plan.requirement, stage.directory, stage.site)
+            else installer.install_unlocked(plan.requirement, stage.work, stage.site)
         )
         if run.outcome is not Outcome.HEALED:
             return FixResult(subject=plan.module, outcome=run.outcome, detail=run.detail)
         wanted = {entry.pin for entry in plan.missing}
-        if plan.locked and set(_distributions(stage.site)) != wanted:
+        found = set(_distributions(stage.site))
+        if not found or (plan.locked and found != wanted):
             detail = "the wheels hold other distributions than were asked for"
             return FixResult(subject=plan.module, outcome=Outcome.INVALID_WHEEL, detail=detail)
         return None
@@ -169,6 +176,7 @@ class DependencyHealer:
             [stage.site],
             deadline=self.settings.probe_deadline,
             environ=self.environ,
+            keep=(stage.claim,),
         )
         if verdict.ok:
             return None
@@ -180,12 +188,12 @@ class DependencyHealer:
             detail=verdict.detail,
         )
 
-    def _record_failure(self, attempt: str, result: FixResult, diagnosis: Diagnosis) -> None:
+    def _record_failure(self, attempt: str, result: FixResult, cause: str) -> None:
         self.journal.append(
             Attempt(
                 attempt=attempt,
                 subject=result.subject,
-                cause=diagnosis.cause,
+                cause=cause,
                 outcome=result.outcome,
                 requirement=result.requirement or "",
                 lock=self.catalog.lock.digest,
@@ -193,6 +201,10 @@ class DependencyHealer:
                 error_class=result.error_class,
             )
         )
+
+    def _record_committed(self) -> None:
+        for layer in self.layers.unrecorded():
+            self._record_layer(layer)
 
     def _record_layer(self, layer: Layer) -> None:
         recorded = self.journal.append(
@@ -206,19 +218,20 @@ class DependencyHealer:
                 hashes=layer.hashes,
                 lock=self.catalog.lock.digest,
                 seconds=layer.seconds,
+                at=datetime.fromisoformat(layer.at).timestamp(),
             )
         )
         if recorded:
             self.layers.mark_recorded(layer)
 
-    def _record_interrupted(self, subject: str, diagnosis: Diagnosis) -> None:
+    def _record_interrupted(self, subject: str) -> None:
         for attempt in self.layers.sweep(subject):
             logger.warning(
                 "an earlier heal was interrupted, its staging directory is removed",
                 extra={"fields": {"subject": subject, "attempt": attempt}},
             )
             interrupted = FixResult(subject=subject, outcome=Outcome.INTERRUPTED)
-            self._record_failure(attempt, interrupted, diagnosis)
+            self._record_failure(attempt, interrupted, Cause.MISSING_DISTRIBUTION)
 
 
 def _refusal(diagnosis: Diagnosis) -> Outcome:
@@ -229,12 +242,18 @@ def _refusal(diagnosis: Diagnosis) -> Outcome:
 
 
 def _distributions(site: Path) -> dict[str, str]:
-    """``name==version`` of what stands in a directory, with the sha256 of each RECORD."""
+    """``name==version`` of what stands in a directory, with the sha256 of each RECORD.
+
+    What has no readable metadata is none.
+    """
     found = {}
     for distribution in importlib.metadata.distributions(path=[str(site)]):
-        record = distribution.read_text("RECORD") or ""
-        pin = f"{normalize(distribution.metadata['Name'])}=={distribution.version}"
-        found[pin] = f"sha256:{hashlib.sha256(record.encode()).hexdigest()}"
+        with suppress(UnicodeDecodeError):
+            metadata = distribution.metadata
+            record = distribution.read_text("RECORD") or ""
+            if "Name" in metadata and "Version" in metadata:
+                pin = f"{normalize(metadata['Name'])}=={metadata['Version']}"
+                found[pin] = f"sha256:{hashlib.sha256(record.encode()).hexdigest()}"
     return found
 
 

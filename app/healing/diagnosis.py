@@ -1,27 +1,25 @@
 """Why an import failed: a closed set of causes, read from the exception and from what is on disk.
 
 The message of an exception is read only where the object says nothing, and never leaves this
-module: what a diagnosis shows is safe for a response.
+floor: what a diagnosis shows is safe for a response.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.metadata
 import re
-import site
 import sys
-import sysconfig
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
 
-from app.healing.catalog import Catalog, installed_version
+from app.healing.catalog import Catalog
+from app.healing.evidence import EXTENSIONS, foreign_extension, is_hollow, local_file
+from app.healing.failure import Failure, missing_module, read_failure
+from app.healing.installed import installed_version, records_file, records_module
 from app.healing.lookup import find_on_disk
 from app.healing.names import normalize, top_level
+
+__all__ = ["Cause", "Diagnosis", "Diagnostician", "missing_module"]
 
 
 class Cause(StrEnum):
@@ -41,8 +39,10 @@ class Cause(StrEnum):
 
 
 #: Modules that left the standard library, by the version of Python that no longer has them
-#: (PEP 632, PEP 594, and the "Removed" sections of What's New in Python 3.12 and 3.13).
+#: (PEP 632, PEP 594, and the "Removed" sections of What's New in Python 3.10 to 3.13).
 REMOVED = {
+    **dict.fromkeys(("formatter", "parser", "symbol"), "3.10"),
+    "binhex": "3.11",
     **dict.fromkeys(("asynchat", "asyncore", "distutils", "imp", "smtpd"), "3.12"),
     **dict.fromkeys(
         (
@@ -53,11 +53,10 @@ REMOVED = {
         "3.13",
     ),
 }
-NO_MODULE = re.compile(r"No module named ['\"]?([\w.]+)")
-CANNOT_IMPORT = re.compile(r"cannot import name ['\"]?(\w+)['\"]?")
+PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 SHARED_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
 BROKEN = re.compile(
-    r"undefined symbol|shared object|ELF|file too short|dynamic module does not define"
+    r"undefined symbol|shared object|\bELF\b|file too short|dynamic module does not define"
     r"|version `?GLIBC|DLL load failed|incompatible architecture|not a valid Win32"
 )
 
@@ -98,12 +97,6 @@ class Diagnosis:
         }
 
 
-def missing_module(message: str) -> str:
-    """The module that an ``ImportError`` message names, ``""`` when it names none."""
-    match = NO_MODULE.search(message)
-    return match[1].strip(".") if match else ""
-
-
 class Diagnostician:
     """Diagnoses import failures for one catalog and one set of first-party packages."""
 
@@ -113,131 +106,202 @@ class Diagnostician:
 
     def diagnose(self, error: BaseException, requested: str) -> Diagnosis:
         """Why importing ``requested`` raised ``error``."""
-        error = _root_import_error(error)
-        chain = _chain(error, requested)
-        text = str(error)
-        if "partially initialized module" in text:
-            return self._circular(error, chain)
-        if isinstance(error, ModuleNotFoundError):
-            return self.absent(error.name or missing_module(text) or requested, chain)
-        if isinstance(error, ImportError):
-            return self._import_error(error, text, chain)
-        return _code_error(error, chain)
+        failure = read_failure(error, requested)
+        if isinstance(failure.error, ModuleNotFoundError) and failure.module:
+            return self.absent(failure.module, failure.chain)
+        if failure.module and failure.attribute:
+            return self._lacks(failure, failure.module, failure.attribute)
+        if _is_broken_binary(failure):
+            return self._broken_extension(failure)
+        return _code_error(failure)
 
     def absent(self, name: str, chain: Sequence[str] = ()) -> Diagnosis:
         """Why the module ``name`` is not there."""
-        chain = _ending_in(chain, name)
-        top = top_level(name)
+        chain, top = _ending_in(chain, name), top_level(name)
         if top in self._first_party:
-            return _plain(Cause.FIRST_PARTY_MISSING, name, chain, _FIRST_PARTY.format(name))
-        if top in REMOVED or top in sys.stdlib_module_names:
+            advice = f"{name} belongs to this application and is not there: restore the file or"
+            return _plain(Cause.FIRST_PARTY_MISSING, name, chain, f"{advice} the import")
+        if _is_standard(top) or (top in REMOVED and not self._approved(top)):
             return self._standard_library(name, chain)
-        if foreign := _foreign_extension(name):
-            return _plain(
-                Cause.BROKEN_EXTENSION,
-                name,
-                chain,
-                f"{name} was built for {foreign}, not for this Python; install a wheel of this one",
-            )
+        if abi := foreign_extension(name):
+            return self._foreign(name, abi, chain)
         if name != top and find_on_disk(top) is not None:
             return self._submodule(name, chain)
         return self._distribution(name, chain)
 
+    # -- a module that is not there ----------------------------------------------------------
+
     def _standard_library(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
         top = top_level(name)
-        if name != top and (shadow := self._shadow(top)):
-            return _plain(Cause.SHADOWED, name, chain, _shadow_advice(shadow, top))
-        gone = REMOVED.get(top)
-        advice = (
-            f"{top} left the standard library in Python {gone}: change the code that imports it"
-            if gone and top not in sys.stdlib_module_names
-            else f"{name} belongs to the standard library but this Python was built without it"
-        )
+        if name != top and (hidden := self._shadowed(top, name, chain)):
+            return hidden
+        if not _is_standard(top):
+            advice = f"{top} left the standard library in Python {REMOVED[top]}: change the code"
+            advice = f"{advice} that imports it"
+        elif name != top and find_on_disk(top) is not None:
+            advice = f"the standard library of {PYTHON} has no {name}: change the code"
+        else:
+            advice = f"{name} belongs to the standard library but this Python was built without it"
         return _plain(Cause.STDLIB_MISSING, name, chain, advice)
+
+    def _foreign(self, name: str, abi: str, chain: tuple[str, ...]) -> Diagnosis:
+        advice = f"{name} was built for {abi}, not for this Python: rebuild the image with a wheel"
+        return self._packaged(Cause.BROKEN_EXTENSION, name, chain, f"{advice} that fits")
 
     def _submodule(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
         """The top-level package is here and the submodule is not."""
         top = top_level(name)
-        if shadow := self._shadow(top):
-            return _plain(Cause.SHADOWED, name, chain, _shadow_advice(shadow, top))
-        distribution = self._catalog.distribution(top)
+        if hidden := self._shadowed(top, name, chain):
+            return hidden
+        distribution = self._catalog.provider(top)
         version = installed_version(distribution)
-        if version is None:
-            cause = Cause.PARTIAL_INSTALL if _hollow(top) else Cause.MISSING_SUBMODULE
-            advice = f"{top} is here without {name} and without metadata: install it again"
-            return self._packaged(cause, name, chain, advice)
-        if _recorded(distribution, name):
-            advice = f"{distribution} {version} is installed but its files are not all there"
-            return self._packaged(
-                Cause.PARTIAL_INSTALL, name, chain, f"{advice}: rebuild the image"
-            )
-        advice = f"{distribution} {version} has no {name}{self._other_version(distribution)}"
+        if is_hollow(top) or records_module(distribution, name):
+            return self._incomplete(name, chain)
+        what = f"{distribution} {version}" if version else top
+        advice = f"{what} has no {name}{self._other_version(distribution)}"
         return self._packaged(Cause.MISSING_SUBMODULE, name, chain, advice)
 
-    def _distribution(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
-        distribution = self._catalog.distribution(name)
+    def _incomplete(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
+        distribution = self._catalog.provider(top_level(name))
         version = installed_version(distribution)
+        what = f"{distribution} {version}" if version else top_level(name)
+        advice = f"{what} is installed but its files are not all there: rebuild the image"
+        return self._packaged(Cause.PARTIAL_INSTALL, name, chain, advice)
+
+    def _distribution(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
+        """Nothing of the top-level name is here, except perhaps its metadata."""
+        distribution = self._catalog.distribution(name)
         heals = self._healer(distribution, chain)
-        if version is not None:
-            advice = f"{distribution} {version} is installed but its files are not all there"
-            fixable = self._same_version(distribution, version) and heals
-            return self._packaged(
-                Cause.PARTIAL_INSTALL,
-                name,
-                chain,
-                advice if fixable else f"{advice}: rebuild the image",
-                heals=heals if fixable else None,
-                broken=(distribution,),
-            )
-        advice = self._missing_advice(top_level(name), distribution, chain, heals)
-        return self._packaged(Cause.MISSING_DISTRIBUTION, name, chain, advice, heals=heals)
+        version = installed_version(distribution)
+        if version is None:
+            advice = self._missing_advice(name, distribution, chain, heals)
+            return self._packaged(Cause.MISSING_DISTRIBUTION, name, chain, advice, heals=heals)
+        if heals is None or self._locked_version(distribution) != version:
+            return self._incomplete(name, chain)
+        advice = f"{distribution} {version} is installed but its files are not all there;"
+        return self._packaged(
+            Cause.PARTIAL_INSTALL,
+            name,
+            chain,
+            f"{advice} the lock has the same version",
+            heals=heals,
+            broken=(distribution,),
+        )
 
     def _missing_advice(
-        self, top: str, distribution: str, chain: tuple[str, ...], heals: str | None
+        self, name: str, distribution: str, chain: tuple[str, ...], heals: str | None
     ) -> str:
+        top = top_level(name)
         needer = _needer(chain, self._first_party)
-        subject = f"{needer} needs {top}, which is not installed" if needer else _absent(top)
-        locked = self._catalog.lock.entries.get(distribution)
-        if heals is not None and locked is not None:
-            return f"{subject}; it is in the lock as {locked.name} {locked.version}"
-        if self._catalog.requirement(top) is not None or heals is not None:
-            return f"{subject}; it is approved but not in the lock: run make lock"
-        provided = "" if distribution == normalize(top) else f" (it comes with {distribution})"
-        return f"{subject}{provided}; it is not approved for healing: add it to the requirements"
+        subject = f"{needer} needs {top}" if needer else top
+        absent = f"{subject}, which is not installed" if needer else f"{top} is not installed"
+        locked = self._locked_version(distribution)
+        if heals and locked:
+            return f"{absent}; it is in the lock as {distribution} {locked}"
+        if heals and heals != top:
+            return f"{absent}; the lock has what {heals} lacks: {self._lacking(heals)}"
+        if heals:
+            return f"{absent}; it is approved but not in the lock: run make lock"
+        source = "" if distribution == normalize(top) else f" (it comes with {distribution})"
+        return f"{absent}{source}; it is not approved for healing: add it to the requirements"
+
+    def _lacking(self, approved: str) -> str:
+        plan = self._catalog.plan(approved)
+        return ", ".join(f"{entry.name} {entry.version}" for entry in plan.missing) if plan else ""
 
     def _healer(self, distribution: str, chain: Sequence[str]) -> str | None:
-        """The approved name nearest to the fault whose locked closure holds the distribution."""
-        lock = self._catalog.lock
-        for name in reversed([top_level(module) for module in chain]):
-            requirement = self._catalog.requirement(name)
-            if requirement is None or name in self._first_party:
-                continue
-            direct = name == top_level(chain[-1])
-            if direct or lock.path(self._catalog.distribution(name), distribution):
-                return name
-            plan = self._catalog.plan(name)
-            if plan is not None and plan.missing:
-                return name
-        return None
+        """The approved name nearest to the fault whose locked closure would mend it.
 
-    def _shadow(self, top: str) -> str | None:
-        """The file name of a local module that stands before a library of the same name."""
+        An import name need not resemble its distribution's. So when the lock does not tell who
+        needs ``distribution``, an approved package on the way that lacks a part is the one.
+        """
+        fault = top_level(chain[-1])
+        names = filter(self._approved, reversed([top_level(module) for module in chain]))
+        return next((n for n in names if n == fault or self._mends(n, distribution)), None)
+
+    def _mends(self, approved: str, distribution: str) -> bool:
+        needs = self._catalog.lock.path(self._catalog.distribution(approved), distribution)
+        return bool(needs or self._lacking(approved))
+
+    def _approved(self, top: str) -> bool:
+        """Whether the map names it and may: it has no say over first-party and standard names."""
+        ours = top in self._first_party or _is_standard(top)
+        return not ours and self._catalog.requirement(top) is not None
+
+    # -- a module that is there and lacks something ------------------------------------------
+
+    def _lacks(self, failure: Failure, module: str, attribute: str) -> Diagnosis:
+        """``from module import attribute`` failed, or ``module.attribute`` did."""
+        top, submodule = top_level(module), f"{module}.{attribute}"
+        chain = _ending_in(failure.chain, module)
+        circular = failure.unfinished and failure.chain[-1] != module
+        ours = top in self._first_party
+        if not ours and (hidden := self._shadowed(top, module, chain)):
+            return hidden
+        if abi := foreign_extension(submodule):
+            return self._foreign(submodule, abi, _ending_in(chain, submodule))
+        if not ours and self._was_there(submodule):
+            return self._incomplete(submodule, _ending_in(chain, submodule))
+        if circular:
+            return _circular(module, chain)
+        if ours:
+            advice = f"{module} has no {attribute}: mend the import"
+            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
+        return self._attribute(module, attribute, chain)
+
+    def _was_there(self, submodule: str) -> bool:
+        top = top_level(submodule)
+        lost = records_module(self._catalog.provider(top), submodule)
+        return is_hollow(top) or (lost and find_on_disk(submodule) is None)
+
+    def _attribute(self, module: str, attribute: str, chain: tuple[str, ...]) -> Diagnosis:
+        if _is_standard(top_level(module)):
+            advice = f"{module} of {PYTHON} has no {attribute}: change the code"
+            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
+        distribution = self._catalog.provider(top_level(module))
+        version = installed_version(distribution)
+        what = f"{distribution} {version}" if version else module
+        advice = f"{what} has no {attribute} in {module}{self._other_version(distribution)}"
+        return self._packaged(Cause.MISSING_ATTRIBUTE, module, chain, advice)
+
+    def _broken_extension(self, failure: Failure) -> Diagnosis:
+        module = failure.module or failure.chain[-1]
+        chain = _ending_in(failure.chain, module)
+        match = SHARED_LIBRARY.search(failure.text)
+        library = match[1] if match else ""
+        if library and records_file(self._catalog.provider(top_level(module)), library):
+            return self._incomplete(module, chain)
+        advice = (
+            f"{library} is a system library: install it in the image"
+            if library
+            else f"the compiled part of {module} does not fit this Python or system: rebuild the"
+            " image with a wheel that does"
+        )
+        return self._packaged(Cause.BROKEN_EXTENSION, module, chain, advice)
+
+    # -- what several causes share -----------------------------------------------------------
+
+    def _shadowed(self, top: str, module: str, chain: tuple[str, ...]) -> Diagnosis | None:
+        """The diagnosis when a local file stands before a library of the same name."""
         library = (
-            top in sys.stdlib_module_names
+            _is_standard(top)
             or self._catalog.requirement(top) is not None
             or installed_version(self._catalog.distribution(top)) is not None
         )
-        return _local_file(top) if library else None
+        file = local_file(top) if library else None
+        if file is None:
+            return None
+        advice = f"the local file {file} hides the library {top}: rename it"
+        return _plain(Cause.SHADOWED, module, chain, advice)
 
-    def _same_version(self, distribution: str, version: str) -> bool:
+    def _locked_version(self, distribution: str) -> str | None:
         locked = self._catalog.lock.entries.get(distribution)
-        return locked is not None and locked.version == version
+        return locked.version if locked else None
 
     def _other_version(self, distribution: str) -> str:
-        locked = self._catalog.lock.entries.get(distribution)
-        version = installed_version(distribution)
-        if locked is not None and locked.version != version:
-            return f"; the lock names {locked.version}: rebuild the image"
+        locked = self._locked_version(distribution)
+        if locked and locked != installed_version(distribution):
+            return f"; the lock names {locked}: rebuild the image"
         return ": change the code, or the version that the requirements ask for"
 
     def _packaged(
@@ -254,189 +318,53 @@ class Diagnostician:
             cause=cause,
             module=name,
             advice=advice,
-            distribution=self._catalog.distribution(name),
+            distribution=self._catalog.provider(top_level(name)),
             requirement=self._catalog.requirement(heals or name),
             heals=heals,
             broken=broken,
             chain=chain,
         )
 
-    def _import_error(self, error: ImportError, text: str, chain: tuple[str, ...]) -> Diagnosis:
-        """An ``ImportError`` that is no ``ModuleNotFoundError``."""
-        module = error.name or missing_module(text) or chain[-1]
-        if _is_extension(error.path) or BROKEN.search(text):
-            return self._broken_extension(module, text, chain)
-        attribute = getattr(error, "name_from", None) or _first(CANNOT_IMPORT, text)
-        if attribute is None:
-            return _code_error(error, chain)
-        chain = _ending_in(chain, module)
-        if top_level(module) in self._first_party:
-            advice = f"{module} has no {attribute}: mend the import"
-            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
-        if shadow := self._shadow(top_level(module)):
-            advice = _shadow_advice(shadow, top_level(module))
-            return _plain(Cause.SHADOWED, module, chain, advice)
-        return self._attribute(module, attribute, chain)
 
-    def _attribute(self, module: str, attribute: str, chain: tuple[str, ...]) -> Diagnosis:
-        distribution = self._catalog.distribution(module)
-        if _hollow(top_level(module)):
-            advice = f"{module} is an empty directory where a package was: install it again"
-            return self._packaged(Cause.PARTIAL_INSTALL, module, chain, advice)
-        version = installed_version(distribution)
-        what = f"{distribution} {version}" if version else module
-        advice = f"{what} has no {attribute} in {module}{self._other_version(distribution)}"
-        return self._packaged(Cause.MISSING_ATTRIBUTE, module, chain, advice)
-
-    def _broken_extension(self, module: str, text: str, chain: tuple[str, ...]) -> Diagnosis:
-        chain = _ending_in(chain, module)
-        library = _first(SHARED_LIBRARY, text)
-        advice = (
-            f"{library} is a system library: install it in the image"
-            if library
-            else f"the compiled part of {module} does not fit this Python or system: rebuild the"
-            " image with a wheel that does"
-        )
-        return self._packaged(Cause.BROKEN_EXTENSION, module, chain, advice)
-
-    def _circular(self, error: BaseException, chain: tuple[str, ...]) -> Diagnosis:
-        name = getattr(error, "name", None)
-        module = name if isinstance(name, str) and "." in name else chain[-1]
-        if top_level(module) not in self._first_party and (
-            shadow := self._shadow(top_level(module))
-        ):
-            advice = _shadow_advice(shadow, top_level(module))
-            return _plain(Cause.SHADOWED, module, chain, advice)
-        circle = " -> ".join(dict.fromkeys(chain))
-        advice = f"modules import each other in a circle ({circle}): break it in the code"
-        return _plain(Cause.CIRCULAR_IMPORT, module, chain, advice)
+def _plain(cause: Cause, module: str, chain: tuple[str, ...], advice: str) -> Diagnosis:
+    return Diagnosis(cause=cause, module=module, advice=advice, chain=chain)
 
 
-_FIRST_PARTY = "{} belongs to this application and is not there: restore the file or the import"
+def _circular(module: str, chain: tuple[str, ...]) -> Diagnosis:
+    circle = " -> ".join(chain[chain.index(module) :])
+    advice = f"modules import each other in a circle ({circle}): break it in the code"
+    return _plain(Cause.CIRCULAR_IMPORT, module, chain, advice)
 
 
-def _absent(top: str) -> str:
-    return f"{top} is not installed"
+def _code_error(failure: Failure) -> Diagnosis:
+    module = failure.chain[-1]
+    what = f"{module} raised {type(failure.error).__name__} while it was imported"
+    if isinstance(failure.error, SyntaxError):
+        what = f"{module}, or a module that it imports, has a syntax error"
+    advice = f"{what}: mend the code; the log has the trace"
+    return _plain(Cause.CODE_ERROR, module, failure.chain, advice)
 
 
-def _plain(cause: Cause, module: str, chain: Sequence[str], advice: str) -> Diagnosis:
-    return Diagnosis(cause=cause, module=module, advice=advice, chain=tuple(chain))
+def _is_broken_binary(failure: Failure) -> bool:
+    """``ctypes`` raises an ``OSError`` for a library that it cannot load."""
+    if isinstance(failure.error, OSError):
+        return SHARED_LIBRARY.search(failure.text) is not None
+    if not isinstance(failure.error, ImportError):
+        return False
+    return str(failure.error.path).endswith(EXTENSIONS) or bool(BROKEN.search(failure.text))
 
 
-def _code_error(error: BaseException, chain: tuple[str, ...]) -> Diagnosis:
-    what = f"{chain[-1]} raised {type(error).__name__} while it was imported"
-    if isinstance(error, SyntaxError):
-        what = f"{chain[-1]}, or a module that it imports, has a syntax error"
-    return _plain(
-        Cause.CODE_ERROR, chain[-1], chain, f"{what}: mend the code; the log has the trace"
-    )
-
-
-def _root_import_error(error: BaseException) -> BaseException:
-    """The import error that others wrap: an explicit cause says more than its wrapper."""
-    seen = {id(error)}
-    while isinstance(error.__cause__, ImportError) and id(error.__cause__) not in seen:
-        error = error.__cause__
-        seen.add(id(error))
-    return error
-
-
-def _chain(error: BaseException, requested: str) -> tuple[str, ...]:
-    """The modules whose bodies were running when the error was raised, outermost first."""
-    bodies = (f for f in _frames(error.__traceback__) if f.f_code.co_name == "<module>")
-    return tuple(dict.fromkeys((requested, *(str(f.f_globals.get("__name__")) for f in bodies))))
-
-
-def _frames(trace: types.TracebackType | None) -> Iterator[types.FrameType]:
-    while trace is not None:
-        yield trace.tb_frame
-        trace = trace.tb_next
+def _is_standard(top: str) -> bool:
+    return top in sys.stdlib_module_names
 
 
 def _ending_in(chain: Sequence[str], name: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*(part for part in chain if part != name), name)))
+    return tuple(chain) if chain and chain[-1] == name else (*chain, name)
 
 
 def _needer(chain: Sequence[str], first_party: frozenset[str]) -> str | None:
     """The third-party module nearest before the fault, else the first-party one that imports it."""
-    before = [top_level(name) for name in chain[:-1] if top_level(name) not in first_party]
-    before = [name for name in before if name != top_level(chain[-1])]
-    ours = [name for name in chain[:-1] if top_level(name) in first_party]
-    return next(iter((*reversed(before), *reversed(ours))), None)
-
-
-def _first(pattern: re.Pattern[str], text: str) -> str | None:
-    match = pattern.search(text)
-    return match[1] if match else None
-
-
-def _is_extension(path: str | None) -> bool:
-    return bool(path) and str(path).endswith((".so", ".pyd", ".dylib"))
-
-
-def _foreign_extension(name: str) -> str | None:
-    """The ABI of an extension file that stands where ``name`` should be, if there is one."""
-    parent, _, leaf = name.rpartition(".")
-    spec = find_on_disk(parent) if parent else None
-    places = spec.submodule_search_locations if spec else None
-    for place in places or (() if parent else sys.path):
-        for path in _glob(Path(place or "."), f"{leaf}.*.so"):
-            return path.name.removeprefix(f"{leaf}.").removesuffix(".so")
-    return None
-
-
-def _glob(directory: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(directory.glob(pattern))
-    except OSError:
-        return []
-
-
-def _hollow(top: str) -> bool:
-    """Whether a package is a mere directory, without ``__init__`` and without Python files.
-
-    Such a directory is what a removed or interrupted install leaves; Python takes it for a
-    namespace package (PEP 420).
-    """
-    spec = find_on_disk(top)
-    if spec is None or spec.origin is not None:
-        return False
-    places = [Path(place) for place in spec.submodule_search_locations or ()]
-    return not any(_glob(place, "**/*.py") or _glob(place, "**/*.so") for place in places)
-
-
-def _recorded(distribution: str, name: str) -> bool:
-    """Whether the distribution's RECORD says that it brings the module."""
-    stem = name.replace(".", "/")
-    try:
-        files = importlib.metadata.files(distribution) or ()
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return any(str(file).startswith((f"{stem}.", f"{stem}/")) for file in files)
-
-
-def _local_file(top: str) -> str | None:
-    """The file name of a module that stands outside every place of libraries."""
-    spec = find_on_disk(top)
-    origin = spec.origin if spec else None
-    if origin is None or origin in {"built-in", "frozen"} or "site-packages" in origin:
-        return None
-    place = Path(origin).resolve()
-    library = any(place.is_relative_to(root) for root in _library_roots())
-    return None if library or _from_layer(place) else place.name
-
-
-def _from_layer(place: Path) -> bool:
-    return any(parent.name == "layers" for parent in place.parents)
-
-
-def _shadow_advice(file: str, top: str) -> str:
-    shown = f"{top}/{file}" if file == "__init__.py" else file
-    return f"the local file {shown} hides the library {top}: rename it"
-
-
-@cache
-def _library_roots() -> tuple[Path, ...]:
-    paths = sysconfig.get_paths()
-    roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(Path(root).resolve() for root in {*roots, *site.getsitepackages()})
+    fault = top_level(chain[-1])
+    others = [name for name in reversed(chain) if top_level(name) != fault]
+    packages = [top_level(name) for name in others if top_level(name) not in first_party]
+    return next(iter((*packages, *others)), None)

@@ -21,8 +21,11 @@ class Busy(Exception):
 
 
 @contextmanager
-def exclusive(path: Path, wait: float = 10.0) -> Iterator[None]:
+def exclusive(path: Path, wait: float = 10.0) -> Iterator[int]:
     """Hold the lock file at ``path``; its directory must exist. The file itself stays.
+
+    Yields the descriptor. A child that inherits it keeps the lock when this process is killed,
+    until it has ended too; a child that stays behind after a normal end keeps nothing.
 
     Raises:
         Busy: when it is not free within ``wait`` seconds.
@@ -31,7 +34,10 @@ def exclusive(path: Path, wait: float = 10.0) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _acquire(descriptor, wait)
-        yield
+        try:
+            yield descriptor
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 

@@ -22,9 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.healing.children import child_group, kill_group
 from app.healing.lock import LockedDistribution
 from app.healing.outcomes import Outcome
-from app.healing.probe import kill_group
 
 #: How much of an installer's output is read, from its end.
 OUTPUT_BYTES = 1 << 20
@@ -39,8 +39,10 @@ PIP_OPTIONS = (
     "-vv",
 )
 PIP_TELLS = r"ERROR|WARNING|Could not fetch|Skipping link: (none|No) |Expected|Got |[\w.]+Error: "
-CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
-QUERY = re.compile(r"(?<=[?&])[^=\s&]+=[^\s&]+")
+#: An address; its host is all that may be told: user names, tokens in paths and queries are not.
+ADDRESS = re.compile(r"(?P<scheme>\b[a-z][a-z+]*://)(?:\S*@)?(?P<host>[\w.:\[\]-]*)[^\s'\"`)]*")
+#: What the clients print of an address without its host.
+REST_OF_ADDRESS = re.compile(r"(?<=url: )/\S*")
 
 #: What the tools say, most telling first. Read off uv 0.13 and pip 23 to 26 against each fault.
 SIGNS: Sequence[tuple[Outcome, str]] = (
@@ -50,7 +52,7 @@ SIGNS: Sequence[tuple[Outcome, str]] = (
     (Outcome.PERMISSION, r"permission denied|read-only file system|(os error|errno) (13|30)\b"),
     (Outcome.INVALID_WHEEL, r"unsafe file name|outside the target|does not match filename"),
     (Outcome.INVALID_WHEEL, r"malformed|inconsistent \w+|failed to extract|invalid zip"),
-    (Outcome.INVALID_WHEEL, r"wheel .{0,80}is invalid|\.dist-info"),
+    (Outcome.INVALID_WHEEL, r"wheel .{0,80}is invalid|\.dist-info|error decoding metadata"),
     (Outcome.NO_WHEEL, r"has no (usable )?wheels|none of the wheel's tags|no sources permitted"),
     (Outcome.NOT_FOUND, r"\b404\b|not found in the package registry"),
     (Outcome.NETWORK, r"(failed|could not|failure) (to )?(fetch|download)|request failed"),
@@ -79,48 +81,46 @@ class Installer:
     max_file_bytes: int
     tools: Sequence[str]
     environ: Mapping[str, str]
+    #: Descriptors that the installer inherits: the claim that it works under.
+    keep: Sequence[int] = ()
 
-    def install(self, pins: Sequence[LockedDistribution], stage: Path, target: Path) -> Installed:
-        """Install exactly ``pins`` into ``target``; working files go into ``stage``.
+    def install(self, pins: Sequence[LockedDistribution], work: Path, target: Path) -> Installed:
+        """Install exactly ``pins`` into ``target``; working files go into ``work``.
 
         Nothing is raised for what the installer or the index does: the outcome says it.
         """
-        return self._run(
-            "".join(map(_requirement_line, pins)), ("--require-hashes",), stage, target
-        )
+        lines = "".join(map(_requirement_line, pins))
+        return self._run(lines, ("--no-deps", "--require-hashes"), work, target)
 
-    def install_unlocked(self, requirement: str, stage: Path, target: Path) -> Installed:
+    def install_unlocked(self, requirement: str, work: Path, target: Path) -> Installed:
         """Install a requirement that is not in the lock, with what it needs, hashes unchecked."""
-        return self._run(f"{requirement}\n", (), stage, target)
+        return self._run(f"{requirement}\n", (), work, target)
 
     def _run(
-        self, requirements: str, options: Sequence[str], stage: Path, target: Path
+        self, requirements: str, options: Sequence[str], work: Path, target: Path
     ) -> Installed:
         tool = find_tool(self.tools, self.environ)
         if tool is None:
             return Installed(Outcome.INSTALLER_MISSING, "", 0.0)
-        listed = stage / "requirements.txt"
+        listed = work / "requirements.txt"
         listed.write_text(requirements, encoding="utf-8")
         source = ("--no-index", "--find-links", str(self.wheelhouse)) if self.wheelhouse else ()
         command = [
             *(*tool.command, "--target", str(target), "--only-binary", ":all:"),
-            *(*(("--no-deps", *options) if options else ()), *source, "-r", str(listed)),
+            *(*options, *source, "-r", str(listed)),
         ]
-        return self._watch(tool, command, stage)
+        return self._watch(tool, command, work)
 
-    def _watch(self, tool: Tool, command: Sequence[str], stage: Path) -> Installed:
+    def _watch(self, tool: Tool, command: Sequence[str], work: Path) -> Installed:
         started = time.monotonic()
-        output = stage / "installer.log"
-        with output.open("wb") as log:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environ(self.environ, stage),
-                cwd=stage,
-                start_new_session=True,
-            )
+        output = work / "installer.log"
+        environ = _environ(self.environ, work)
+        with (
+            output.open("wb") as log,
+            child_group(
+                command, environ=environ, directory=work, output=log, keep=self.keep
+            ) as child,
+        ):
             limit_file_size(child.pid, self.max_file_bytes)
             in_time = _wait(child, self.deadline)
         seconds = time.monotonic() - started
@@ -167,26 +167,27 @@ def limit_file_size(pid: int, limit: int) -> None:
 
 
 def redact(text: str) -> str:
-    """The end of an installer's output without what URLs may carry: credentials and queries."""
-    safe = QUERY.sub("...", CREDENTIALS.sub("***@", text))
-    return safe.strip()[-DETAIL_CHARACTERS:]
+    """The end of an installer's output; of every address in it only the host."""
+    safe = ADDRESS.sub(r"\g<scheme>\g<host>/...", text)
+    return REST_OF_ADDRESS.sub("/...", safe).strip()[-DETAIL_CHARACTERS:]
 
 
 def _requirement_line(pin: LockedDistribution) -> str:
     return f"{pin.pin} {' '.join(f'--hash={value}' for value in pin.hashes)}\n"
 
 
-def _environ(environ: Mapping[str, str], stage: Path) -> dict[str, str]:
+def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     """The installers' own settings stand; uv is asked to say which files it leaves out.
 
-    It wants a cache that it can write: without one of its own or a home directory (a read-only
-    root) it gets one that goes away with the staging directory.
+    What they would leave in the system's directory for temporary files when they are killed goes
+    away with the working files. uv wants a cache that it can write: without one of its own or a home directory (a read-only
+    root) it gets one that goes away with the working files.
     """
-    environ = {**environ, "RUST_LOG": "uv_extract=warn"}
+    environ = {**environ, "RUST_LOG": "uv_extract=warn", "TMPDIR": str(work)}
     cache = environ.get("XDG_CACHE_HOME") or environ.get("HOME") or "/nonexistent"
     if "UV_CACHE_DIR" in environ or os.access(cache, os.W_OK):
         return environ
-    return {**environ, "UV_CACHE_DIR": str(stage / "cache")}
+    return {**environ, "UV_CACHE_DIR": str(work / "cache")}
 
 
 def _wait(child: subprocess.Popen[bytes], deadline: float) -> bool:
@@ -199,7 +200,6 @@ def _wait(child: subprocess.Popen[bytes], deadline: float) -> bool:
         child.wait()
     finally:
         timer.cancel()
-        kill_group(child)
     return not expired.is_set()
 
 

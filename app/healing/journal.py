@@ -2,7 +2,8 @@
 
 Rows are only ever appended. Their number is bounded: the oldest are dropped once their counts are
 kept in ``totals``, so counters never go back. A journal that cannot be used costs history, which
-is logged, and never service: reads are then empty and writes return False.
+is logged, and never service: reads are then empty and writes return False. What this process could
+not write it remembers, so that the budget holds, and writes it as soon as that works again.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import os
 import socket
 import sqlite3
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.healing.flight import exclusive
-from app.healing.policy import EXPIRY, Failures
+from app.healing.flight import Busy, exclusive
+from app.healing.policy import EXPIRY, LONGEST_PAUSE, Failures
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -32,6 +33,10 @@ MAX_ROWS = 10_000
 #: Rows over MAX_ROWS that are tolerated before the oldest are dropped in one go.
 SLACK = 500
 RESET = "reset"
+#: Attempts that could not be written and are kept in memory until they can.
+KEPT_UNWRITTEN = 100
+#: Corrupt journals that are kept to be looked at.
+KEPT_ASIDE = 3
 COLUMNS = (
     "attempt",
     "at",
@@ -47,6 +52,12 @@ COLUMNS = (
     "outcome",
     "seconds",
     "error_class",
+)
+INSERT = f"INSERT OR IGNORE INTO attempts VALUES (NULL, :{', :'.join(COLUMNS)})"  # noqa: S608
+COUNT = (
+    "INSERT INTO totals VALUES (:kind, :subject, :cause, :outcome, 1, :seconds, :at)"
+    " ON CONFLICT DO UPDATE SET count = count + 1, seconds = seconds + excluded.seconds,"
+    " last_at = max(last_at, excluded.last_at)"
 )
 SCHEMA = """
 CREATE TABLE attempts (
@@ -120,26 +131,24 @@ class Journal:
         self._path = path
         self._max_rows = max_rows
         self._busy_timeout = busy_timeout
+        self._unwritten: deque[Attempt] = deque(maxlen=KEPT_UNWRITTEN)
 
     def append(self, attempt: Attempt) -> bool:
-        """Write one row, once; False when it could not be written."""
-        row = (
-            attempt.attempt,
-            attempt.at or time.time(),
-            attempt.host or socket.gethostname(),
-            attempt.pid or os.getpid(),
-            attempt.kind,
-            attempt.subject,
-            attempt.cause,
-            attempt.requirement,
-            json.dumps(attempt.installed),
-            json.dumps(attempt.hashes),
-            attempt.lock,
-            attempt.outcome,
-            attempt.seconds,
-            attempt.error_class,
+        """Write one row, once; False when it could not be written for now."""
+        signed = replace(
+            attempt,
+            at=attempt.at or time.time(),
+            host=attempt.host or socket.gethostname(),
+            pid=attempt.pid or os.getpid(),
         )
-        return bool(self._use("append", lambda connection: self._insert(connection, row), 0))
+        waiting = tuple(self._unwritten)
+        if not self._use("append", lambda db: self._insert(db, (*waiting, signed)), default=False):
+            self._unwritten.append(signed)
+            return False
+        for written in waiting:
+            with suppress(ValueError):
+                self._unwritten.remove(written)
+        return True
 
     def attempts(self, limit: int = 100, subject: str | None = None) -> tuple[Attempt, ...]:
         """The newest attempts that are still kept in full, newest first."""
@@ -156,15 +165,26 @@ class Journal:
         return tuple(Total(*row) for row in self._rows(query))
 
     def failures(self, kind: str, subject: str, lock: str, now: float) -> Failures:
-        """The failures under this lock since the last success or reset, none older than a day."""
+        """The failures under this lock since the last success or reset, none older than a day.
+
+        One from a clock that ran more than an hour ahead does not count: it would block for years.
+        """
         query = (
             "SELECT count(*), coalesce(max(at), 0) FROM attempts WHERE kind = :kind"
-            " AND subject = :subject AND lock = :lock AND at > :since AND id > (SELECT"
-            " coalesce(max(id), 0) FROM attempts WHERE kind = :kind AND subject = :subject"
-            " AND outcome IN ('healed', 'reset'))"
+            " AND subject = :subject AND lock = :lock AND at > :since AND at < :until AND id >"
+            " (SELECT coalesce(max(id), 0) FROM attempts WHERE kind = :kind"
+            " AND subject = :subject AND outcome IN ('healed', 'reset'))"
         )
-        values = {"kind": kind, "subject": subject, "lock": lock, "since": now - EXPIRY}
-        return next((Failures(*row) for row in self._rows(query, values)), Failures(0, 0.0))
+        since, until = now - EXPIRY, now + LONGEST_PAUSE
+        values = {"kind": kind, "subject": subject, "lock": lock, "since": since, "until": until}
+        count, last_at = next(iter(self._rows(query, values)), (0, 0.0))
+        here = [
+            attempt.at
+            for attempt in tuple(self._unwritten)
+            if (attempt.kind, attempt.subject, attempt.lock) == (kind, subject, lock)
+            and since < attempt.at < until
+        ]
+        return Failures(count + len(here), max([last_at, *here]))
 
     def last(self, kind: str, subject: str) -> tuple[int, str]:
         """The id and outcome of the newest row of a subject, ``(0, "")`` when there is none."""
@@ -174,23 +194,14 @@ class Journal:
         )
         return next(((row[0], row[1]) for row in self._rows(query, (kind, subject))), (0, ""))
 
-    def _insert(self, connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    def _insert(self, connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> bool:
         connection.execute("BEGIN IMMEDIATE")
-        inserted = connection.execute(
-            f"INSERT OR IGNORE INTO attempts VALUES (NULL, {', '.join('?' * len(row))})",  # noqa: S608
-            row,
-        ).rowcount
-        if inserted:
-            _, at, _, _, kind, subject, cause, _, _, _, _, outcome, seconds, _ = row
-            connection.execute(
-                "INSERT INTO totals VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET"
-                " count = count + 1, seconds = seconds + excluded.seconds,"
-                " last_at = max(last_at, excluded.last_at)",
-                (kind, subject, cause, outcome, seconds, at),
-            )
-            self._drop_oldest(connection)
+        for attempt in attempts:
+            if connection.execute(INSERT, _row(attempt)).rowcount:
+                connection.execute(COUNT, _row(attempt))
+        self._drop_oldest(connection)
         connection.execute("COMMIT")
-        return 1
+        return True
 
     def _drop_oldest(self, connection: sqlite3.Connection) -> None:
         """Ids only grow, so the span between the first and the last bounds the number of rows."""
@@ -212,7 +223,7 @@ class Journal:
         for last_try in (False, True):
             try:
                 return self._work(work)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, Busy) as error:
                 corrupt = type(error) is sqlite3.DatabaseError
                 logger.warning(
                     "the journal cannot be used",
@@ -246,33 +257,47 @@ class Journal:
 
     def _create(self) -> None:
         """Put a complete journal in place at once; whoever is second uses the first one's."""
-        fresh = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
-        try:
+        with self._alone():
+            if self._path.exists():
+                return
+            fresh = self._beside(".new")
+            fresh.unlink(missing_ok=True)
             with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(f"{SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION};")
-            with suppress(FileExistsError):
-                os.link(fresh, self._path)
-        finally:
-            fresh.unlink(missing_ok=True)
+            self._drop_sidecars()
+            fresh.rename(self._path)
 
     def _set_aside(self) -> bool:
         """Move a file that is no journal out of the way; False when that cannot be done."""
         try:
-            with exclusive(self._path.with_name(f"{self._path.name}.lock")):
+            with self._alone():
                 if self._usable():
                     return True
-                aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
-                for suffix in ("-wal", "-shm"):
-                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                aside = self._beside(f".corrupt-{time.time_ns()}")
+                self._drop_sidecars()
                 self._path.rename(aside)
-        except OSError:
+                older = sorted(self._path.parent.glob(f"{self._path.name}.corrupt-*"))
+                for path in older[:-KEPT_ASIDE]:
+                    path.unlink(missing_ok=True)
+        except (OSError, Busy):
             return False
         logger.error(
             "the journal was corrupt: it is set aside and a new one is begun",
             extra={"fields": {"aside": aside.name}},
         )
         return True
+
+    def _alone(self) -> AbstractContextManager[int]:
+        return exclusive(self._beside(".lock"), self._busy_timeout)
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
+
+    def _drop_sidecars(self) -> None:
+        """SQLite would replay a write-ahead log that another journal has left into a new one."""
+        for suffix in ("-wal", "-shm"):
+            self._beside(suffix).unlink(missing_ok=True)
 
     def _usable(self) -> bool:
         """Whether the file is a journal by now, because another process has mended it."""
@@ -289,6 +314,12 @@ class Journal:
 def _check_version(version: int) -> None:
     if version != SCHEMA_VERSION:
         raise sqlite3.DatabaseError(f"schema version {version} is not {SCHEMA_VERSION}")
+
+
+def _row(attempt: Attempt) -> dict[str, object]:
+    row = {name: getattr(attempt, name) for name in COLUMNS}
+    lists = {name: json.dumps(row[name]) for name in ("installed", "hashes")}
+    return row | lists
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:

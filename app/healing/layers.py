@@ -19,6 +19,7 @@ import importlib.machinery
 import importlib.metadata
 import json
 import logging
+import math
 import shutil
 import sys
 import threading
@@ -45,6 +46,8 @@ USED = ".used"
 MANIFEST = "layer.json"
 RECORDED = "recorded"
 SITE = "site"
+WORK = "work"
+DISCARDED = "discarded-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +70,18 @@ class Stage:
 
     attempt: str
     directory: Path
+    #: The descriptor of the claim that it is worked on under; children are to inherit it.
+    claim: int
 
     @property
     def site(self) -> Path:
         """Where the distributions go."""
         return self.directory / SITE
+
+    @property
+    def work(self) -> Path:
+        """Where an installer keeps its own files, which are not kept."""
+        return self.directory / WORK
 
 
 def interpreter_key(lock_digest: str) -> str:
@@ -143,32 +153,36 @@ class Layers:
             (self._committed / f"{layer.subject}.{layer.attempt}" / RECORDED).touch()
 
     @contextmanager
-    def claim(self, subject: str, wait: float) -> Iterator[None]:
-        """Be the only one on this host who works on ``subject``.
+    def claim(self, subject: str, wait: float) -> Iterator[int]:
+        """Be the only one on this host who works on ``subject``; yields what stages need.
 
         Raises:
             Busy: when another does for longer than ``wait`` seconds.
         """
-        with exclusive(self._locks / f"{self.key}.{subject}", wait):
-            yield
+        with exclusive(self._locks / f"{self.key}.{subject}", wait) as claim:
+            yield claim
 
     @contextmanager
-    def stage(self, subject: str) -> Iterator[Stage]:
+    def stage(self, subject: str, claim: int) -> Iterator[Stage]:
         """An empty staging directory; what is left of it afterwards is removed."""
         attempt = uuid.uuid4().hex
-        stage = Stage(attempt, self._staging / f"{subject}.{attempt}")
-        stage.directory.mkdir(parents=True)
+        stage = Stage(attempt, self._staging / f"{subject}.{attempt}", claim)
+        stage.work.mkdir(parents=True)
         try:
             yield stage
         finally:
             shutil.rmtree(stage.directory, ignore_errors=True)
 
     def commit(self, stage: Stage, layer: Layer) -> None:
-        """Make a staged fix a layer: the manifest first, then one rename.
+        """Make a staged fix a layer: its site and its manifest alone, by one rename.
 
         Raises:
             OSError: when the disk is full or the home cannot be written; nothing is committed.
         """
+        shutil.rmtree(stage.work)
+        for left in stage.directory.iterdir():
+            if left.name != SITE:
+                _remove(left)
         manifest = stage.directory / MANIFEST
         manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
         self._committed.mkdir(parents=True, exist_ok=True)
@@ -176,10 +190,15 @@ class Layers:
 
     def quarantine(self, stage: Stage) -> None:
         """Keep a staged fix that failed its probe out of the way, and only the newest few."""
+        shutil.rmtree(stage.work)
+        stage.directory.touch()
         stage.directory.rename(self._quarantine / stage.directory.name)
-        kept = sorted(self._quarantine.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in kept[:-KEPT_IN_QUARANTINE]:
+        for path in sorted(self._quarantine.iterdir(), key=_age)[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
+
+    def abandoned(self) -> tuple[str, ...]:
+        """The subjects that have something in staging; their owners may be alive or dead."""
+        return tuple(sorted({_subject(path) for path in self._staging.glob("*.*")}))
 
     def sweep(self, subject: str) -> tuple[str, ...]:
         """Remove what dead owners left in staging; the attempts that never ended.
@@ -209,12 +228,14 @@ class Layers:
             if layer is None or layer.subject not in wanted or self._superseded(layer):
                 self._discard(path)
                 removed.append(_subject(path))
+        for left in self._staging.glob(f"{DISCARDED}*"):
+            shutil.rmtree(left, ignore_errors=True)
         self._remove_unused_keys()
         return tuple(removed)
 
     def _remove_unused_keys(self) -> None:
         for used in self._home.glob(f"layers/*/{USED}"):
-            if time.time() - used.stat().st_mtime > KEY_KEPT:
+            if _age(used) > KEY_KEPT:
                 shutil.rmtree(used.parent, ignore_errors=True)
                 shutil.rmtree(self._home / "staging" / used.parent.name, ignore_errors=True)
 
@@ -225,9 +246,10 @@ class Layers:
         return bool(names) and all(_is_installed(name, base) for name in names)
 
     def _discard(self, layer: Path) -> None:
-        """Out of sight by one rename, then removed at leisure."""
-        bin_ = self._staging / f"discarded-{uuid.uuid4().hex}"
-        layer.rename(bin_)
+        """Out of sight by one rename, then removed at leisure; another may have been faster."""
+        bin_ = self._staging / f"{DISCARDED}{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            layer.rename(bin_)
         shutil.rmtree(bin_, ignore_errors=True)
 
     def _manifests(self) -> list[Path]:
@@ -250,12 +272,27 @@ class Layers:
 
 def now() -> str:
     """This moment in ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _settled(modified: int) -> bool:
     """Whether a later change would show: file systems count in steps of a few milliseconds."""
     return time.time_ns() - modified > SETTLED
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last change; endless for what is gone by now."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
 
 
 def _subject(layer: Path) -> str:
@@ -269,6 +306,7 @@ def _is_installed(distribution: str, paths: list[str]) -> bool:
 def _read(manifest: Path) -> Layer | None:
     try:
         values = json.loads(manifest.read_text(encoding="utf-8"))
+        datetime.fromisoformat(values["at"])
         return Layer(**{**values, **{k: tuple(values[k]) for k in ("installed", "hashes")}})
     except (OSError, ValueError, TypeError, KeyError):
         logger.warning(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.healing.errors import LockError
@@ -20,6 +20,8 @@ from app.healing.names import normalize
 PIN = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;]+)\Z", re.ASCII)
 VERSION = re.compile(r"[0-9A-Za-z.!+_-]+", re.ASCII)
 HASH = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+VIA = re.compile(r"#\s*(via\b)?")
+BACKSLASH = "\\"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,13 @@ class Lock:
             LockError: with the line, when one is no exact hashed pin or a pin stands twice.
         """
         entries: dict[str, LockedDistribution] = {}
-        for line, paragraph, needed_by in _paragraphs(text):
-            entry = _entry(line, paragraph, needed_by)
+        for paragraph in _paragraphs(text):
+            entry = _entry(paragraph)
             if not entry.applies():
                 continue
             if entry.name in entries:
-                raise LockError(line, f"{entry.name} is pinned twice for this Python")
+                reason = f"{entry.name} is pinned twice for this Python"
+                raise LockError(paragraph.line, reason)
             entries[entry.name] = entry
         return cls(entries, hashlib.sha256(text.encode()).hexdigest()[:16])
 
@@ -107,30 +110,40 @@ class Lock:
         return ()
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """Yield the first line's number, the joined line and the names of its ``# via`` notes."""
-    start, joined, via = 0, "", list[str]()
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line.startswith("#") and line:
-            if not raw[0].isspace():
-                if joined:
-                    yield start, joined, tuple(via)
-                start, joined, via = number, "", []
-            joined = f"{joined} {line.removesuffix(chr(92)).strip()}"
-        elif raw.startswith((" ", "\t")) and (name := _via(line)):
-            via.append(name)
-    if joined:
-        yield start, joined, tuple(via)
+@dataclass(slots=True)
+class _Paragraph:
+    """One requirement with its options, and the names of its ``# via`` notes."""
+
+    line: int
+    text: str
+    needed_by: list[str] = field(default_factory=list)
 
 
-def _via(comment: str) -> str:
-    name = comment.removeprefix("#").strip().removeprefix("via").strip()
-    return "" if not name or name.startswith("-") else normalize(name)
+def _paragraphs(text: str) -> list[_Paragraph]:
+    """The requirements of a lock, each with the number of its first line."""
+    found: list[_Paragraph] = []
+    for number, raw in enumerate(text.split("\n"), 1):
+        line, indented = raw.strip(), raw[:1].isspace()
+        if line.startswith("#"):
+            if found and indented:
+                found[-1].needed_by += _via(line)
+        elif line and found and indented:
+            found[-1].text += f" {line.removesuffix(BACKSLASH).strip()}"
+        elif line:
+            found.append(_Paragraph(number, line.removesuffix(BACKSLASH).strip()))
+    return found
 
 
-def _entry(line: int, paragraph: str, needed_by: tuple[str, ...]) -> LockedDistribution:
-    requirement, *options = paragraph.strip().split(" --hash=")
+def _via(comment: str) -> Iterator[str]:
+    """The names in ``# via a``, in ``#   a`` of the lines after it, and in ``# via a, b``."""
+    for name in VIA.sub("", comment).split(","):
+        if name.strip() and not name.strip().startswith("-"):
+            yield normalize(name.partition("[")[0].strip())
+
+
+def _entry(paragraph: _Paragraph) -> LockedDistribution:
+    line = paragraph.line
+    requirement, *options = paragraph.text.split(" --hash=")
     pinned, _, marker = requirement.partition(";")
     match = PIN.match(pinned.strip())
     if match is None or not VERSION.fullmatch(match["version"]):
@@ -142,7 +155,9 @@ def _entry(line: int, paragraph: str, needed_by: tuple[str, ...]) -> LockedDistr
         raise LockError(line, f"{match['name']} has a hash that is not sha256 in hexadecimal")
     _check_marker(line, marker.strip())
     name = normalize(match["name"])
-    return LockedDistribution(name, match["version"], hashes, marker.strip() or None, needed_by)
+    return LockedDistribution(
+        name, match["version"], hashes, marker.strip() or None, tuple(paragraph.needed_by)
+    )
 
 
 def _check_marker(line: int, marker: str) -> None:

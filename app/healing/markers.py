@@ -7,6 +7,7 @@ lock has resolved its extras.
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import re
@@ -14,9 +15,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
+from app.healing.errors import shown
+
 TOKEN = re.compile(
     r"\s*(?:(?P<word>[a-z_]+)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<sign>===|~=|[<>=!]=|[<>()]))"
 )
+RELEASE = re.compile(r"\d{1,9}(?:\.\d{1,9})*(\.\*)?", re.ASCII)
 VERSIONS = frozenset({"python_version", "python_full_version", "implementation_version"})
 
 
@@ -49,13 +53,16 @@ def holds(marker: str, variables: Mapping[str, str] | None = None) -> bool:
     Raises:
         MarkerError: when the text is no marker.
     """
-    return _Parser(marker, environment() if variables is None else variables).parse()
+    try:
+        return _Parser(marker, environment() if variables is None else variables).parse()
+    except RecursionError:
+        raise MarkerError("parentheses too deep") from None
 
 
 def version_key(version: str) -> tuple[int, ...]:
     """The release numbers of a version, without trailing zeros; enough to order Pythons."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in match[0].split(".")] if match else [0]
+    match = RELEASE.match(version)
+    numbers = [int(part) for part in match[0].removesuffix(".*").split(".")] if match else [0]
     while len(numbers) > 1 and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
@@ -69,7 +76,7 @@ class _Parser:
     def parse(self) -> bool:
         value = self._either()
         if self._tokens:
-            raise MarkerError(f"unexpected {self._tokens[0]}")
+            raise MarkerError(f"unexpected {shown(self._tokens[0])}")
         return value
 
     def _either(self) -> bool:
@@ -104,7 +111,7 @@ class _Parser:
         if token[0] in "'\"":
             return token[1:-1]
         if token not in self._variables:
-            raise MarkerError(f"unknown variable {token}")
+            raise MarkerError(f"unknown variable {shown(token)}")
         return self._variables[token]
 
     def _next(self) -> str:
@@ -125,36 +132,54 @@ def _tokens(text: str) -> Iterator[str]:
     while position < len(stripped):
         match = TOKEN.match(stripped, position)
         if match is None:
-            raise MarkerError(f"cannot read {stripped[position : position + 20]!r}")
+            raise MarkerError(f"cannot read {shown(stripped[position : position + 20])}")
         yield match[0].strip()
         position = match.end()
 
 
-ORDER: Mapping[str, Callable[[object, object], bool]] = {
-    "==": lambda a, b: a == b,
-    "===": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,  # type: ignore[operator]
-    "<=": lambda a, b: a <= b,  # type: ignore[operator]
-    ">": lambda a, b: a > b,  # type: ignore[operator]
-    ">=": lambda a, b: a >= b,  # type: ignore[operator]
+Order = Callable[[tuple[int, ...], tuple[int, ...]], bool]
+VERSION_ORDER: Mapping[str, Order] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+#: Strings have no order: as in ``packaging``, none is before another.
+STRING_ORDER: Mapping[str, Callable[[str, str], bool]] = {
+    **dict.fromkeys(("==", "<=", ">="), operator.eq),
+    "!=": operator.ne,
+    **dict.fromkeys(("<", ">"), lambda _left, _right: False),
+    "in": lambda left, right: left in right,
+    "not in": lambda left, right: left not in right,
 }
 
 
 def _compare(left: str, sign: str, right: str, *, versioned: bool) -> bool:
-    if sign in {"in", "not in"}:
-        return (left in right) is (sign == "in")
-    if versioned and right.endswith(".*") and sign in {"==", "!="}:
-        return _is_prefix(right[:-2], left) is (sign == "==")
-    if sign == "~=":
-        prefix = right.rpartition(".")[0]
-        return version_key(left) >= version_key(right) and _is_prefix(prefix, left)
-    if sign not in ORDER:
-        raise MarkerError(f"unknown comparison {sign}")
-    pair = (version_key(left), version_key(right)) if versioned else (left, right)
-    return ORDER[sign](*pair)
+    if versioned and sign == "===":
+        return left == right
+    if versioned and sign in {*VERSION_ORDER, "~="} and (release := RELEASE.fullmatch(right)):
+        return _compare_versions(left, sign, right, any_patch=release[1] is not None)
+    if sign not in STRING_ORDER:
+        raise MarkerError(f"cannot compare with {shown(sign)} here")
+    return STRING_ORDER[sign](left, right)
+
+
+def _compare_versions(left: str, sign: str, right: str, *, any_patch: bool) -> bool:
+    if any_patch and sign in {"==", "!="}:
+        return _is_prefix(right.removesuffix(".*"), left) is (sign == "==")
+    if sign == "~=" and "." in right and not any_patch:
+        return version_key(left) >= version_key(right) and _is_prefix(
+            right.rpartition(".")[0], left
+        )
+    if any_patch or sign == "~=":
+        raise MarkerError(f"cannot compare with {shown(sign + right)}")
+    return VERSION_ORDER[sign](version_key(left), version_key(right))
 
 
 def _is_prefix(prefix: str, version: str) -> bool:
-    wanted = prefix.split(".")
-    return version.split(".")[: len(wanted)] == wanted
+    """Whether the release numbers of a version begin so; a shorter one is filled up with zeros."""
+    wanted = list(map(int, prefix.split(".")))
+    numbers = [*version_key(version), *([0] * len(wanted))]
+    return numbers[: len(wanted)] == wanted

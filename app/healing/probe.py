@@ -6,33 +6,31 @@ module itself may end the process, so the child writes its verdict to a pipe tha
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.healing.children import child_group
+
+#: Parts of a verdict: the error's class, empty when there was none, its name and its text.
+PARTS = 3
 #: Runs in the child. The import writes the bytecode of what it loads, so the first import in a
 #: worker is fast without compiling what nobody imports. ``os._exit``: a module's exit handlers
-#: and threads have no say.
+#: and threads have no say. Nothing is imported that the interpreter has not loaded by itself.
 CHILD = """
-import json, os, sys
-fd, module, paths = json.loads(sys.argv[1])
+import os, sys
+_, writer, module, *sys.path = sys.argv
 sys.argv[1:] = []
-sys.path[:] = paths
 try:
     __import__(module)
 except BaseException as error:
-    verdict = {"error": type(error).__name__, "name": getattr(error, "name", None),
-               "text": str(error)[:500]}
+    verdict = type(error).__name__, str(getattr(error, "name", "")), str(error)[:500]
 else:
-    verdict = {"error": None, "name": None, "text": ""}
-os.write(fd, json.dumps(verdict).encode())
+    verdict = "", "", ""
+os.write(int(writer), chr(0).join(verdict).encode(errors="replace"))
 os._exit(0)
 """
 
@@ -53,50 +51,35 @@ class Verdict:
 
 
 def probe(
-    module: str, extra_paths: Sequence[Path], *, deadline: float, environ: Mapping[str, str]
+    module: str,
+    extra_paths: Sequence[Path],
+    *,
+    deadline: float,
+    environ: Mapping[str, str],
+    keep: Sequence[int] = (),
 ) -> Verdict:
     """Import ``module`` in a child that sees this process's paths and ``extra_paths``.
 
     Nothing is raised for what the module does; after ``deadline`` seconds the child and all that
-    it started are killed.
+    it started are killed. ``keep`` are descriptors that it inherits.
 
     Raises:
         OSError: when no child can be started.
     """
     here = [entry for entry in sys.path if Path(entry).is_absolute()]
-    paths = [*here, *map(str, extra_paths)]
     reader, writer = os.pipe()
-    try:
-        child = _start([writer, module, paths], environ)
-    finally:
-        os.close(writer)
-    try:
+    # Isolated mode keeps the child from the current directory and from PYTHON* settings.
+    command = [sys.executable, "-I", "-c", CHILD, str(writer), module, *here]
+    command += map(str, extra_paths)
+    kept = (writer, *keep)
+    with (
+        os.fdopen(reader, "rb"),
+        os.fdopen(writer, "wb") as ours,
+        child_group(command, environ=environ, directory=Path("/"), keep=kept) as child,
+    ):
+        ours.close()
         message = _message(reader, deadline)
-    finally:
-        os.close(reader)
-        kill_group(child)
     return _verdict(message, child.returncode)
-
-
-def _start(task: Sequence[object], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Isolated mode keeps the child from the current directory and from ``PYTHON*`` settings."""
-    return subprocess.Popen(
-        [sys.executable, "-I", "-c", CHILD, json.dumps(task)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[int(str(task[0]))],
-        env=dict(environ),
-        cwd="/",
-        start_new_session=True,
-    )
-
-
-def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the session that ``child`` leads, and reap the child."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
 
 
 def _message(descriptor: int, deadline: float) -> bytes | None:
@@ -112,10 +95,8 @@ def _verdict(message: bytes | None, returncode: int) -> Verdict:
     if not message:
         left = f"signal {-returncode}" if returncode < 0 else f"exit {returncode}"
         return Verdict(ok=False, crashed=True, error_class=left)
-    told = json.loads(message)
-    return Verdict(
-        ok=told["error"] is None,
-        error_class=told["error"] or "",
-        missing=told["name"],
-        detail=told["text"],
-    )
+    told = message.decode(errors="replace").split("\0", PARTS - 1)
+    if len(told) != PARTS:
+        return Verdict(ok=False, crashed=True, error_class="garbled verdict")
+    error, missing, text = told
+    return Verdict(ok=not error, error_class=error, missing=missing or None, detail=text)

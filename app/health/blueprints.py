@@ -25,6 +25,23 @@ class BlueprintState:
     active: bool
     reason: str | None = None
     advice: str | None = None
+    needs_restart: bool = False
+
+
+class BlueprintBoard:
+    """The states of the application that serves now; replaced whole when another one does."""
+
+    def __init__(self) -> None:
+        self.states: tuple[BlueprintState, ...] = ()
+
+    def show(self, states: Iterable[BlueprintState]) -> None:
+        """Make these the current states."""
+        self.states = tuple(states)
+
+    @property
+    def quarantined(self) -> tuple[BlueprintState, ...]:
+        """The blueprints that do not serve."""
+        return tuple(state for state in self.states if not state.active)
 
 
 def blueprint_checks(states: Iterable[BlueprintState]) -> list[Check]:

@@ -11,11 +11,12 @@ from app.healing.errors import InvalidModuleName
 from app.healing.journal import Attempt
 from app.healing.outcomes import Outcome
 from app.healing.report import Status
-from app.health import HealthReading, HealthService
+from app.health import BlueprintState, HealthReading, HealthService
 from app.health.service import FRESH_SECONDS
 from app.routes.access import details_allowed, require_token
 from app.routes.bodies import read_object
 from app.routes.problems import problem
+from app.services import Services
 from app.utils.auto_fix import AutoFixer, ImportReport
 
 auto_fix_bp = Blueprint("auto_fix", __name__)
@@ -45,7 +46,7 @@ def force_health_check() -> Response:
 def status() -> Response:
     """The engine's counters; the newest attempts for those who may see details."""
     fixer = _fixer()
-    body = fixer.status()
+    body = {**fixer.status(), "blueprints": _blueprints(), "workers": _workers()}
     if details_allowed():
         body["recent_attempts"] = [_attempt(attempt) for attempt in fixer.history(SHOWN_ATTEMPTS)]
     return _uncached(jsonify(body))
@@ -76,6 +77,35 @@ def fix() -> Response:
 def invalid_module_name(error: InvalidModuleName) -> Response:
     """What is no module name is the caller's mistake."""
     return problem(400, "invalid_module_name", "Not a module name", f"{error}.")
+
+
+def _blueprints() -> dict[str, object]:
+    """What the process that answers serves, and why not the rest."""
+    states: tuple[BlueprintState, ...] = current_app.extensions["blueprints"]
+    details = details_allowed()
+    return {
+        state.name: {
+            "active": state.active,
+            "url_prefix": state.url_prefix,
+            "critical": state.critical,
+            "reason": state.reason,
+            "advice": state.advice if details else None,
+            "needs_restart": state.needs_restart,
+        }
+        for state in states
+    }
+
+
+def _workers() -> list[dict[str, object]]:
+    """What each living worker of this host says of itself."""
+    services: Services = current_app.extensions["services"]
+    return [
+        {**worker, "last_seen": _iso(worker["last_seen"])} for worker in services.workers.read()
+    ]
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _fixer() -> AutoFixer:
@@ -123,7 +153,7 @@ def _without_details(body: dict[str, object], reading: HealthReading) -> dict[st
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
     return {
-        "at": datetime.fromtimestamp(attempt.at, UTC).isoformat(),
+        "at": _iso(attempt.at),
         "kind": attempt.kind,
         "module": attempt.subject,
         "cause": attempt.cause,

@@ -52,7 +52,7 @@ def problem(status: int, code: str, title: str, detail: str, **extra: object) ->
 def init_app(app: Flask) -> None:
     """Answer every error of the application as a problem, and harden every response."""
     app.register_error_handler(HTTPException, _http_problem)
-    app.register_error_handler(Exception, _unexpected_problem)
+    app.register_error_handler(Exception, unexpected_problem)
     app.after_request(_harden)
 
 
@@ -79,7 +79,8 @@ def _code(status: int) -> str:
         return f"http_{status}"
 
 
-def _unexpected_problem(error: Exception) -> Response:
+def unexpected_problem(error: Exception) -> Response:
+    """500 for an error that nobody expected; the log has its trace under the id that is shown."""
     reference = uuid.uuid4().hex
     fields = {"id": reference, "method": request.method, "path": request.path}
     logger.error("request failed unexpectedly", exc_info=error, extra={"fields": fields})

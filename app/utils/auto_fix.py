@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import ParamSpec, TypeVar
 
@@ -33,6 +34,7 @@ from app.healing.policy import MAX_RETRIES, Budget
 from app.healing.report import AppliedFix, Check, HealthReport
 from app.healing.settings import HealingSettings, Mode
 from app.healing.statistics import attempts_by_subject, statistics
+from app.utils.bounded import BoundedCall
 
 logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
@@ -63,6 +65,11 @@ class ImportReport:
     def healed(self) -> bool:
         """Whether a heal made this import succeed."""
         return self.success and self.result is not None and self.result.healed
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether only a new process can make it succeed."""
+        return self.result is not None and self.result.outcome is Outcome.NEEDS_RESTART
 
 
 class AutoFixer:
@@ -96,6 +103,8 @@ class AutoFixer:
         self._watched: dict[str, bool] = {}
         self._mutex = threading.RLock()
         self._prepared: Mode | None = None
+        self._imports: dict[str, BoundedCall[ImportReport]] = {}
+        self._heals: dict[str, BoundedCall[FixResult]] = {}
 
     # -- the parts ---------------------------------------------------------------------------
 
@@ -212,14 +221,34 @@ class AutoFixer:
         return self.import_module(name, heal=False).loaded
 
     def resilient_blueprint_import(
-        self, path: str, *, critical: bool = False, deadline: float | None = None
+        self,
+        path: str,
+        *,
+        critical: bool = False,
+        heal: bool = True,
+        patience: float | None = None,
     ) -> ModuleType | None:
         """Import a module of the application; None when it fails, and health says so from then on.
 
-        Raises nothing that importing it raises, ``SystemExit`` included.
+        Raises nothing that importing it raises, ``SystemExit`` included. With ``patience`` the
+        import is given up after so many seconds; it goes on in its thread, a later call for the
+        same path waits for that one and never begins a second.
         """
         self._watched[path] = critical
-        return self.import_module(path, critical=critical, deadline=deadline).loaded
+        if patience is None:
+            return self.import_module(path, critical=critical, heal=heal).loaded
+        with self._mutex:
+            call = self._imports.get(path)
+            if call is None:
+                work = partial(self.import_module, path, critical=critical, heal=heal)
+                call = self._imports[path] = BoundedCall(work, f"import {path}")
+        try:
+            report = call.wait(0 if call.orphaned else patience)
+        except TimeoutError:
+            self._remember(unfinished(path, forked=call.orphaned), None, critical=critical)
+            return None
+        self._imports.pop(path, None)
+        return report.loaded
 
     def create_graceful_import_wrapper(
         self, func: Callable[Arguments, Value]
@@ -291,6 +320,13 @@ class AutoFixer:
         available = package is None and find_on_disk(name) is not None
         return _report(name, result, available=available, diagnosis=diagnosis), error
 
+    def follow(self) -> bool:
+        """Use what other processes have healed; True when there was something new.
+
+        Costs one ``stat`` when there was not.
+        """
+        return self.mode is not Mode.OFF and self.layers.load()
+
     def _heal(self, diagnosis: Diagnosis, deadline: float | None = None) -> FixResult:
         if self.mode is not Mode.HEAL:
             return FixResult(subject=diagnosis.module, outcome=Outcome.MODE)
@@ -318,6 +354,44 @@ class AutoFixer:
         )
 
     # -- healing on request ------------------------------------------------------------------
+
+    def diagnose(self, error: BaseException, requested: str = "") -> Diagnosis:
+        """Why an import raised ``error``."""
+        return self._diagnostician.diagnose(error, requested or getattr(error, "name", None) or "")
+
+    def heal_in_background(self, diagnosis: Diagnosis) -> BoundedCall[FixResult] | None:
+        """Begin to heal what a diagnosis names, or join the heal of it that is under way.
+
+        None when nothing may be attempted now: it is not fixable, the mode forbids it, or its
+        budget wants a pause.
+        """
+        subject = diagnosis.heals
+        if subject is None or self.mode is not Mode.HEAL:
+            return None
+        with self._mutex:
+            under_way = self._heals.get(subject)
+            if under_way is not None and not under_way.done and not under_way.orphaned:
+                return under_way
+            if not self._healer.budget(subject).allows:
+                return None
+            call = BoundedCall(partial(self._heal, diagnosis), f"heal {subject}")
+            self._heals[subject] = call
+            return call
+
+    def missing(self) -> tuple[Diagnosis, ...]:
+        """Why each required dependency that is not there is not there."""
+        found = (self._why_missing(name) for name in self._required)
+        return tuple(diagnosis for diagnosis in found if diagnosis is not None)
+
+    def _why_missing(self, name: str) -> Diagnosis | None:
+        """None when the module is found on disk: whether it imports shows when somebody tries."""
+        report = self._reports.get(name)
+        known = report.diagnosis if report is not None and name not in sys.modules else None
+        if known is not None and known.cause is Cause.MISSING_DISTRIBUTION:
+            known = None if find_on_disk(known.module) is not None else known
+        if known is None and name not in sys.modules and find_on_disk(name) is None:
+            return self._diagnostician.absent(name)
+        return known
 
     def fix(self, name: str) -> ImportReport:
         """Heal one module now and import it, the budget permitting.
@@ -429,21 +503,16 @@ class AutoFixer:
 
     def check_and_fix_system_health(self) -> dict[str, object]:
         """Heal what is missing and approved, then report the health that results."""
-        for name in self._required:
-            if self.mode is Mode.HEAL and not self._check_dependency(name).ok:
-                self.import_module(name, critical=name in self._critical)
+        for diagnosis in self.missing():
+            self._heal(diagnosis)
         for path, critical in self._watched.items():
             if not self._check_module(path).ok:
                 self.import_module(path, critical=critical)
         return self.health_report().to_dict()
 
     def _check_dependency(self, name: str) -> Check:
-        """Found is enough: what is found but does not import shows when somebody imports it."""
-        report = self._reports.get(name)
-        diagnosis = report.diagnosis if report is not None and name not in sys.modules else None
-        if diagnosis is None and name not in sys.modules and find_on_disk(name) is None:
-            diagnosis = self._diagnostician.absent(name)
-        return self._check(f"dependency_{name}", KIND, name, diagnosis, name in self._critical)
+        critical = name in self._critical
+        return self._check(f"dependency_{name}", KIND, name, self._why_missing(name), critical)
 
     def _check_module(self, path: str) -> Check:
         report = self._reports.get(path)
@@ -491,6 +560,14 @@ def _report(
 def _initializing(module: ModuleType) -> bool:
     """Whether another thread is still running the module's body."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False)
+
+
+def unfinished(path: str, *, forked: bool) -> ImportReport:
+    """The report of an import that has not ended; after a fork nobody is there to end it."""
+    what = f"{path} has not finished importing"
+    advice = f"{what}: restart this worker" if forked else f"{what}: find out what it waits for"
+    diagnosis = Diagnosis(cause=Cause.CODE_ERROR, module=path, advice=advice, chain=(path,))
+    return ImportReport(path, success=False, available=True, diagnosis=diagnosis)
 
 
 def _told(report: ImportReport) -> dict[str, object]:

@@ -1,0 +1,101 @@
+"""What each worker process of a host says of itself, in one small file each.
+
+A worker holds a kernel lock on its file for as long as it lives. So a file that can be locked
+belongs to a dead worker, whatever its process id is by now, and is removed by whoever sees it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".json"
+
+
+class WorkerBoard:
+    """The workers under one home. One object serves one process after its fork."""
+
+    def __init__(self, home: Path) -> None:
+        self._directory = home / "workers"
+        self._descriptor: int | None = None
+        self._path: Path | None = None
+        self._text = ""
+
+    def write(self, state: Mapping[str, object]) -> None:
+        """Say what holds for this process, replacing what it said before; it is seen whole or not.
+
+        A home that cannot be written costs the others' view of this process, nothing else.
+        """
+        self._text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **state})
+        try:
+            self._write(self._text)
+        except OSError as error:
+            logger.debug("worker state cannot be written", extra={"fields": {"error": str(error)}})
+
+    def touch(self) -> None:
+        """Say that this process is still at work; write its file again if it was taken away."""
+        with suppress(OSError):
+            if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
+                self._write(self._text)
+            else:
+                os.utime(self._descriptor)
+
+    def read(self) -> tuple[dict[str, Any], ...]:
+        """The living workers, each with ``last_seen`` in seconds since the epoch."""
+        found = [self._living(path) for path in sorted(self._directory.glob(f"*{SUFFIX}"))]
+        return tuple(state for state in found if state is not None)
+
+    def close(self) -> None:
+        """Take this process's file away."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        self._release()
+
+    def _write(self, text: str) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        fresh = self._directory / f".{name}.{uuid.uuid4().hex}"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # Locked before it is in place: nobody ever sees it unlocked while its owner lives.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(descriptor, text.encode())
+            self._path = self._directory / f"{name}{SUFFIX}"
+            fresh.rename(self._path)
+        except BaseException:
+            os.close(descriptor)
+            fresh.unlink(missing_ok=True)
+            raise
+        self._release()
+        self._descriptor = descriptor
+
+    def _release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _living(self, path: Path) -> dict[str, Any] | None:
+        with suppress(OSError, ValueError), path.open("rb") as file:
+            if path != self._path and _lockable(file.fileno()):
+                path.unlink(missing_ok=True)
+                return None
+            return {**json.loads(file.read()), "last_seen": os.fstat(file.fileno()).st_mtime}
+        return None
+
+
+def _lockable(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""Quarantine: what is asked of a blueprint that does not serve, and imports that fail in a view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from flask import Flask, Response, current_app, request
+
+from app.healing.outcomes import FixResult
+from app.health import BlueprintState
+from app.routes.access import details_allowed
+from app.routes.problems import problem, unexpected_problem
+from app.utils.auto_fix import AutoFixer
+from app.utils.bounded import BoundedCall
+
+#: Seconds after which a client may ask again: the reconciler looks once a second.
+RETRY_SECONDS = 2
+#: Seconds for which a request waits for the heal that it started.
+SHORT_WAIT = 0.2
+STATE = "/api/auto-fix/status"
+
+
+def init_app(app: Flask, states: Mapping[tuple[str, ...], BlueprintState]) -> None:
+    """Answer 503 for every method and path of a quarantined blueprint, and for lazy imports.
+
+    Args:
+        app: the application, its blueprints registered.
+        states: the paths that a blueprint answers for, to its state.
+    """
+    quarantined = [(path, s) for paths, s in states.items() if not s.active for path in paths]
+    app.register_error_handler(ModuleNotFoundError, _missing_in_a_view)
+    if quarantined:
+        # Before routing has a say: an unknown path or method below the prefix is no 404 or 405.
+        app.before_request(lambda: _answer(quarantined))
+
+
+def _answer(quarantined: Iterable[tuple[str, BlueprintState]]) -> Response | None:
+    for path, state in quarantined:
+        if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
+            return _unavailable(state)
+    return None
+
+
+def _unavailable(state: BlueprintState) -> Response:
+    advice = f" {state.advice}." if details_allowed() and state.advice else ""
+    return _retry_later(
+        state.reason or "unavailable",
+        f"The {state.name} part of the service is not available.{advice}",
+        blueprint=state.name,
+        needs_restart=state.needs_restart,
+    )
+
+
+def _missing_in_a_view(error: ModuleNotFoundError) -> Response:
+    """A lazy import that fails is healed in the background; the next request may find it."""
+    fixer: AutoFixer = current_app.extensions["auto_fixer"]
+    diagnosis = fixer.diagnose(error)
+    heal = fixer.heal_in_background(diagnosis)
+    if heal is None and not diagnosis.fixable:
+        return unexpected_problem(error)
+    if heal is not None:
+        _wait_a_moment(heal)
+    advice = f" {diagnosis.advice}." if details_allowed() else ""
+    return _retry_later(
+        str(diagnosis.cause), f"A module that this request needs is not available.{advice}"
+    )
+
+
+def _wait_a_moment(heal: BoundedCall[FixResult]) -> None:
+    try:
+        heal.wait(SHORT_WAIT)
+    except TimeoutError:
+        return
+
+
+def _retry_later(code: str, detail: str, **extra: object) -> Response:
+    response = problem(503, code, "Temporarily unavailable", detail, state=STATE, **extra)
+    response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response

@@ -1,0 +1,56 @@
+"""Calls that may take longer than their caller can wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class BoundedCall(Generic[T]):
+    """Runs ``function`` in a thread of its own; whoever waits for it may give up.
+
+    The thread is a daemon: it ends with the process and never keeps it alive. Whatever the
+    function raises is raised again by ``wait``.
+    """
+
+    def __init__(self, function: Callable[[], T], name: str) -> None:
+        self._function = function
+        self._done = threading.Event()
+        self._pid = os.getpid()
+        self._result: T
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    @property
+    def done(self) -> bool:
+        """Whether the call has ended."""
+        return self._done.is_set()
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process was forked while the call ran: its thread is not in this one."""
+        return not self.done and self._pid != os.getpid()
+
+    def wait(self, seconds: float) -> T:
+        """The result.
+
+        Raises:
+            TimeoutError: when the call has not ended within ``seconds``.
+        """
+        if not self._done.wait(seconds):
+            raise TimeoutError
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            self._result = self._function()
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            self._error = error
+        finally:
+            self._done.set()

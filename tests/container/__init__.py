@@ -1,0 +1,1 @@
+"""Tests of the image: they build it and run it."""
