@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.healing.catalog import Catalog
-from app.healing.evidence import EXTENSIONS, foreign_extension, is_hollow, local_file
+from app.healing.evidence import EXTENSIONS, foreign_extension, local_file, module_at
 from app.healing.failure import Failure, missing_module, read_failure
 from app.healing.installed import installed_version, records_file, records_module
-from app.healing.lookup import find_on_disk
+from app.healing.lookup import find_on_disk, is_emptied
 from app.healing.names import normalize, top_level
 
 __all__ = ["Cause", "Diagnosis", "Diagnostician", "missing_module"]
@@ -155,7 +155,7 @@ class Diagnostician:
             return hidden
         distribution = self._catalog.provider(top)
         version = installed_version(distribution)
-        if is_hollow(top) or records_module(distribution, name):
+        if records_module(distribution, name):
             return self._incomplete(name, chain)
         what = f"{distribution} {version}" if version else top
         advice = f"{what} has no {name}{self._other_version(distribution)}"
@@ -232,29 +232,31 @@ class Diagnostician:
 
     def _lacks(self, failure: Failure, module: str, attribute: str) -> Diagnosis:
         """``from module import attribute`` failed, or ``module.attribute`` did."""
-        top, submodule = top_level(module), f"{module}.{attribute}"
         chain = _ending_in(failure.chain, module)
-        circular = failure.unfinished and failure.chain[-1] != module
-        ours = top in self._first_party
-        if not ours and (hidden := self._shadowed(top, module, chain)):
-            return hidden
-        if abi := foreign_extension(submodule):
-            return self._foreign(submodule, abi, _ending_in(chain, submodule))
-        if not ours and self._was_there(submodule):
-            return self._incomplete(submodule, _ending_in(chain, submodule))
-        if circular:
-            return _circular(module, chain)
-        if ours:
-            advice = f"{module} has no {attribute}: mend the import"
-            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
-        return self._attribute(module, attribute, chain)
+        return (
+            self._shadowed(top_level(module), module, chain)
+            or self._damaged(module, attribute, failure.chain)
+            or _circular(failure, module, f"{module}.{attribute}")
+            or self._attribute(module, attribute, chain)
+        )
 
-    def _was_there(self, submodule: str) -> bool:
-        top = top_level(submodule)
+    def _damaged(self, module: str, attribute: str, chain: tuple[str, ...]) -> Diagnosis | None:
+        """The diagnosis when a package was emptied, or lost the submodule that is asked for."""
+        top, submodule = top_level(module), f"{module}.{attribute}"
+        if is_emptied(top):
+            return self.absent(top, chain)
+        chain = (*_ending_in(chain, module), submodule)
+        if abi := foreign_extension(submodule):
+            return self._foreign(submodule, abi, chain)
+        if find_on_disk(submodule) is not None:
+            return None
         lost = records_module(self._catalog.provider(top), submodule)
-        return is_hollow(top) or (lost and find_on_disk(submodule) is None)
+        return self._incomplete(submodule, chain) if lost else None
 
     def _attribute(self, module: str, attribute: str, chain: tuple[str, ...]) -> Diagnosis:
+        if top_level(module) in self._first_party:
+            advice = f"{module} has no {attribute}: mend the import"
+            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
         if _is_standard(top_level(module)):
             advice = f"{module} of {PYTHON} has no {attribute}: change the code"
             return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
@@ -265,7 +267,8 @@ class Diagnostician:
         return self._packaged(Cause.MISSING_ATTRIBUTE, module, chain, advice)
 
     def _broken_extension(self, failure: Failure) -> Diagnosis:
-        module = failure.module or failure.chain[-1]
+        path = getattr(failure.error, "path", None)
+        module = (path and module_at(path)) or failure.module or failure.chain[-1]
         chain = _ending_in(failure.chain, module)
         match = SHARED_LIBRARY.search(failure.text)
         library = match[1] if match else ""
@@ -283,6 +286,8 @@ class Diagnostician:
 
     def _shadowed(self, top: str, module: str, chain: tuple[str, ...]) -> Diagnosis | None:
         """The diagnosis when a local file stands before a library of the same name."""
+        if top in self._first_party:
+            return None
         library = (
             _is_standard(top)
             or self._catalog.requirement(top) is not None
@@ -330,7 +335,16 @@ def _plain(cause: Cause, module: str, chain: tuple[str, ...], advice: str) -> Di
     return Diagnosis(cause=cause, module=module, advice=advice, chain=chain)
 
 
-def _circular(module: str, chain: tuple[str, ...]) -> Diagnosis:
+def _circular(failure: Failure, module: str, submodule: str) -> Diagnosis | None:
+    """The diagnosis when a module was asked for something while its own body was running.
+
+    A package is not bound to the name of a submodule before that submodule's body has ended.
+    """
+    if submodule in failure.chain:
+        module = submodule
+    elif not failure.unfinished or failure.chain[-1] == module:
+        return None
+    chain = _ending_in(failure.chain, module)
     circle = " -> ".join(chain[chain.index(module) :])
     advice = f"modules import each other in a circle ({circle}): break it in the code"
     return _plain(Cause.CIRCULAR_IMPORT, module, chain, advice)

@@ -22,16 +22,14 @@ def foreign_extension(name: str) -> str | None:
     return files[0].name.removeprefix(f"{leaf}.").removesuffix(".so") if files else None
 
 
-def is_hollow(top: str) -> bool:
-    """Whether a package is a mere directory, without ``__init__`` and without Python files.
-
-    Such a directory is what a removed or interrupted install leaves; Python takes it for a
-    namespace package (PEP 420).
-    """
-    spec = find_on_disk(top)
-    if spec is None or spec.origin is not None:
-        return False
-    return not any(_glob(_places(top), f"**/*{suffix}") for suffix in (".py", *EXTENSIONS))
+def module_at(path: str) -> str | None:
+    """The dotted name of the module in a file; an extension's error tells only its last part."""
+    file = Path(path)
+    entries = [entry for entry in sys.path if file.is_relative_to(entry or ".")]
+    if not entries:
+        return None
+    inside = file.relative_to(max(entries, key=len) or ".")
+    return ".".join((*inside.parent.parts, inside.name.partition(".")[0]))
 
 
 def local_file(top: str) -> str | None:

@@ -20,7 +20,7 @@ from app.healing.errors import shown
 TOKEN = re.compile(
     r"\s*(?:(?P<word>[a-z_]+)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<sign>===|~=|[<>=!]=|[<>()]))"
 )
-RELEASE = re.compile(r"\d{1,9}(?:\.\d{1,9})*(\.\*)?", re.ASCII)
+RELEASE = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
 VERSIONS = frozenset({"python_version", "python_full_version", "implementation_version"})
 
 
@@ -62,7 +62,7 @@ def holds(marker: str, variables: Mapping[str, str] | None = None) -> bool:
 def version_key(version: str) -> tuple[int, ...]:
     """The release numbers of a version, without trailing zeros; enough to order Pythons."""
     match = RELEASE.match(version)
-    numbers = [int(part) for part in match[0].removesuffix(".*").split(".")] if match else [0]
+    numbers = [int(part) for part in match[0].split(".")] if match else [0]
     while len(numbers) > 1 and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
@@ -157,25 +157,29 @@ STRING_ORDER: Mapping[str, Callable[[str, str], bool]] = {
 
 
 def _compare(left: str, sign: str, right: str, *, versioned: bool) -> bool:
-    if versioned and sign == "===":
-        return left == right
-    if versioned and sign in {*VERSION_ORDER, "~="} and (release := RELEASE.fullmatch(right)):
-        return _compare_versions(left, sign, right, any_patch=release[1] is not None)
+    answer = _compare_versions(left, sign, right) if versioned else None
+    if answer is not None:
+        return answer
     if sign not in STRING_ORDER:
-        raise MarkerError(f"cannot compare with {shown(sign)} here")
+        raise MarkerError(f"cannot compare with {shown(f'{sign} {right}')}")
     return STRING_ORDER[sign](left, right)
 
 
-def _compare_versions(left: str, sign: str, right: str, *, any_patch: bool) -> bool:
-    if any_patch and sign in {"==", "!="}:
-        return _is_prefix(right.removesuffix(".*"), left) is (sign == "==")
-    if sign == "~=" and "." in right and not any_patch:
-        return version_key(left) >= version_key(right) and _is_prefix(
-            right.rpartition(".")[0], left
-        )
-    if any_patch or sign == "~=":
-        raise MarkerError(f"cannot compare with {shown(sign + right)}")
-    return VERSION_ORDER[sign](version_key(left), version_key(right))
+def _compare_versions(left: str, sign: str, right: str) -> bool | None:
+    """The answer, None where the comparison does not take the right side for a version."""
+    if sign == "===":
+        return left == right
+    series = right.removesuffix(".*")
+    if not RELEASE.fullmatch(series):
+        return None
+    if series != right:
+        return _is_prefix(series, left) is (sign == "==") if sign in {"==", "!="} else None
+    if sign == "~=":
+        series, dot, _ = right.rpartition(".")
+        later = version_key(left) >= version_key(right)
+        return later and _is_prefix(series, left) if dot else None
+    ordered = VERSION_ORDER.get(sign)
+    return ordered(version_key(left), version_key(right)) if ordered else None
 
 
 def _is_prefix(prefix: str, version: str) -> bool:

@@ -1,0 +1,1 @@
+"""Tests of the healing floor, through its public names."""
