@@ -9,21 +9,19 @@ import os
 import sys
 
 from app import CannotServe, create_app
-from app.config import Settings
-from app.healing.errors import SettingsError
 from app.hot_app import HotApplication
 from app.logs import configure_logging
+from deploy.serve import EX_CONFIG, settings_or_exit
 
-EX_CONFIG = 78  # sysexits.h
+settings = settings_or_exit(os.environ)
 
 
 def _application() -> HotApplication:
     """Build the application, or end the process with one sentence that says why not."""
+    configure_logging(settings.log_level, settings.log_format)
     try:
-        settings = Settings.from_environ(os.environ)
-        configure_logging(settings.log_level, settings.log_format)
         return HotApplication(create_app)
-    except (SettingsError, CannotServe) as error:
+    except CannotServe as error:
         sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
         sys.exit(EX_CONFIG)
 
@@ -35,10 +33,9 @@ def serve() -> None:
     """Serve for development until interrupted."""
     from werkzeug.serving import run_simple
 
-    port = Settings.from_environ(os.environ).port
     application.start()
     try:
-        run_simple("127.0.0.1", port, application, threaded=True)
+        run_simple("127.0.0.1", settings.port, application, threaded=True)
     finally:
         application.stop()
 

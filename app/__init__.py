@@ -33,6 +33,7 @@ LEAST_PATIENCE = 0.2
 #: Seconds that healing Flask itself may take: there is nothing to serve with before.
 FLASK_DEADLINE = 60.0
 REGISTRATION_FAILED = "registration_failed"
+BLUEPRINT_MISSING = "blueprint_missing"
 
 
 class CannotServe(HealingError):
@@ -156,7 +157,7 @@ def _assemble(
         failed = _register_all(app, found)
         if failed is None:
             break
-        found[failed] = (found[failed][0], _unregistered(found[failed][0]))
+        found[failed] = (found[failed][0], _unregistered(*found[failed]))
     states = tuple(
         outcome if isinstance(outcome, BlueprintState) else _state(spec) for spec, outcome in found
     )
@@ -183,7 +184,7 @@ def _register_all(
             continue
         try:
             app.register_blueprint(getattr(module, spec.attribute), url_prefix=spec.url_prefix)
-        except Exception:
+        except (Exception, SystemExit):
             # Whatever a blueprint does wrong must not stop the others; the log has the trace.
             fields = {"blueprint": spec.name}
             logger.exception("blueprint cannot be registered", extra={"fields": fields})
@@ -206,7 +207,11 @@ def _complete(
     )
 
 
-def _unregistered(spec: BlueprintSpec) -> BlueprintState:
+def _unregistered(spec: BlueprintSpec, module: object) -> BlueprintState:
+    """Its code is loaded already, so only a new process can make use of a mended one."""
+    if spec.attribute not in vars(module):
+        advice = f"{spec.path} was imported but defines no {spec.attribute}: mend the code"
+        return _state(spec, BLUEPRINT_MISSING, advice, needs_restart=True)
     advice = f"{spec.path} was imported but {spec.attribute} cannot be registered: mend the code"
     return _state(spec, REGISTRATION_FAILED, advice, needs_restart=True)
 

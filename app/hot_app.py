@@ -51,20 +51,21 @@ class HotApplication:
         """Answer one request."""
         return self._app(environ, start_response)
 
-    def rebuild(self) -> None:
+    def rebuild(self) -> bool:
         """Build an application beside the one that serves, then serve it.
 
-        One that cannot be built is logged, and the old one goes on.
+        One that cannot be built is logged, and the old one goes on: then False.
         """
         started = time.monotonic()
         try:
             fresh = self._factory({"SERVICES": self.services})
         except Exception:
             logger.exception("application cannot be rebuilt, the old one goes on")
-            return
+            return False
         self._app = fresh
         seconds = round(time.monotonic() - started, 3)
         logger.info("application swapped", extra={"fields": {"seconds": seconds}})
+        return True
 
     def start(self) -> None:
         """Start the services of this process."""

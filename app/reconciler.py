@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.healing.diagnosis import Cause
+from app.healing.diagnosis import Cause, Diagnosis
 from app.healing.lookup import find_on_disk
 from app.health import BlueprintState
 from app.services import Services
@@ -31,6 +32,7 @@ REFRESH = 5.0
 PATIENCE = 2.0
 #: First and longest pause, in seconds, between two imports of a blueprint that nothing heals.
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
+_ABSENT = frozenset({Cause.MISSING_DISTRIBUTION, Cause.FIRST_PARTY_MISSING})
 #: Seconds that stopping waits for a pass that is under way. The thread is a daemon: an install
 #: that is cut off leaves a staging directory, which the next heal removes.
 STOP_WAIT = 2.0
@@ -38,14 +40,29 @@ STOP_WAIT = 2.0
 
 @dataclass(slots=True)
 class _Retry:
-    """When a blueprint that nothing heals is imported again."""
+    """When to try again what failed: after a pause that doubles.
 
+    ``seen`` are the modules that a failed import ran through and when their files were written.
+    """
+
+    seen: dict[str, int] = field(default_factory=dict)
     pause: float = FIRST_RETRY
     due: float = field(default_factory=lambda: time.monotonic() + FIRST_RETRY)
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due
 
     def put_off(self) -> None:
         self.due = time.monotonic() + self.pause
         self.pause = min(LAST_RETRY, self.pause * 2)
+
+    def changed(self, written: dict[str, int]) -> bool:
+        """Whether one of the modules is new or was written again; then pauses begin anew."""
+        changed = any(self.seen.get(name) != at for name, at in written.items())
+        if changed:
+            self.seen, self.pause = written, FIRST_RETRY
+        return changed
 
 
 class Reconciler:
@@ -54,13 +71,16 @@ class Reconciler:
     Args:
         services: the process's parts.
         rebuild: builds the application anew and serves it; called when a blueprint came back.
+            False when it could not be built.
     """
 
-    def __init__(self, services: Services, rebuild: Callable[[], None]) -> None:
+    def __init__(self, services: Services, rebuild: Callable[[], bool]) -> None:
         self._services = services
         self._rebuild = rebuild
         self._retries: dict[str, _Retry] = {}
+        self._failed_build: _Retry | None = None
         self._refresh_at = 0.0
+        self._missing: tuple[Diagnosis, ...] = ()
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._told: dict[str, object] = {}
         self._stopping = threading.Event()
@@ -90,19 +110,36 @@ class Reconciler:
     def _pass(self) -> None:
         fixer = self._services.fixer
         changed = fixer.follow()
-        for diagnosis in fixer.missing():
+        missing = fixer.missing()
+        for diagnosis in missing:
             fixer.heal_in_background(diagnosis)
+        changed, self._missing = changed or missing != self._missing, missing
         quarantined = self._services.board.quarantined
         if quarantined:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
         moved = [state.name for state in quarantined if self._moves(state, followed=changed)]
         if moved:
-            self._rebuild()
+            self._build_anew(moved)
         self._tell()
         if changed or moved or time.monotonic() >= self._refresh_at:
             self._refresh_at = time.monotonic() + REFRESH
             self._services.health.refresh()
+
+    def _build_anew(self, moved: list[str]) -> None:
+        """Have the application rebuilt, unless that failed a moment ago."""
+        failed = self._failed_build
+        if failed is not None and not failed.is_due:
+            return
+        if not self._rebuild():
+            self._failed_build = failed or _Retry()
+            self._failed_build.put_off()
+            return
+        self._failed_build = None
+        quarantined = {state.name for state in self._services.board.quarantined}
+        for name in moved:
+            if name not in quarantined:
+                logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
 
     def _moves(self, state: BlueprintState, *, followed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""
@@ -110,24 +147,23 @@ class Reconciler:
         report = fixer.import_report(state.path)
         if state.needs_restart or report is None:
             return False
-        if self._worth_a_try(state.name, report, followed=followed):
+        if self._worth_a_try(state, report, followed=followed):
             fixer.resilient_blueprint_import(
                 state.path, critical=state.critical, heal=False, patience=PATIENCE
             )
             report = fixer.import_report(state.path) or report
         if report.diagnosis is None:
-            logger.info("blueprint is back", extra={"fields": {"blueprint": state.name}})
             return True
         fixer.heal_in_background(report.diagnosis)
         return state.reason != report.diagnosis.cause
 
-    def _worth_a_try(self, name: str, report: ImportReport, *, followed: bool) -> bool:
+    def _worth_a_try(self, state: BlueprintState, report: ImportReport, *, followed: bool) -> bool:
         """Importing runs the module's code, so it is not done in every pass."""
-        retry = self._retries.setdefault(name, _Retry())
-        diagnosis = report.diagnosis
-        mended = diagnosis is not None and diagnosis.cause is Cause.MISSING_DISTRIBUTION
-        mended = mended and diagnosis is not None and find_on_disk(diagnosis.module) is not None
-        if report.success or followed or mended or time.monotonic() >= retry.due:
+        if report.success:
+            return True
+        written = _written(state.path, report.diagnosis)
+        retry = self._retries.setdefault(state.name, _Retry(_known(written, report.diagnosis)))
+        if retry.changed(written) or followed or retry.is_due:
             retry.put_off()
             return True
         return False
@@ -146,3 +182,24 @@ class Reconciler:
             self._told = state
         else:
             self._services.workers.touch()
+
+
+def _written(path: str, diagnosis: Diagnosis | None) -> dict[str, int]:
+    """When the files of a module, and of those that it failed in, were written; found ones only."""
+    names = {path, *(diagnosis.chain if diagnosis else ())}
+    specs = {name: find_on_disk(name) for name in names}
+    return {name: _modified(spec.origin) for name, spec in specs.items() if spec is not None}
+
+
+def _known(written: dict[str, int], diagnosis: Diagnosis | None) -> dict[str, int]:
+    """What of it the failed import has met: not the module that it missed."""
+    absent = diagnosis.module if diagnosis is not None and diagnosis.cause in _ABSENT else None
+    return {name: at for name, at in written.items() if name != absent}
+
+
+def _modified(file: str | None) -> int:
+    """In nanoseconds since the epoch; 0 for what has no file."""
+    try:
+        return os.stat(file or "").st_mtime_ns  # noqa: PTH116 - origins are text
+    except OSError:
+        return 0

@@ -388,7 +388,9 @@ class TestHealthCheck:
         body = world.fixer(required=["hopeless"]).check_and_fix_system_health()
         assert body["overall_status"] == "degraded"
         assert body["errors_detected"] == [
-            "dependency_hopeless: hopeless is not installed; it is in the lock as hopeless 1.0"
+            "dependency_hopeless: hopeless is not installed; it is in the lock as hopeless 1.0; the"
+            " last attempt to heal it failed: the index or wheelhouse does not have the locked"
+            " version"
         ]
 
     def test_critical(self, world: World) -> None:
@@ -461,7 +463,7 @@ class TestFlaskIntegration:
         inactive = {s.name: s.reason for s in application.extensions["blueprints"] if not s.active}
         assert inactive == {
             "raises": "code_error",
-            "empty": "registration_failed",
+            "empty": "blueprint_missing",
             "double": "registration_failed",
         }
         assert "health checked after registration" in caplog.text or caplog.records

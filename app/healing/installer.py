@@ -28,6 +28,8 @@ from app.healing.outcomes import Outcome
 
 #: How much of an installer's output is read, from its end.
 OUTPUT_BYTES = 1 << 20
+#: Seconds that a tool may take to clean its cache.
+FORGETTING_DEADLINE = 30.0
 #: How much of it may go to the log.
 DETAIL_CHARACTERS = 2000
 #: No bytecode: the probe's own import writes that of exactly the modules that are loaded.
@@ -52,13 +54,14 @@ SIGNS: Sequence[tuple[Outcome, str]] = (
     (Outcome.PERMISSION, r"permission denied|read-only file system|(os error|errno) (13|30)\b"),
     (Outcome.INVALID_WHEEL, r"unsafe file name|outside the target|does not match filename"),
     (Outcome.INVALID_WHEEL, r"malformed|inconsistent \w+|failed to extract|invalid zip"),
-    (Outcome.INVALID_WHEEL, r"wheel .{0,80}is invalid|\.dist-info|error decoding metadata"),
+    (Outcome.INVALID_WHEEL, r"wheel .{0,300}is invalid|\.dist-info|error decoding metadata"),
     (Outcome.NO_WHEEL, r"has no (usable )?wheels|none of the wheel's tags|no sources permitted"),
     (Outcome.NOT_FOUND, r"\b404\b|not found in the package registry"),
     (Outcome.NETWORK, r"(failed|could not|failure) (to )?(fetch|download)|request failed"),
     (Outcome.NETWORK, r"error sending request|http error|connection|max retries|timed? ?out"),
     (Outcome.NETWORK, r"content-type|not a trusted|certificate"),
     (Outcome.NOT_FOUND, r"no version of|no matching distribution|could not find a version"),
+    (Outcome.NOT_FOUND, r"not found in the provided package locations"),
 )
 
 
@@ -90,7 +93,10 @@ class Installer:
         Nothing is raised for what the installer or the index does: the outcome says it.
         """
         lines = "".join(map(_requirement_line, pins))
-        return self._run(lines, ("--no-deps", "--require-hashes"), work, target)
+        run = self._run(lines, ("--no-deps", "--require-hashes"), work, target)
+        if run.outcome is Outcome.INVALID_WHEEL:
+            self._forget([pin.name for pin in pins], work)
+        return run
 
     def install_unlocked(self, requirement: str, work: Path, target: Path) -> Installed:
         """Install a requirement that is not in the lock, with what it needs, hashes unchecked."""
@@ -110,6 +116,15 @@ class Installer:
             *(*options, *source, "-r", str(listed)),
         ]
         return self._watch(tool, command, work)
+
+    def _forget(self, names: Sequence[str], work: Path) -> None:
+        """Take refused wheels out of the cache: from there uv installs them without a warning."""
+        tool = find_tool(self.tools, self.environ)
+        if tool is None or not tool.forgetting:
+            return
+        environ = _environ(self.environ, work)
+        with child_group((*tool.forgetting, *names), environ=environ, directory=work) as child:
+            _wait(child, min(self.deadline, FORGETTING_DEADLINE))
 
     def _watch(self, tool: Tool, command: Sequence[str], work: Path) -> Installed:
         started = time.monotonic()
@@ -137,6 +152,8 @@ class Tool:
     name: str
     command: tuple[str, ...]
     telling: str = ""
+    #: The start of the command line that takes distributions out of its cache.
+    forgetting: tuple[str, ...] = ()
 
 
 def find_tool(allowed: Sequence[str], environ: Mapping[str, str]) -> Tool | None:
@@ -150,7 +167,7 @@ def _find_uv(environ: Mapping[str, str]) -> Tool | None:
     beside = str(Path(sys.executable).parent)
     uv = shutil.which("uv", path=os.pathsep.join((beside, environ.get("PATH", os.defpath))))
     command = ("pip", "install", "--python", sys.executable, *UV_OPTIONS)
-    return Tool("uv", (uv, *command)) if uv else None
+    return Tool("uv", (uv, *command), forgetting=(uv, "cache", "clean")) if uv else None
 
 
 def _find_pip(_environ: Mapping[str, str]) -> Tool | None:
@@ -167,9 +184,10 @@ def limit_file_size(pid: int, limit: int) -> None:
 
 
 def redact(text: str) -> str:
-    """The end of an installer's output; of every address in it only the host."""
-    safe = ADDRESS.sub(r"\g<scheme>\g<host>/...", text)
-    return REST_OF_ADDRESS.sub("/...", safe).strip()[-DETAIL_CHARACTERS:]
+    """The begin and the end of an installer's output; of every address in it only the host."""
+    safe = REST_OF_ADDRESS.sub("/...", ADDRESS.sub(r"\g<scheme>\g<host>/...", text)).strip()
+    half = DETAIL_CHARACTERS // 2
+    return safe if len(safe) <= 2 * half else f"{safe[:half]}\n...\n{safe[-half:]}"
 
 
 def _requirement_line(pin: LockedDistribution) -> str:

@@ -48,6 +48,9 @@ REFUSALS = frozenset(
     }
 )
 
+#: Ends of attempts that did not mend anything: they use the budget up.
+FAILURES = frozenset(set(Outcome) - REFUSALS - {Outcome.HEALED})
+
 #: What an operator can do about each end, in one sentence that is safe to show.
 ADVICE = {
     Outcome.HEALED: "nothing to do now; add the requirement to requirements-flask.txt for good",

@@ -18,7 +18,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One check's result. ``reason`` is a code, ``advice`` a sentence that is safe to show."""
+    """One check's result. ``reason`` is a code, ``advice`` a sentence that is safe to show.
+
+    ``fallback`` names what a feature runs on instead, ``outcome`` says how healing it last failed.
+    """
 
     name: str
     kind: str
@@ -28,6 +31,7 @@ class Check:
     reason: str | None = None
     advice: str | None = None
     fallback: str | None = None
+    outcome: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The check as JSON shows it."""
@@ -39,6 +43,7 @@ class Check:
             "reason": self.reason,
             "advice": self.advice,
             "fallback": self.fallback,
+            "outcome": self.outcome,
         }
 
 

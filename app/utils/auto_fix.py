@@ -29,7 +29,7 @@ from app.healing.journal import RESET, Attempt, Journal, Total
 from app.healing.layers import Layers, interpreter_key
 from app.healing.lookup import find_on_disk
 from app.healing.names import check_module_name, top_level
-from app.healing.outcomes import FixResult, Outcome
+from app.healing.outcomes import ADVICE, FAILURES, FixResult, Outcome
 from app.healing.policy import MAX_RETRIES, Budget
 from app.healing.report import AppliedFix, Check, HealthReport
 from app.healing.settings import HealingSettings, Mode
@@ -44,6 +44,9 @@ Value = TypeVar("Value")
 FIRST_PARTY = frozenset({"app", "benchmarks", "tests", "wsgi"})
 #: The one of them that test-import may import: the others do work when they are imported.
 EXAMINABLE = "app"
+#: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment
+#: must not use the whole budget up.
+BACKGROUND_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class AutoFixer:
         self._prepared: Mode | None = None
         self._imports: dict[str, BoundedCall[ImportReport]] = {}
         self._heals: dict[str, BoundedCall[FixResult]] = {}
+        #: What the imports that are waiting for a heal need.
+        self._awaited: dict[str, Diagnosis] = {}
 
     # -- the parts ---------------------------------------------------------------------------
 
@@ -239,13 +244,16 @@ class AutoFixer:
             return self.import_module(path, critical=critical, heal=heal).loaded
         with self._mutex:
             call = self._imports.get(path)
-            if call is None:
+            # A fork that met the module half-way left its lock taken for ever; before or after
+            # that, while the heal ran, the import can be begun anew.
+            if call is None or (call.orphaned and not _initializing(sys.modules.get(path))):
                 work = partial(self.import_module, path, critical=critical, heal=heal)
                 call = self._imports[path] = BoundedCall(work, f"import {path}")
         try:
             report = call.wait(0 if call.orphaned else patience)
         except TimeoutError:
-            self._remember(unfinished(path, forked=call.orphaned), None, critical=critical)
+            unfinished = _unfinished(path, self._awaited.get(path), forked=call.orphaned)
+            self._remember(unfinished, None, critical=critical)
             return None
         self._imports.pop(path, None)
         return report.loaded
@@ -314,7 +322,11 @@ class AutoFixer:
             if not healing or diagnosis.heals is None or diagnosis.heals in tried:
                 break
             tried.add(diagnosis.heals)
-            result = self._healer.heal(diagnosis, deadline)
+            self._awaited[name] = diagnosis
+            try:
+                result = self._healer.heal(diagnosis, deadline)
+            finally:
+                del self._awaited[name]
             if not result.healed:
                 break
         available = package is None and find_on_disk(name) is not None
@@ -369,13 +381,17 @@ class AutoFixer:
         if subject is None or self.mode is not Mode.HEAL:
             return None
         with self._mutex:
-            under_way = self._heals.get(subject)
-            if under_way is not None and not under_way.done and not under_way.orphaned:
-                return under_way
+            last = self._heals.get(subject)
+            if last is not None and not last.orphaned:
+                if not last.done:
+                    return last
+                if last.age < BACKGROUND_PAUSE:
+                    return None
             if not self._healer.budget(subject).allows:
                 return None
-            call = BoundedCall(partial(self._heal, diagnosis), f"heal {subject}")
-            self._heals[subject] = call
+            call = self._heals[subject] = BoundedCall(
+                partial(self._heal, diagnosis), f"heal {subject}"
+            )
             return call
 
     def missing(self) -> tuple[Diagnosis, ...]:
@@ -512,31 +528,41 @@ class AutoFixer:
 
     def _check_dependency(self, name: str) -> Check:
         critical = name in self._critical
-        return self._check(f"dependency_{name}", KIND, name, self._why_missing(name), critical)
+        return self._check(
+            f"dependency_{name}", KIND, name, self._why_missing(name), critical=critical
+        )
 
     def _check_module(self, path: str) -> Check:
         report = self._reports.get(path)
         diagnosis = report.diagnosis if report is not None else None
         name = f"module_{path.replace('.', '_')}"
-        return self._check(name, "module", path, diagnosis, self._watched.get(path, False))
+        return self._check(name, "module", path, diagnosis, critical=self._watched.get(path, False))
 
     def _check(
-        self,
-        name: str,
-        kind: str,
-        subject: str,
-        diagnosis: Diagnosis | None,
-        critical: bool,  # noqa: FBT001
+        self, name: str, kind: str, subject: str, diagnosis: Diagnosis | None, *, critical: bool
     ) -> Check:
+        if diagnosis is None:
+            return Check(name=name, kind=kind, subject=subject, ok=True, critical=critical)
+        outcome, advice = self._last_outcome(diagnosis), diagnosis.advice
+        if outcome is not None:
+            advice = f"{advice}; the last attempt to heal it failed: {ADVICE[outcome]}"
         return Check(
             name=name,
             kind=kind,
             subject=subject,
-            ok=diagnosis is None,
+            ok=False,
             critical=critical,
-            reason=str(diagnosis.cause) if diagnosis else None,
-            advice=diagnosis.advice if diagnosis else None,
+            reason=str(diagnosis.cause),
+            advice=advice,
+            outcome=str(outcome) if outcome is not None else None,
         )
+
+    def _last_outcome(self, diagnosis: Diagnosis) -> Outcome | None:
+        """How the last attempt of this host to heal a fault failed; None when there was none."""
+        if diagnosis.heals is None:
+            return None
+        _, outcome = self.journal.last(KIND, diagnosis.heals)
+        return Outcome(outcome) if outcome in FAILURES else None
 
 
 def _try_import(name: str, package: str | None) -> tuple[ModuleType | None, BaseException | None]:
@@ -557,13 +583,15 @@ def _report(
     return ImportReport(name, loaded is not None, available, loaded, diagnosis, result)
 
 
-def _initializing(module: ModuleType) -> bool:
+def _initializing(module: ModuleType | None) -> bool:
     """Whether another thread is still running the module's body."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
-def unfinished(path: str, *, forked: bool) -> ImportReport:
+def _unfinished(path: str, awaited: Diagnosis | None, *, forked: bool) -> ImportReport:
     """The report of an import that has not ended; after a fork nobody is there to end it."""
+    if awaited is not None:
+        return ImportReport(path, success=False, available=True, diagnosis=awaited)
     what = f"{path} has not finished importing"
     advice = f"{what}: restart this worker" if forked else f"{what}: find out what it waits for"
     diagnosis = Diagnosis(cause=Cause.CODE_ERROR, module=path, advice=advice, chain=(path,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -23,12 +24,18 @@ class BoundedCall(Generic[T]):
         self._pid = os.getpid()
         self._result: T
         self._error: BaseException | None = None
+        self._ended_at = 0.0
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     @property
     def done(self) -> bool:
         """Whether the call has ended."""
         return self._done.is_set()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the call ended; 0 while it runs."""
+        return time.monotonic() - self._ended_at if self.done else 0.0
 
     @property
     def orphaned(self) -> bool:
@@ -53,4 +60,5 @@ class BoundedCall(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
             self._error = error
         finally:
+            self._ended_at = time.monotonic()
             self._done.set()
