@@ -209,7 +209,7 @@ def _complete(
 
 def _unregistered(spec: BlueprintSpec, module: object) -> BlueprintState:
     """Its code is loaded already, so only a new process can make use of a mended one."""
-    if spec.attribute not in vars(module):
+    if spec.attribute not in getattr(module, "__dict__", ()):
         advice = f"{spec.path} was imported but defines no {spec.attribute}: mend the code"
         return _state(spec, BLUEPRINT_MISSING, advice, needs_restart=True)
     advice = f"{spec.path} was imported but {spec.attribute} cannot be registered: mend the code"

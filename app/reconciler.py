@@ -155,7 +155,8 @@ class Reconciler:
         if report.diagnosis is None:
             return True
         fixer.heal_in_background(report.diagnosis)
-        return state.reason != report.diagnosis.cause
+        told = (report.diagnosis.cause, report.needs_restart)
+        return (state.reason, state.needs_restart) != told
 
     def _worth_a_try(self, state: BlueprintState, report: ImportReport, *, followed: bool) -> bool:
         """Importing runs the module's code, so it is not done in every pass."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from app.healing.catalog import Catalog, Plan
 from app.healing.diagnosis import Cause, Diagnosis
-from app.healing.flight import Busy
+from app.healing.flight import Busy, Overtaken
 from app.healing.installer import Installer
 from app.healing.journal import Attempt, Journal
 from app.healing.layers import Layer, Layers, Stage, now
@@ -57,9 +57,17 @@ class DependencyHealer:
             return FixResult(subject=diagnosis.module, outcome=_refusal(diagnosis))
         limit = self.settings.install_deadline if deadline is None else deadline
         seen, _ = self.journal.last(KIND, subject)
+        wait = limit + self.settings.probe_deadline
+        loaded = self.layers.loaded
+
+        def done() -> bool:
+            return self.layers.follow(loaded) and self._is_here(diagnosis)
+
         try:
-            with self.layers.claim(subject, limit + self.settings.probe_deadline) as claim:
+            with self.layers.claim(subject, wait, done) as claim:
                 return self._heal_alone(claim, diagnosis, limit, seen)
+        except Overtaken:
+            return FixResult(subject=subject, outcome=Outcome.HEALED)
         except Busy:
             return FixResult(subject=subject, outcome=Outcome.BUSY, retry_after=limit)
         except OSError as error:
@@ -83,8 +91,7 @@ class DependencyHealer:
     ) -> FixResult:
         subject = diagnosis.heals or diagnosis.module
         self._record_interrupted(subject)
-        self.layers.load()
-        if find_on_disk(diagnosis.module) is not None:
+        if self._is_here(diagnosis):
             return FixResult(subject=subject, outcome=Outcome.HEALED)
         newest, outcome = self.journal.last(KIND, subject)
         if newest > seen and outcome in set(Outcome) - {Outcome.HEALED, Outcome.INTERRUPTED}:
@@ -97,6 +104,11 @@ class DependencyHealer:
         if plan is None or refusal is not None:
             return FixResult(subject=subject, outcome=refusal or Outcome.NOT_APPROVED)
         return self._attempt(claim, plan, diagnosis, deadline)
+
+    def _is_here(self, diagnosis: Diagnosis) -> bool:
+        """Whether what was missing can be found by now, because another has healed it."""
+        self.layers.load()
+        return find_on_disk(diagnosis.module) is not None
 
     def _refuse(self, plan: Plan | None) -> Outcome | None:
         if plan is None:

@@ -8,20 +8,29 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 #: How often a waiter looks again, in seconds: first and longest pause.
-FIRST_LOOK, LONGEST_LOOK = 0.002, 0.05
+FIRST_LOOK, LONGEST_LOOK = 0.002, 0.01
 
 
 class Busy(Exception):
     """Another holder kept the lock for longer than the caller would wait."""
 
 
+class Overtaken(Exception):
+    """What the lock was wanted for has been done by another meanwhile."""
+
+
+def never() -> bool:
+    """No, nobody has done it."""
+    return False
+
+
 @contextmanager
-def exclusive(path: Path, wait: float = 10.0) -> Iterator[int]:
+def exclusive(path: Path, wait: float = 10.0, done: Callable[[], bool] = never) -> Iterator[int]:
     """Hold the lock file at ``path``; its directory must exist. The file itself stays.
 
     Yields the descriptor. A child that inherits it keeps the lock when this process is killed,
@@ -29,11 +38,12 @@ def exclusive(path: Path, wait: float = 10.0) -> Iterator[int]:
 
     Raises:
         Busy: when it is not free within ``wait`` seconds.
+        Overtaken: when ``done``, asked while another holds it, says so.
         OSError: when the file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _acquire(descriptor, wait)
+        _acquire(descriptor, wait, done)
         try:
             yield descriptor
         finally:
@@ -42,13 +52,15 @@ def exclusive(path: Path, wait: float = 10.0) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, wait: float) -> None:
+def _acquire(descriptor: int, wait: float, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + wait
     look = FIRST_LOOK
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if done():
+                raise Overtaken from None
             if time.monotonic() >= deadline:
                 raise Busy from None
             time.sleep(look)

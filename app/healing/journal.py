@@ -30,8 +30,8 @@ Result = TypeVar("Result")
 SCHEMA_VERSION = 1
 #: Rows kept in full; older ones live on in the totals.
 MAX_ROWS = 10_000
-#: Rows over MAX_ROWS that are tolerated before the oldest are dropped in one go.
-SLACK = 500
+#: The share of rows over the bound that is tolerated before the oldest are dropped in one go.
+SLACK = 0.05
 RESET = "reset"
 #: Attempts that could not be written and are kept in memory until they can.
 KEPT_UNWRITTEN = 100
@@ -197,8 +197,8 @@ class Journal:
     def _insert(self, connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> bool:
         connection.execute("BEGIN IMMEDIATE")
         for attempt in attempts:
-            if connection.execute(INSERT, _row(attempt)).rowcount:
-                connection.execute(COUNT, _row(attempt))
+            if connection.execute(INSERT, row_of(attempt)).rowcount:
+                connection.execute(COUNT, row_of(attempt))
         self._drop_oldest(connection)
         connection.execute("COMMIT")
         return True
@@ -206,7 +206,7 @@ class Journal:
     def _drop_oldest(self, connection: sqlite3.Connection) -> None:
         """Ids only grow, so the span between the first and the last bounds the number of rows."""
         first, last = connection.execute("SELECT min(id), max(id) FROM attempts").fetchone()
-        if last - first >= self._max_rows + SLACK:
+        if last - first >= self._max_rows * (1 + SLACK):
             connection.execute("DELETE FROM attempts WHERE id <= ?", (last - self._max_rows,))
 
     def _rows(
@@ -316,7 +316,8 @@ def _check_version(version: int) -> None:
         raise sqlite3.DatabaseError(f"schema version {version} is not {SCHEMA_VERSION}")
 
 
-def _row(attempt: Attempt) -> dict[str, object]:
+def row_of(attempt: Attempt) -> dict[str, object]:
+    """The values of an attempt for ``INSERT`` and ``COUNT``, by the names of the columns."""
     row = {name: getattr(attempt, name) for name in COLUMNS}
     lists = {name: json.dumps(row[name]) for name in ("installed", "hashes")}
     return row | lists

@@ -25,13 +25,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.healing.flight import exclusive
+from app.healing.flight import exclusive, never
 
 logger = logging.getLogger(__name__)
 
@@ -132,11 +132,17 @@ class Layers:
             sites = [str(path.parent / SITE) for path in self._manifests()]
             fresh = [site for site in sites if site not in self._loaded]
             gone = [site for site in self._loaded if site not in sites]
-            self._loaded = [*(site for site in self._loaded if site not in gone), *fresh]
-            sys.path[:] = [*(entry for entry in sys.path if entry not in gone), *fresh]
-            importlib.invalidate_caches()
+            if fresh or gone:
+                self._loaded = [*(site for site in self._loaded if site not in gone), *fresh]
+                sys.path[:] = [*(entry for entry in sys.path if entry not in gone), *fresh]
+                importlib.invalidate_caches()
             self._seen = changed if _settled(changed) else -1
             return bool(fresh)
+
+    def follow(self, loaded: tuple[str, ...]) -> bool:
+        """Load as ``load`` does; whether this process has by now other layers than ``loaded``."""
+        self.load()
+        return self.loaded != loaded
 
     def committed(self) -> tuple[Layer, ...]:
         """The committed layers, by name; one with an unreadable manifest is left out."""
@@ -153,13 +159,14 @@ class Layers:
             (self._committed / f"{layer.subject}.{layer.attempt}" / RECORDED).touch()
 
     @contextmanager
-    def claim(self, subject: str, wait: float) -> Iterator[int]:
+    def claim(self, subject: str, wait: float, done: Callable[[], bool] = never) -> Iterator[int]:
         """Be the only one on this host who works on ``subject``; yields what stages need.
 
         Raises:
             Busy: when another does for longer than ``wait`` seconds.
+            Overtaken: when ``done``, asked while another does, says that the work is done.
         """
-        with exclusive(self._locks / f"{self.key}.{subject}", wait) as claim:
+        with exclusive(self._locks / f"{self.key}.{subject}", wait, done) as claim:
             yield claim
 
     @contextmanager
@@ -240,8 +247,11 @@ class Layers:
                 shutil.rmtree(self._home / "staging" / used.parent.name, ignore_errors=True)
 
     def _superseded(self, layer: Layer) -> bool:
-        """Layers stand last on the path, so what is found elsewhere first is what is used."""
-        base = [entry for entry in sys.path if entry not in self._loaded]
+        """Layers stand last on the path, so what is found elsewhere first is what is used.
+
+        The path may have layers that another engine or the parent of this process has loaded.
+        """
+        base = [entry for entry in sys.path if not Path(entry, "..", MANIFEST).exists()]
         names = [pin.partition("==")[0] for pin in layer.installed]
         return bool(names) and all(_is_installed(name, base) for name in names)
 

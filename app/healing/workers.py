@@ -87,6 +87,9 @@ class WorkerBoard:
     def _living(self, path: Path) -> dict[str, Any] | None:
         with suppress(OSError, ValueError), path.open("rb") as file:
             if path != self._path and _lockable(file.fileno()):
+                # A living owner lets go of a file only after it has put another in its place.
+                if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                    return self._living(path)
                 path.unlink(missing_ok=True)
                 return None
             return {**json.loads(file.read()), "last_seen": os.fstat(file.fileno()).st_mtime}

@@ -54,7 +54,8 @@ class ImportReport:
     """How an import ended.
 
     ``available`` says whether the module can be found, ``loaded`` is the module itself. ``result``
-    is the last wish to heal, None when there was none.
+    is the last wish to heal, None when there was none. ``stuck`` says that the process was forked
+    in the middle of the import, which leaves the module's lock taken for ever.
     """
 
     module: str
@@ -63,6 +64,7 @@ class ImportReport:
     loaded: ModuleType | None = None
     diagnosis: Diagnosis | None = None
     result: FixResult | None = None
+    stuck: bool = False
 
     @property
     def healed(self) -> bool:
@@ -72,7 +74,8 @@ class ImportReport:
     @property
     def needs_restart(self) -> bool:
         """Whether only a new process can make it succeed."""
-        return self.result is not None and self.result.outcome is Outcome.NEEDS_RESTART
+        refused = self.result is not None and self.result.outcome is Outcome.NEEDS_RESTART
+        return self.stuck or refused
 
 
 class AutoFixer:
@@ -326,7 +329,7 @@ class AutoFixer:
             try:
                 result = self._healer.heal(diagnosis, deadline)
             finally:
-                del self._awaited[name]
+                self._awaited.pop(name, None)
             if not result.healed:
                 break
         available = package is None and find_on_disk(name) is not None
@@ -568,7 +571,10 @@ class AutoFixer:
 def _try_import(name: str, package: str | None) -> tuple[ModuleType | None, BaseException | None]:
     try:
         return import_cleanly(name, package), None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
+    except BaseException as error:
+        # A module may raise anything. An interrupt of the main thread is the operator's.
+        if isinstance(error, KeyboardInterrupt) and _in_main_thread():
+            raise
         return None, error
 
 
@@ -583,6 +589,10 @@ def _report(
     return ImportReport(name, loaded is not None, available, loaded, diagnosis, result)
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def _initializing(module: ModuleType | None) -> bool:
     """Whether another thread is still running the module's body."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False)
@@ -595,7 +605,7 @@ def _unfinished(path: str, awaited: Diagnosis | None, *, forked: bool) -> Import
     what = f"{path} has not finished importing"
     advice = f"{what}: restart this worker" if forked else f"{what}: find out what it waits for"
     diagnosis = Diagnosis(cause=Cause.CODE_ERROR, module=path, advice=advice, chain=(path,))
-    return ImportReport(path, success=False, available=True, diagnosis=diagnosis)
+    return ImportReport(path, success=False, available=True, diagnosis=diagnosis, stuck=forked)
 
 
 def _told(report: ImportReport) -> dict[str, object]:
