@@ -26,7 +26,7 @@ from app.healing.layers import Layer, Layers, Stage, now
 from app.healing.lookup import find_on_disk
 from app.healing.names import normalize
 from app.healing.outcomes import REFUSALS, FixResult, Outcome
-from app.healing.policy import Budget, budget
+from app.healing.policy import Budget, Failures, budget
 from app.healing.probe import probe
 from app.healing.settings import HealingSettings
 
@@ -74,9 +74,14 @@ class DependencyHealer:
             return _disk_trouble(subject, error)
 
     def budget(self, subject: str) -> Budget:
-        """What is left of the budget of ``subject``, over all processes of this host."""
+        """What is left of the budget of ``subject``, over all processes of this host.
+
+        A wheel that came into the wheelhouse since the last failure begins it anew.
+        """
         moment = time.time()
         failures = self.journal.failures(KIND, subject, self.catalog.lock.digest, moment)
+        if failures.last_at < self._restocked():
+            failures = Failures(0, 0.0)
         return budget(subject, failures, moment, self.max_retries)
 
     def recover(self) -> None:
@@ -85,6 +90,16 @@ class DependencyHealer:
             with suppress(Busy), self.layers.claim(subject, wait=0):
                 self._record_interrupted(subject)
         self._record_committed()
+
+    def _restocked(self) -> float:
+        """When the wheelhouse last got a wheel, in seconds since the epoch; 0 without one."""
+        place = self.settings.wheelhouse
+        if place is None:
+            return 0.0
+        try:
+            return max(path.stat().st_mtime for path in (place, *place.glob("*.whl")))
+        except OSError:
+            return 0.0
 
     def _heal_alone(
         self, claim: int, diagnosis: Diagnosis, deadline: float, seen: int

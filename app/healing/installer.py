@@ -7,7 +7,6 @@ hold that reading against the real tools and a real, faulty index.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import resource
@@ -21,9 +20,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from app.healing.children import child_group, kill_group
 from app.healing.lock import LockedDistribution
+from app.healing.lookup import find_on_disk
 from app.healing.outcomes import Outcome
 
 #: How much of an installer's output is read, from its end.
@@ -40,7 +41,10 @@ PIP_OPTIONS = (
     # Otherwise it keeps to itself why it passed a link or an index over.
     "-vv",
 )
-PIP_TELLS = r"ERROR|WARNING|Could not fetch|Skipping link: (none|No) |Expected|Got |[\w.]+Error: "
+PIP_TELLS = (
+    r"ERROR|WARNING|Could not fetch|Discarding |Skipping link: (none|No) |Expected|Got "
+    r"|[\w.]+Error: "
+)
 #: An address; its host is all that may be told: user names, tokens in paths and queries are not.
 ADDRESS = re.compile(r"(?P<scheme>\b[a-z][a-z+]*://)(?:\S*@)?(?P<host>[\w.:\[\]-]*)[^\s'\"`)]*")
 #: What the clients print of an address without its host.
@@ -128,18 +132,17 @@ class Installer:
 
     def _watch(self, tool: Tool, command: Sequence[str], work: Path) -> Installed:
         started = time.monotonic()
-        output = work / "installer.log"
         environ = _environ(self.environ, work)
         with (
-            output.open("wb") as log,
+            _open_output(work) as output,
             child_group(
-                command, environ=environ, directory=work, output=log, keep=self.keep
+                command, environ=environ, directory=work, output=output, keep=self.keep
             ) as child,
         ):
             limit_file_size(child.pid, self.max_file_bytes)
             in_time = _wait(child, self.deadline)
+            said = _telling_lines(output, tool.telling)
         seconds = time.monotonic() - started
-        said = _telling_lines(output, tool.telling)
         outcome = _outcome(child.returncode, said) if in_time else Outcome.DEADLINE
         detail = "" if outcome is Outcome.HEALED else redact(said)
         return Installed(outcome, tool.name, seconds, detail)
@@ -171,7 +174,7 @@ def _find_uv(environ: Mapping[str, str]) -> Tool | None:
 
 
 def _find_pip(_environ: Mapping[str, str]) -> Tool | None:
-    if importlib.util.find_spec("pip") is None:
+    if find_on_disk("pip") is None:
         return None
     return Tool("pip", (sys.executable, "-I", "-m", "pip", "install", *PIP_OPTIONS), PIP_TELLS)
 
@@ -197,9 +200,9 @@ def _requirement_line(pin: LockedDistribution) -> str:
 def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     """The installers' own settings stand; uv is asked to say which files it leaves out.
 
-    What they would leave in the system's directory for temporary files when they are killed goes
-    away with the working files. uv wants a cache that it can write: without one of its own or a home directory (a read-only
-    root) it gets one that goes away with the working files.
+    Temporary files go where the working files are, and with them when the installer is killed.
+    uv wants a cache that it can write: without one of its own or a home directory (a read-only
+    root) it gets one there, too.
     """
     environ = {**environ, "RUST_LOG": "uv_extract=warn", "TMPDIR": str(work)}
     cache = environ.get("XDG_CACHE_HOME") or environ.get("HOME") or "/nonexistent"
@@ -227,10 +230,16 @@ def _expire(child: subprocess.Popen[bytes], expired: threading.Event) -> None:
         kill_group(child)
 
 
-def _telling_lines(path: Path, telling: str) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - OUTPUT_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
+def _open_output(work: Path) -> IO[bytes]:
+    """A file for what the tool says: in memory where that goes, so that a full disk gets told."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("installer"), "w+b")
+    return (work / "installer.log").open("w+b")
+
+
+def _telling_lines(output: IO[bytes], telling: str) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
+    lines = output.read().decode(errors="replace").splitlines()
     return "\n".join(line for line in lines if re.match(rf"\s*({telling})", line))
 
 

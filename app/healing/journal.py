@@ -263,7 +263,8 @@ class Journal:
             fresh = self._beside(".new")
             fresh.unlink(missing_ok=True)
             with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+                # Nothing is lost if this does not reach the disk: there is nothing in it yet.
+                connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL;")
                 connection.executescript(f"{SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION};")
             self._drop_sidecars()
             fresh.rename(self._path)

@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.healing.diagnosis import Cause
 from app.healing.flight import exclusive, never
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,10 @@ class Layers:
         """The committed layers, by name; one with an unreadable manifest is left out."""
         return tuple(layer for path in self._manifests() if (layer := _read(path)) is not None)
 
+    def site(self, layer: Layer) -> Path:
+        """Where a committed layer's distributions are."""
+        return self._committed / f"{layer.subject}.{layer.attempt}" / SITE
+
     def unrecorded(self) -> tuple[Layer, ...]:
         """The committed layers that are not known to stand in the journal."""
         waiting = [path for path in self._manifests() if not (path.parent / RECORDED).exists()]
@@ -249,8 +254,11 @@ class Layers:
     def _superseded(self, layer: Layer) -> bool:
         """Layers stand last on the path, so what is found elsewhere first is what is used.
 
-        The path may have layers that another engine or the parent of this process has loaded.
+        The path may have layers that another engine or the parent of this process has loaded. A
+        partial install is in the base by its metadata alone, which is why it was healed.
         """
+        if layer.cause == Cause.PARTIAL_INSTALL:
+            return False
         base = [entry for entry in sys.path if not Path(entry, "..", MANIFEST).exists()]
         names = [pin.partition("==")[0] for pin in layer.installed]
         return bool(names) and all(_is_installed(name, base) for name in names)

@@ -96,7 +96,7 @@ def _verdict(message: bytes | None, returncode: int) -> Verdict:
         left = f"signal {-returncode}" if returncode < 0 else f"exit {returncode}"
         return Verdict(ok=False, crashed=True, error_class=left)
     told = message.decode(errors="replace").split("\0", PARTS - 1)
-    if len(told) != PARTS:
+    if len(told) != PARTS or not f"_{told[0]}".isidentifier():
         return Verdict(ok=False, crashed=True, error_class="garbled verdict")
     error, missing, text = told
     return Verdict(ok=not error, error_class=error, missing=missing or None, detail=text)

@@ -1,0 +1,466 @@
+"""What an installer, an index and a disk can do wrong, each really done, with uv and with pip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.healing.installer import redact
+from app.healing.lookup import find_on_disk
+from app.healing.outcomes import Outcome
+from app.healing.settings import Mode
+from app.utils.auto_fix import AutoFixer, ImportReport
+from tests.conftest import World
+from tests.healing.engines import committed, processes_at, run, staged
+from tests.support.index import Fault
+from tests.support.processes import wait_until
+from tests.support.wheels import build_wheel
+
+TOOLS = ("uv", "pip")
+#: How each fault of a file ends with each tool.
+FILE_FAULTS = [
+    (Fault.WRONG_HASH, {Outcome.HASH_MISMATCH}, {Outcome.HASH_MISMATCH}),
+    # Whether a pip notices the end of a body that came too early depends on its version.
+    (Fault.TRUNCATED, {Outcome.NETWORK}, {Outcome.HASH_MISMATCH, Outcome.NETWORK}),
+    (Fault.NOT_FOUND, {Outcome.NOT_FOUND}, {Outcome.NOT_FOUND}),
+    (Fault.TOO_MANY_REQUESTS, {Outcome.NETWORK}, {Outcome.NETWORK}),
+    (Fault.SERVER_ERROR, {Outcome.NETWORK}, {Outcome.NETWORK}),
+    # uv unpacks while it downloads, so it sees at once that this is no archive.
+    (Fault.ENDLESS, {Outcome.INVALID_WHEEL}, {Outcome.TOO_LARGE}),
+    (Fault.REDIRECT_ELSEWHERE, {Outcome.HASH_MISMATCH}, {Outcome.HASH_MISMATCH}),
+    (Fault.SDIST_ONLY, {Outcome.NO_WHEEL}, {Outcome.NO_WHEEL}),
+]
+LISTING_FAULTS = [
+    (Fault.WRONG_HASH, Outcome.NETWORK),
+    (Fault.TRUNCATED, Outcome.NETWORK),
+    (Fault.NOT_FOUND, Outcome.NOT_FOUND),
+    (Fault.TOO_MANY_REQUESTS, Outcome.NETWORK),
+    (Fault.SERVER_ERROR, Outcome.NETWORK),
+]
+MEGABYTE = 1_000_000
+#: In user names, passwords, paths and queries of addresses; none may ever be told.
+SECRET = "s3cret"  # noqa: S105 - a made-up one
+
+
+def heal(world: World, tool: str, **settings: Any) -> tuple[AutoFixer, ImportReport]:  # noqa: ANN401
+    """Try to heal ``prey`` with one tool, and hold whatever must hold when that fails."""
+    before = list(sys.path)
+    fixer = world.fixer(tools=(tool,), **settings)
+    report = fixer.import_module("prey")
+    assert staged(world.settings.home) == []
+    if not report.success:
+        assert committed(world.settings.home) == []
+        assert sys.path == before
+        assert "prey" not in sys.modules
+        assert fixer.safe_import("wave")[0]
+    return fixer, report
+
+
+def outcome(report: ImportReport) -> Outcome:
+    """Return how the heal ended."""
+    assert report.result is not None
+    return report.result.outcome
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+class TestFaultyIndex:
+    """Each fault of an index ends in its typed outcome, and nothing is committed."""
+
+    @pytest.mark.parametrize(("fault", "uv", "pip"), FILE_FAULTS)
+    def test_a_faulty_file(
+        self, world: World, tool: str, fault: Fault, uv: set[Outcome], pip: set[Outcome]
+    ) -> None:
+        """The fault of one project's file is told apart, and the next project still heals."""
+        world.publish("prey")
+        world.publish("sound")
+        world.index.faults["prey"] = fault
+        fixer, report = heal(world, tool, max_file_bytes=5 * MEGABYTE)
+        assert not report.success
+        assert outcome(report) in {"uv": uv, "pip": pip}[tool]
+        assert [row.outcome for row in fixer.history()] == [outcome(report)]
+        assert fixer.safe_import("sound")[0]
+
+    @pytest.mark.parametrize(("fault", "expected"), LISTING_FAULTS)
+    def test_a_faulty_listing(
+        self, world: World, tool: str, fault: Fault, expected: Outcome
+    ) -> None:
+        """A listing that cannot be had is an outage, one that is not there is not found."""
+        world.publish("prey")
+        world.index.page_faults["prey"] = fault
+        _, report = heal(world, tool)
+        assert outcome(report) is expected
+
+    @pytest.mark.parametrize("place", ["faults", "page_faults"])
+    def test_a_hanging_socket(self, world: World, tool: str, place: str) -> None:
+        """An index that never answers costs the deadline, and no process stays behind."""
+        world.publish("prey")
+        getattr(world.index, place)["prey"] = Fault.HANG
+        _, report = heal(world, tool, install_deadline=1.0)
+        assert outcome(report) is Outcome.DEADLINE
+        assert report.result is not None
+        assert 1.0 <= report.result.seconds < 4
+        wait_until(lambda: not processes_at(world.settings.home))
+
+    def test_an_endless_listing(self, world: World, tool: str) -> None:
+        """A listing without end is refused or costs the deadline, no more."""
+        world.publish("prey")
+        world.index.page_faults["prey"] = Fault.ENDLESS
+        _, report = heal(world, tool, install_deadline=1.0)
+        assert outcome(report) in {Outcome.NETWORK, Outcome.DEADLINE}
+
+    def test_a_higher_version_under_the_same_name(self, world: World, tool: str) -> None:
+        """A stranger's version 999 is not looked at: the locked one is installed."""
+        world.publish("prey")
+        world.index.faults["prey"] = Fault.HIGHER_VERSION
+        fixer, report = heal(world, tool)
+        assert report.success
+        assert [layer.installed for layer in fixer.layers.committed()] == [("prey==1.0",)]
+        assert len(world.index.downloads()) == 1
+
+    def test_an_index_that_is_down(
+        self, world: World, tool: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A refused connection is an outage."""
+        world.publish("prey")
+        use_url(monkeypatch, "http://127.0.0.1:9/simple/")
+        _, report = heal(world, tool)
+        assert outcome(report) is Outcome.NETWORK
+
+    def test_a_name_that_does_not_resolve(
+        self, world: World, tool: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A DNS failure is an outage."""
+        world.publish("prey")
+        use_url(monkeypatch, "https://index.invalid/simple/")
+        _, report = heal(world, tool)
+        assert outcome(report) is Outcome.NETWORK
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+class TestFaultyWheel:
+    """A file whose hash is right can still be wrong in itself."""
+
+    def test_metadata_of_another_project(self, world: World, tool: str) -> None:
+        """A wheel that calls itself otherwise inside is refused."""
+        world.publish("prey", metadata_name="stranger")
+        assert outcome(heal(world, tool)[1]) is Outcome.INVALID_WHEEL
+
+    @pytest.mark.parametrize("metadata", [b"\xff\xfe", b"Metadata-Version: 2.1\n", b""])
+    def test_metadata_that_says_nothing(self, world: World, tool: str, metadata: bytes) -> None:
+        """Unreadable metadata is the wheel's fault."""
+        world.publish("prey", extra_entries={"prey-1.0.dist-info/METADATA": metadata})
+        report = heal(world, tool)[1]
+        assert outcome(report) in {Outcome.INVALID_WHEEL, Outcome.INSTALLER_FAILED}
+
+    @pytest.mark.parametrize("recorded", [True, False])
+    @pytest.mark.parametrize("absolute", [True, False])
+    def test_files_that_escape_the_target(
+        self, world: World, tool: str, *, recorded: bool, absolute: bool
+    ) -> None:
+        """Nothing is written outside staging, and the rest of the wheel is not used either."""
+        outside = world.root / "outside" / "escaped.py"
+        name = str(outside) if absolute else "../../escaped.py"
+        entries = {name: "escaped = True\n"}
+        world.publish(
+            "prey",
+            files={"prey/__init__.py": "", **(entries if recorded else {})},
+            extra_entries={} if recorded else entries,
+        )
+        assert outcome(heal(world, tool)[1]) is Outcome.INVALID_WHEEL
+        assert list(world.root.rglob("escaped*")) == []
+
+    def test_a_wheel_for_another_platform(self, world: World, tool: str) -> None:
+        """No wheel for this Python is told from no such version."""
+        world.publish("prey", tag="cp27-cp27mu-win32")
+        assert outcome(heal(world, tool)[1]) is Outcome.NO_WHEEL
+
+    def test_a_file_that_is_no_archive(self, world: World, tool: str) -> None:
+        """Garbage with the right hash is refused as what it is."""
+        world.publish("prey").write_bytes(b"PK\x03\x04" + b"garbage" * 100)
+        world.write_lock()
+        assert outcome(heal(world, tool)[1]) is Outcome.INVALID_WHEEL
+
+    def test_an_archive_that_unpacks_without_end(self, world: World, tool: str) -> None:
+        """A small file that unpacks to a large one is stopped at the limit."""
+        bomb: dict[str, str | bytes] = {"prey/__init__.py": "", "prey/bomb": b"\0" * 20 * MEGABYTE}
+        world.publish("prey", files=bomb)
+        report = heal(world, tool, max_file_bytes=5 * MEGABYTE)[1]
+        assert outcome(report) is Outcome.TOO_LARGE
+
+
+class TestSources:
+    """Where the files come from, and who fetches them."""
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_a_wheelhouse(self, world: World, tool: str) -> None:
+        """With a directory of wheels, no index is asked for anything."""
+        world.publish("prey", requires=["helper"])
+        world.publish("helper", needed_by=["prey"])
+        assert heal(world, tool, wheelhouse=world.index.directory)[1].success
+        assert world.index.requests == []
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_a_wheelhouse_without_the_wheel(self, world: World, tool: str) -> None:
+        """A wheel that is not in the directory is not found, and no index is asked."""
+        world.publish("prey")
+        empty = world.root / "empty"
+        empty.mkdir()
+        assert outcome(heal(world, tool, wheelhouse=empty)[1]) is Outcome.NOT_FOUND
+        assert world.index.requests == []
+
+    def test_a_wheelhouse_and_a_warm_cache(self, world: World) -> None:
+        """What was refused once is refused again, although uv has unpacked it by then."""
+        entries = {"prey/__init__.py": "", "../../escaped.py": ""}
+        world.publish("prey", files=entries)
+        for _ in range(2):
+            report = heal(world, "uv", wheelhouse=world.index.directory)[1]
+            assert outcome(report) is Outcome.INVALID_WHEEL
+
+    def test_exactly_the_missing_part(self, world: World) -> None:
+        """What is here in the locked version already is not downloaded again."""
+        world.publish("prey", requires=["helper"])
+        world.publish("helper", needed_by=["prey"])
+        world.publish("other", requires=["helper"])
+        world._parents["helper"] = ("prey", "other")
+        world.write_lock()
+        fixer = world.fixer()
+        assert fixer.safe_import("prey")[0]
+        assert fixer.safe_import("other")[0]
+        assert len(world.index.downloads("helper")) == 1
+        layers = {layer.subject: layer.installed for layer in fixer.layers.committed()}
+        assert layers == {"prey": ("helper==1.0", "prey==1.0"), "other": ("other==1.0",)}
+
+    def test_pip_where_uv_is_not(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An interpreter without uv uses its pip."""
+        world.publish("prey")
+        bare = bare_interpreter(world.root, pip=True)
+        monkeypatch.setenv("PATH", "/nonexistent")
+        said = run(world, "say(fixer.import_module('prey').success)", python=bare)
+        assert said == "True"
+
+    def test_neither_uv_nor_pip(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An interpreter with neither says so, and goes on."""
+        world.publish("prey")
+        bare = bare_interpreter(world.root, pip=False)
+        monkeypatch.setenv("PATH", "/nonexistent")
+        code = "say(fixer.import_module('prey').result.outcome, fixer.safe_import('wave')[0])"
+        assert run(world, code, python=bare) == "installer_missing True"
+        assert staged(world.settings.home) == []
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_no_temporary_files_stay(
+        self, world: World, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An installer that is killed in the middle leaves nothing in the system's directory."""
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setenv("TMPDIR", str(temporary))
+        world.publish("prey")
+        world.index.faults["prey"] = Fault.HANG
+        heal(world, tool, install_deadline=1.0)
+        assert list(temporary.iterdir()) == []
+
+    def test_a_layer_holds_the_distributions_alone(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither the installer's cache nor its output is committed with a fix."""
+        monkeypatch.delenv("UV_CACHE_DIR")
+        monkeypatch.setenv("HOME", "/nonexistent")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        world.publish("prey")
+        assert heal(world, "uv")[1].success
+        (layer,) = world.settings.home.glob("layers/*/prey.*")
+        assert {path.name for path in layer.iterdir()} == {"layer.json", "recorded", "site"}
+
+
+class TestSecrets:
+    """What the address of an index carries is never told to anybody."""
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    @pytest.mark.parametrize(
+        "address",
+        [
+            f"http://user:{SECRET}@127.0.0.1:{{port}}/simple/",
+            f"http://{SECRET}@127.0.0.1:{{port}}/simple/",
+            f"http://user:{SECRET}@127.0.0.1:9/{SECRET}/simple/",
+            f"http://user:p@{SECRET}@127.0.0.1:9/simple/",
+            f"http://user:a/{SECRET}@127.0.0.1:9/simple/",
+            f"http://user:{SECRET}@index.invalid/simple/?token={SECRET}",
+        ],
+    )
+    def test_credentials(
+        self,
+        world: World,
+        tool: str,
+        address: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """They stand in no log record, no report, and no file below the home."""
+        caplog.set_level("DEBUG")
+        world.publish("prey")
+        world.index.faults["prey"] = Fault.SERVER_ERROR
+        use_url(monkeypatch, address.format(port=world.index.port))
+        fixer, report = heal(world, tool)
+        assert not report.success
+        told = [repr(vars(record)) for record in caplog.records]
+        told += map(repr, (report, fixer.status(), fixer.history(), fixer.health_report()))
+        told += [read(path) for path in world.settings.home.rglob("*") if path.is_file()]
+        assert [text for text in told if SECRET in text] == []
+        assert any("dependency could not be healed" in text for text in told)
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_credentials_of_a_fix(
+        self, world: World, tool: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They are not committed with a fix that worked either."""
+        world.publish("prey")
+        use_url(monkeypatch, f"http://user:{SECRET}@127.0.0.1:{world.index.port}/simple/")
+        assert heal(world, tool)[1].success
+        files = [path for path in world.settings.home.rglob("*") if path.is_file()]
+        assert [path for path in files if SECRET in read(path)] == []
+
+    def test_the_rest_stays_readable(self) -> None:
+        """A host may be told, and so may everything around an address."""
+        said = "Failed to fetch: `https://u:p@host.example.com:8443/a/b?c=d`, os error 111"
+        assert redact(said) == "Failed to fetch: `https://host.example.com:8443/...`, os error 111"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of one megabyte and take it away at the end."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place))
+    try:
+        yield place
+    finally:
+        subprocess.run(["/bin/umount", "-l", str(place)], check=True)
+
+
+class TestDisk:
+    """The disk that holds the home can be full or not writable at any moment."""
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_too_little_room(self, world: World, tool: str, small_disk: Path) -> None:
+        """A fix that does not fit is told as such, recorded, and nothing of it stays."""
+        payload = os.urandom(3 * MEGABYTE)
+        world.publish("prey", files={"prey/__init__.py": "", "prey/payload": payload})
+        fixer = world.fixer(home=small_disk / "home", tools=(tool,))
+        report = fixer.import_module("prey")
+        assert outcome(report) is Outcome.DISK_FULL
+        assert [row.outcome for row in fixer.history()] == [Outcome.DISK_FULL]
+        assert staged(small_disk / "home") == []
+        assert committed(small_disk / "home") == []
+
+    def test_no_room_at_all(
+        self, world: World, small_disk: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A full disk costs history and not the service; the budget holds; room heals it."""
+        world.publish("prey")
+        fixer = world.fixer(home=small_disk / "home")
+        assert fixer.mode is Mode.HEAL
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        outcomes = [outcome(fixer.import_module("prey")) for _ in range(4)]
+        assert outcomes == [*[Outcome.DISK_FULL] * 3, Outcome.BUDGET]
+        assert fixer.safe_import("wave")[0]
+        assert "the journal cannot be used" in caplog.text
+        assert fixer.history() == ()
+        ballast.unlink()
+        fixer.reset("prey")
+        assert fixer.safe_import("prey")[0]
+        recorded = [row.outcome for row in reversed(fixer.history())]
+        assert recorded == [*[Outcome.DISK_FULL] * 3, "reset", Outcome.HEALED]
+
+    def test_a_disk_that_turns_read_only(self, world: World, small_disk: Path) -> None:
+        """A home that can no longer be written ends as permission."""
+        world.publish("prey")
+        fixer = world.fixer(home=small_disk / "home")
+        assert fixer.mode is Mode.HEAL
+        mount("-o", "remount,ro", str(small_disk))
+        assert outcome(fixer.import_module("prey")) is Outcome.PERMISSION
+        assert fixer.safe_import("wave")[0]
+
+    def test_a_read_only_home(
+        self, world: World, small_disk: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A home that cannot be written from the start turns heal into report, said once."""
+        world.publish("prey")
+        mount("-o", "remount,ro", str(small_disk))
+        fixer = world.fixer(home=small_disk / "home")
+        assert [outcome_or_none(fixer.import_module("prey")) for _ in range(2)] == [None, None]
+        assert fixer.mode is Mode.REPORT
+        assert caplog.text.count("the auto-fix home cannot be written") == 1
+
+    def test_a_cache_that_cannot_be_written(
+        self, world: World, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the installer itself may not write ends as permission too."""
+        world.publish("prey")
+        mount("-o", "remount,ro", str(small_disk))
+        monkeypatch.setenv("UV_CACHE_DIR", str(small_disk / "cache"))
+        assert outcome(heal(world, "uv")[1]) is Outcome.PERMISSION
+
+
+def test_what_is_not_in_the_lock(world: World) -> None:
+    """It is refused, and installed with what it needs only when a setting says so."""
+    build_wheel(world.index.directory, "helper", "1.0", files={"helper.py": ""})
+    files = {"prey.py": "import helper\n"}
+    build_wheel(world.index.directory, "prey", "2.0", files=files, requires=["helper"])
+    world.dependency_map["prey"] = "prey>=1"
+    assert outcome(world.fixer().import_module("prey")) is Outcome.NOT_LOCKED
+    assert world.index.requests == []
+    fixer = world.fixer(allow_unlocked=True)
+    assert fixer.safe_import("prey")[0]
+    assert fixer.layers.committed()[0].installed == ("helper==1.0", "prey==2.0")
+
+
+def outcome_or_none(report: ImportReport) -> Outcome | None:
+    """Return how the heal ended, None when none was tried."""
+    return report.result.outcome if report.result else None
+
+
+def use_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Point both installers at ``url``."""
+    monkeypatch.setenv("UV_DEFAULT_INDEX", url)
+    monkeypatch.setenv("PIP_INDEX_URL", url)
+
+
+def bare_interpreter(root: Path, *, pip: bool) -> str:
+    """Return an interpreter with nothing beside it but, when asked for, pip."""
+    place = root / "bare"
+    venv.create(place, symlinks=True)
+    if pip:
+        ours = find_on_disk("pip")
+        assert ours is not None
+        (packages,) = place.glob("lib/*/site-packages")
+        (packages / "pip").symlink_to(Path(str(ours.origin)).parent)
+    return str(place / "bin" / "python")
+
+
+def mount(*arguments: str) -> None:
+    """Mount or remount a file system."""
+    subprocess.run(["/bin/mount", *arguments], check=True)
+
+
+def fill(ballast: Path) -> None:
+    """Write until the disk has no room left."""
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"\0" * 512):
+                pass
+        except OSError:
+            return
+
+
+def read(path: Path) -> str:
+    """Return a file's bytes as text, one character a byte."""
+    return path.read_bytes().decode("latin-1")

@@ -1,0 +1,1 @@
+"""Real servers whose blueprints break and come back."""

@@ -1,0 +1,137 @@
+"""However a blueprint's module misbehaves, the service starts and serves the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.serving.house import House, reason, serving, status, statuses, workers, working
+from tests.support.processes import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.processes import Server
+
+LIVE = 40
+HANGING = """
+import os, time
+open("hanging", "w").close()
+while not os.path.exists("released"):
+    time.sleep(0.02)
+open("let_go", "w").close()
+"""
+THREADS = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+raise RuntimeError("after starting a thread")
+"""
+#: Name to code, reason code and a word of the advice.
+BAD = {
+    "raises": ("1 / 0\n", "code_error", "ZeroDivisionError"),
+    "exits": ("import sys\nsys.exit(1)\n", "code_error", "SystemExit"),
+    "exits_well": ("import sys\nsys.exit()\n", "code_error", "SystemExit"),
+    "interrupts": ("raise KeyboardInterrupt\n", "code_error", "KeyboardInterrupt"),
+    "cancels": (
+        "import asyncio\nraise asyncio.CancelledError\n",
+        "code_error",
+        "CancelledError",
+    ),
+    "threads": (
+        THREADS,
+        "code_error",
+        "RuntimeError",
+    ),
+    "syntax": ("def broken(:\n", "code_error", "syntax error"),
+    "indented": ("x = 1\n  y = 2\n", "code_error", "syntax error"),
+    "encoded": ("# -*- coding: nonsense -*-\n", "code_error", "syntax error"),
+    "circles": ("import circle\n", "circular_import", "circle"),
+    "recurses": ("def f():\n    f()\nf()\n", "code_error", "RecursionError"),
+    "misses": ("import absent_thing\n", "missing_distribution", "absent_thing"),
+    "asks_too_much": ("from json import nothing_like_it\n", "missing_attribute", "nothing_like_it"),
+    "empty": ("", "blueprint_missing", "bp"),
+    "absent": (None, "first_party_missing", "restore"),
+    "vanishes": ("import sys\ndel sys.modules[__name__]\n", "code_error", ""),
+    "impersonates": ("import sys\nsys.modules[__name__] = 42\n", "blueprint_missing", ""),
+}
+
+
+class TestEachAlone:
+    """All of them in one service, which serves the rest."""
+
+    def test_isolated_with_its_own_reason(self, house: House) -> None:
+        """Each answers 503 with its own reason code and advice; whoever comes after is served."""
+        for name, (code, _, _) in BAD.items():
+            house.add(name, code)
+        (house.directory / "circle.py").write_text("from bp_circles import bp\n")
+        house.add("good", working("good"))
+        with house.serve(workers=1) as server:
+            assert server.get("/good").text == "good"
+            told = status(server)["blueprints"]
+            found = {name: told[name]["reason"] for name in BAD}
+            assert found == {name: code for name, (_, code, _) in BAD.items()}
+            for name, (_, _, word) in BAD.items():
+                assert word in told[name]["advice"], told[name]
+                assert statuses(server, f"/{name}/any", 1) == {503}
+            assert server.get("/readyz").status == 200
+            assert server.get("/api/auto-fix/health").json()["overall_status"] == "degraded"
+
+
+class TestHanging:
+    """A module that does not come back holds nobody up for long."""
+
+    def test_the_others_are_served_meanwhile(self, house: House) -> None:
+        """Requests are answered while it still hangs, and it is served when it lets go."""
+        house.add("hangs", HANGING + working("hangs"))
+        house.add("good", working("good"))
+        with house.serve() as server:
+            assert statuses(server, "/good") == {200}
+            assert statuses(server, "/hangs") == {503}
+            assert (house.directory / "hanging").exists()
+            assert not (house.directory / "let_go").exists()
+            advice = status(server)["blueprints"]["hangs"]["advice"]
+            assert "has not finished importing" in advice
+            before = set(serving(server, 2, "good"))
+            (house.directory / "released").touch()
+            assert set(serving(server, 2, "hangs")) == before
+            assert statuses(server, "/hangs") == {200}
+
+    def test_several_share_the_boots_patience(self, house: House) -> None:
+        """Ten that hang delay the start hardly more than one, and keep no worker from ending."""
+        for number in range(10):
+            house.add(f"hangs{number}", HANGING + working(f"hangs{number}"))
+        with house.serve(workers=1) as server:
+            assert server.get("/").status == 200
+        assert server.process.returncode == 0
+        assert not (house.directory / "let_go").exists()
+
+    def test_in_the_master_of_a_preloaded_service(self, house: House) -> None:
+        """The workers that were forked meanwhile need a restart and say so; then it is served."""
+        house.add("hangs", HANGING + working("hangs"))
+        with house.serve("--preload", workers=1) as server:
+            assert statuses(server, "/hangs") == {503}
+            wait_until(lambda: _needing_restart(server) == {"hangs"}, timeout=LIVE)
+            assert "restart" in status(server)["blueprints"]["hangs"]["advice"]
+            (house.directory / "released").touch()
+            wait_until((house.directory / "let_go").exists)
+            (worker,) = workers(server)
+            os.kill(worker, signal.SIGTERM)
+            wait_until(lambda: worker not in workers(server), timeout=LIVE)
+            serving(server, 1, "hangs")
+            assert statuses(server, "/hangs") == {200}
+
+
+@pytest.mark.parametrize("code", ["import absent_thing\n", "1 / 0\n"])
+def test_no_attempt_is_made_for_what_nothing_heals(house: House, code: str) -> None:
+    """The index is not asked, and no row is written."""
+    house.add("red", code)
+    with house.serve(workers=1) as server:
+        assert reason(server, "red")
+        assert status(server)["recent_attempts"] == []
+    assert house.world.index.requests == []
+
+
+def _needing_restart(server: Server) -> set[str]:
+    told: list[list[str]] = [worker["needs_restart"] for worker in workers(server).values()]
+    return {name for names in told for name in names}
