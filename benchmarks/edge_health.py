@@ -70,9 +70,7 @@ def _two_thousand(url: str) -> Iterator[Measurement]:
         many.write_text(
             "".join(_table(f"f{n}", url, "/dead" if n < DEAD else "/fast") for n in range(MANY))
         )
-        boots = interleaved(
-            3, {"one": lambda: _boot(root, few), "many": lambda: _boot(root, many)}
-        )
+        boots = interleaved(3, {"one": lambda: _boot(root, few), "many": lambda: _boot(root, many)})
         with serve(root / "log", _environ(root, many)) as server:
             yield _check_of_many(server)
             yield _status_of_many(server)
