@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gunicorn.glogging import Logger
+from gunicorn.workers import SUPPORTED_WORKERS
 
 from app.logs import logging_dict
 from deploy.serve import settings_or_exit
@@ -32,6 +33,9 @@ class QuietLogger(Logger):  # type: ignore[misc] # gunicorn ships no type hints
         """Whether requests are logged."""
         return bool(self.cfg.accesslog)
 
+
+# gunicorn 26 removed its own; deployments still start with it, by variable or `--worker-class`.
+SUPPORTED_WORKERS["eventlet"] = "app.serving.eventlet_worker.EventletWorker"
 
 _current = settings_or_exit(os.environ)
 

@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("console", "json")
-WORKER_CLASSES = ("gthread", "sync")
+WORKER_CLASSES = ("gthread", "sync", "eventlet")
+#: The share of a worker's threads that edge calls may take; the rest answers probes and all else.
+EDGE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,11 @@ WEB_CONCURRENCY = Variable(
 )
 THREADS = Variable("THREADS", 8, _whole_number(1, 512), "1 to 512", "threads of each worker")
 WORKER_CLASS = Variable(
-    "WORKER_CLASS", "gthread", _one_of(WORKER_CLASSES), "gthread or sync", "gunicorn's worker class"
+    "WORKER_CLASS",
+    "gthread",
+    _one_of(WORKER_CLASSES),
+    "gthread, sync or eventlet",
+    "gunicorn's worker class; eventlet is deprecated",
 )
 LOG_LEVEL = Variable(
     "LOG_LEVEL",
@@ -157,6 +163,12 @@ class Settings:
     worker_class: str = WORKER_CLASS.default
     log_level: str = LOG_LEVEL.default
     log_format: str = LOG_FORMAT.default
+
+    @property
+    def edge_share(self) -> int:
+        """How many edge calls a worker may make at once: one at least."""
+        threads = self.threads if self.worker_class == "gthread" else 1
+        return max(1, int(threads * EDGE_SHARE))
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

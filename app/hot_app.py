@@ -70,9 +70,11 @@ class HotApplication:
     def start(self) -> None:
         """Start the services of this process."""
         self._reconciler.start()
+        self.services.monitor.start()
 
     def stop(self) -> None:
         """Stop them and close what is open."""
         self._reconciler.stop()
+        self.services.monitor.stop()
         self.services.workers.close()
         self.services.edge.close()

@@ -84,7 +84,7 @@ def test_writes_json_lines_when_told_to(tmp_path: Path, environ: dict[str, str])
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "abc"), ("WEB_CONCURRENCY", "x"), ("WORKER_CLASS", "eventlet"), ("LOG_LEVEL", "x")],
+    [("PORT", "abc"), ("WEB_CONCURRENCY", "x"), ("WORKER_CLASS", "gevent"), ("LOG_LEVEL", "x")],
 )
 def test_refuses_a_nonsensical_setting_in_one_sentence(name: str, value: str) -> None:
     """The status is that of a configuration error, and the only line names the variable."""

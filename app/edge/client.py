@@ -2,98 +2,102 @@
 
 from __future__ import annotations
 
-import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from urllib.parse import quote
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
-from app.edge.errors import ErrorKind, InvalidPath, NoTransport, UnknownFunction
-from app.edge.registry import EdgeFunction, EdgeRegistry
-from app.edge.transports import EdgeRequest, EdgeResponse, Importer, TransportChoice, Transports
+from app.edge.bodies import CallerBody
+from app.edge.breaker import Breaker, BreakerState
+from app.edge.bulkhead import Bulkhead
+from app.edge.calling import call
+from app.edge.deadlines import Deadlines
+from app.edge.errors import CallerFault, NoTransport, UnknownFunction
+from app.edge.exchange import CallFailed, EdgeRequest
+from app.edge.functions import EdgeFunction, EdgeRegistry
+from app.edge.headers import REQUEST_ID_HEADER, address, forwarded, method_for
+from app.edge.health import (
+    LIFETIME,
+    FunctionHealth,
+    HealthState,
+    breaker_checks,
+    down_checks,
+    judge,
+)
+from app.edge.invocation import Invocation
+from app.edge.lane import CALLER_FAULT, Lane, Passage
+from app.edge.registry_file import FixedRegistry
+from app.edge.statistics import Statistics
+from app.edge.store import EdgeStore
+from app.edge.tracing import request_id
+from app.edge.transports import (
+    AIOHTTP_UNAVAILABLE,
+    Importer,
+    TransportChoice,
+    Transports,
+    monkey_patched,
+)
 from app.healing.report import Check
 from app.utils.shared_call import SharedCall
 
-#: How long a function's last health check counts in the service's own health, in seconds.
-RESULT_LIFETIME = 300.0
-#: The request headers that reach a function. Authorization is the operator's and stays here.
-FORWARDED_HEADERS = (
-    "Accept",
-    "Accept-Language",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-Modified-Since",
-    "If-None-Match",
-    "Traceparent",
-    "Tracestate",
-    "X-Request-ID",
-)
-_SUCCESS = range(200, 300)
-_CLEAN_VALUE = re.compile(r"[ -~\t]{0,4096}")
-# What RFC 3986 allows in a path and in a query; the rest is percent-encoded.
-_PATH_SAFE = "/~!$&'()*+,;=:@-._"
-_QUERY_SAFE = _PATH_SAFE + "?%"
+#: Calls that may be under way at once in a worker whose threads are green.
+GREEN_SHARE = 256
+#: A caller's body has to be here by this share of the call's time before its end, so that who was
+#: too slow is never in doubt.
+BODY_MARGIN = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionHealth:
-    """How one function answered its last health check.
+class Registry(Protocol):
+    """Where the client finds what is registered, at any time."""
 
-    ``status`` is None when it sent none, ``error`` None when it answered with any status.
-    """
-
-    name: str
-    healthy: bool
-    status: int | None
-    error: ErrorKind | None
-    milliseconds: float
-    checked_at: datetime
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON shows it."""
-        return {
-            "name": self.name,
-            "healthy": self.healthy,
-            "status": self.status,
-            "error": self.error,
-            "milliseconds": self.milliseconds,
-            "checked_at": self.checked_at.isoformat(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """A function's answer, and the transport that brought it."""
-
-    response: EdgeResponse
-    choice: TransportChoice
+    @property
+    def registry(self) -> EdgeRegistry:
+        """What is registered now."""
 
 
 class EdgeClient:
-    """The functions of one registry, called through whichever transport can be imported.
+    """The registered functions, called through whichever transport can be imported.
 
     Args:
-        registry: what may be called.
+        registry: what may be called; one that follows its file, or one that stays as it is.
         importer: gives the module of a name, or None when it cannot be imported; asked at each
             call, so that a heal changes the transport.
+        home: where statistics are kept for all workers; with none they stay in this process.
+        share: how many calls may be under way at once in this worker.
         clock: seconds that never go back.
+        wall_clock: seconds since the epoch.
     """
 
     def __init__(
         self,
-        registry: EdgeRegistry,
+        registry: EdgeRegistry | Registry,
         importer: Importer,
         *,
+        home: Path | None = None,
+        share: int = 4,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.registry = registry
-        self._by_name = {function.name: function for function in registry.functions}
+        fixed = isinstance(registry, EdgeRegistry)
+        self._source: Registry = FixedRegistry(registry) if fixed else registry  # type: ignore[arg-type, assignment]
+        self.statistics = Statistics(EdgeStore(home), clock=wall_clock)
         self._transports = Transports(importer)
-        self._clock = clock
+        self._bulkhead = Bulkhead(lambda: GREEN_SHARE if monkey_patched() else share, clock=clock)
+        #: Ends what takes too long on a caller's side.
+        self.deadlines = Deadlines()
+        self._clock, self._wall_clock = clock, wall_clock
+        self._lock = threading.Lock()
+        self._lanes: dict[str, Lane] = {}
+        self._lanes_of: EdgeRegistry | None = None
         self._results: dict[str, FunctionHealth] = {}
-        self._checked_at = float("-inf")
         self._check_all = SharedCall(self._checked_now)
+
+    @property
+    def registry(self) -> EdgeRegistry:
+        """What is registered now."""
+        return self._source.registry
 
     @property
     def functions(self) -> tuple[EdgeFunction, ...]:
@@ -102,8 +106,12 @@ class EdgeClient:
 
     @property
     def results(self) -> Mapping[str, FunctionHealth]:
-        """How each function answered when it was last checked by this process."""
-        return self._results
+        """How each registered function was when a worker of the host last checked it.
+
+        What is older than LIFETIME is left out.
+        """
+        oldest = self._wall_clock() - LIFETIME
+        return {n: r for n, r in self._last_results().items() if r.checked_at >= oldest}
 
     def transport_name(self) -> str | None:
         """The transport that a call made now would use; None when there is none."""
@@ -114,6 +122,21 @@ class EdgeClient:
         """Why that is not the first choice, as a code; None when it is."""
         choice = self._choice()
         return choice.fallback_reason if choice else "no_transport"
+
+    def lanes(self) -> Mapping[str, Lane]:
+        """Every registered function with its breaker and its limit in this process."""
+        registry = self.registry
+        if registry is not self._lanes_of:
+            with self._lock:
+                if registry is not self._lanes_of:
+                    self._lanes = {f.name: self._lane(f) for f in registry.functions}
+                    self._lanes_of = registry
+        return self._lanes
+
+    def breakers(self) -> dict[str, BreakerState]:
+        """The breakers of this process that are not closed."""
+        states = {name: lane.breaker.state for name, lane in self.lanes().items()}
+        return {name: state for name, state in states.items() if state is not BreakerState.CLOSED}
 
     def check_all(self) -> list[FunctionHealth]:
         """Call every function's health path concurrently; callers at the same time share one run.
@@ -130,49 +153,108 @@ class EdgeClient:
         method: str = "GET",
         path: str = "",
         query: str = "",
-        body: bytes | None = None,
+        body: CallerBody | bytes | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        patience: float | None = None,
     ) -> Invocation:
-        """Call a function and bring back what it answered.
+        """Call a function and bring back its answer, or the beginning of a long one.
+
+        What goes wrong at the function is in the result; close it in any case.
 
         Args:
             name: the function's name.
-            method: the HTTP method.
+            method: the caller's HTTP method.
             path: what is added to the function's URL, decoded; it cannot leave that URL.
             query: the query string, as the caller wrote it.
             body: the request's body.
-            headers: the caller's headers; only FORWARDED_HEADERS go through.
+            headers: the caller's headers; only those of the allow-list go through.
+            patience: seconds that the caller gives the call, when less than the function's timeout.
 
         Raises:
             UnknownFunction: when the name is not registered.
             InvalidPath: when the path has dot segments, backslashes or control characters.
+            MethodRefused: when the function is called with another method.
             NoTransport: when nothing that could make calls can be imported.
+            Refused: when its breaker is open, or edge calls have their share of threads already.
+            CallerFault: when the caller's body is too large or does not come in time.
         """
-        function = self._by_name.get(name)
-        if function is None:
+        lane = self.lanes().get(name)
+        if lane is None:
             raise UnknownFunction(name)
+        function, fields = lane.function, list(headers)
+        found = {key.lower(): value for key, value in fields}
         request = EdgeRequest(
             name=name,
-            method=method,
-            url=_address(function.url, path, query),
-            timeout=function.timeout,
-            headers=_forwarded(headers),
-            body=body,
+            id=(ident := request_id(found.get(REQUEST_ID_HEADER.lower()))),
+            method=method_for(function, method),
+            url=address(function.url, path, query),
+            timeout=min(function.timeout, patience or function.timeout),
+            headers=forwarded(function, fields, ident),
+            body=body if isinstance(body, bytes) else None,
+            max_bytes=function.max_response,
+            stream=function.stream,
         )
         choice = self._transports.choose()
-        (response,) = choice.transport.send([request])
-        return Invocation(response, choice)
+        given = body if isinstance(body, CallerBody) else None
+        return self._called(function, request, given, choice, lane.enter())
 
     def checks(self) -> list[Check]:
         """What the service's own health says of edge functions; calls nobody.
 
-        A function that failed its last health check makes the service degraded, never unhealthy.
+        A function that is down, or left alone by its breaker, makes the service degraded, never
+        unhealthy.
         """
-        return [self._own_check(), *(_outage(result) for result in self._recent_failures())]
+        down = [r for r in self.results.values() if r.state is HealthState.UNHEALTHY]
+        return [self._own_check(), *down_checks(down), *breaker_checks(self.breakers())]
+
+    def share_state(self) -> None:
+        """Write what was counted, tell other workers what holds here, learn what they found."""
+        lanes = {name: lane.state() for name, lane in self.lanes().items() if not lane.quiet}
+        state = {"transport": self.transport_name(), "functions": lanes}
+        self.statistics.refresh(state)
 
     def close(self) -> None:
-        """Give back threads and connections."""
+        """Give back threads and connections, and write what was counted."""
         self._transports.close()
+        self.deadlines.close()
+        self.statistics.close()
+
+    def _called(
+        self,
+        function: EdgeFunction,
+        request: EdgeRequest,
+        body: CallerBody | None,
+        choice: TransportChoice,
+        passage: Passage,
+    ) -> Invocation:
+        until = time.monotonic() + request.timeout
+        result = Invocation(function.name, request.id, choice, passage, 0.0)
+        try:
+            if body is not None:
+                in_by = until - request.timeout * BODY_MARGIN
+                request = replace(request, body=body.admit(function.max_request, in_by))
+            result.reply = call(choice.transport, request, until, function.retries)
+        except CallFailed as failure:
+            result.error, result.failed_status = failure.kind, failure.status
+        except CallerFault:
+            passage.ended(CALLER_FAULT)
+            passage.leave()
+            raise
+        except BaseException:
+            passage.leave()
+            raise
+        result.seconds = passage.seconds
+        result.settle()
+        return result
+
+    def _lane(self, function: EdgeFunction) -> Lane:
+        """The function's lane; a breaker stays as long as the URL does."""
+        old = self._lanes.get(function.name)
+        if old is not None and old.function == function:
+            return old
+        kept = old.breaker if old is not None and old.function.url == function.url else None
+        breaker = kept or Breaker(clock=self._clock)
+        return Lane(function, self._bulkhead, self.statistics, breaker)
 
     def _choice(self) -> TransportChoice | None:
         try:
@@ -180,30 +262,38 @@ class EdgeClient:
         except NoTransport:
             return None
 
-    def _checked_now(self) -> list[FunctionHealth]:
-        requests = [
-            EdgeRequest(
-                name=function.name,
-                url=function.url + function.health_path,
-                timeout=function.timeout,
-            )
-            for function in self.functions
-        ]
-        responses = self._transports.choose().transport.send(requests) if requests else []
-        now = datetime.now(UTC)
-        results = [_health(response, now) for response in responses]
-        self._results = {result.name: result for result in results}
-        self._checked_at = self._clock()
-        return results
+    def _last_results(self) -> dict[str, FunctionHealth]:
+        """The newest result of each registered function, whichever worker has it."""
+        lanes = self.lanes()
+        if not lanes:
+            return {}
+        shared, own = self.statistics.shared().checks, self._results
+        found = {}
+        for name in lanes:
+            both = [r for r in (shared.get(name), own.get(name)) if r is not None]
+            if both:
+                found[name] = max(both, key=lambda result: result.checked_at)
+        return found
 
-    def _recent_failures(self) -> list[FunctionHealth]:
-        if self._clock() - self._checked_at > RESULT_LIFETIME:
+    def _checked_now(self) -> list[FunctionHealth]:
+        functions = self.functions
+        if not functions:
             return []
-        return [result for result in self._results.values() if not result.healthy]
+        requests = [_health_request(function) for function in functions]
+        responses = self._transports.choose().transport.send(requests)
+        now, before = self._wall_clock(), self._last_results()
+        results = [
+            judge(function, response, before.get(function.name), now)
+            for function, response in zip(functions, responses, strict=True)
+        ]
+        self._results = {result.name: result for result in results}
+        self.statistics.count_checks(results)
+        return results
 
     def _own_check(self) -> Check:
         reason, advice = self._trouble()
-        fallback = self.transport_name() if reason == "fallback_transport" else None
+        choice = self._choice()
+        falls_back = choice is not None and choice.fallback_reason is not None
         return Check(
             name="edge_functions",
             kind="edge",
@@ -211,7 +301,7 @@ class EdgeClient:
             ok=reason is None,
             reason=reason,
             advice=advice,
-            fallback=fallback,
+            fallback=choice.transport.name if choice and falls_back else None,
         )
 
     def _trouble(self) -> tuple[str | None, str | None]:
@@ -221,53 +311,16 @@ class EdgeClient:
         choice = self._choice()
         if choice is None:
             return "no_transport", "neither aiohttp nor requests can be imported"
-        if choice.fallback_reason is not None:
+        if choice.fallback_reason == AIOHTTP_UNAVAILABLE:
             return "fallback_transport", "aiohttp cannot be imported, so requests is used"
+        # An eventlet worker has no better transport, so nothing is wrong with that one.
         return None, None
 
 
-def _address(url: str, path: str, query: str) -> str:
-    """The function's URL with a path below it, percent-encoded once more.
-
-    Raises:
-        InvalidPath: when the path could mean another place than one below the URL.
-    """
-    unsafe = "\\" in path or any(character < " " or character == "\x7f" for character in path)
-    if unsafe or {".", ".."} & set(path.split("/")):
-        raise InvalidPath
-    address = f"{url}/{quote(path, safe=_PATH_SAFE)}" if path else url
-    return f"{address}?{quote(query, safe=_QUERY_SAFE)}" if query else address
-
-
-def _forwarded(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    allowed = {name.lower(): name for name in FORWARDED_HEADERS}
-    return {
-        allowed[name.lower()]: value
-        for name, value in headers
-        if name.lower() in allowed and _CLEAN_VALUE.fullmatch(value)
-    }
-
-
-def _health(response: EdgeResponse, now: datetime) -> FunctionHealth:
-    status = response.status
-    return FunctionHealth(
-        name=response.name,
-        healthy=response.error is None and status in _SUCCESS,
-        status=status,
-        error=response.error,
-        milliseconds=round(response.seconds * 1000, 1),
-        checked_at=now,
-    )
-
-
-def _outage(result: FunctionHealth) -> Check:
-    how = result.error or f"status {result.status}"
-    when = result.checked_at.isoformat(timespec="seconds")
-    return Check(
-        name=f"edge_function_{result.name}",
-        kind="edge",
-        subject=result.name,
-        ok=False,
-        reason=str(result.error or "unexpected_status"),
-        advice=f"the function failed its health check at {when}: {how}",
+def _health_request(function: EdgeFunction) -> EdgeRequest:
+    return EdgeRequest(
+        name=function.name,
+        url=function.health_url,
+        timeout=function.timeout,
+        headers=dict(function.headers),
     )

@@ -6,7 +6,15 @@
     ├── RegistryError         the registry file cannot be used; says which lines and why
     ├── UnknownFunction       no function of that name is registered
     ├── InvalidPath           the path under a function's URL could lead elsewhere
-    └── NoTransport           neither aiohttp nor requests can be imported
+    ├── MethodRefused         the function is called with another method
+    ├── NoTransport           neither aiohttp nor requests can be imported
+    ├── Refused               not called now; says when to come back
+    │   ├── CircuitOpen       the function fails, and is left alone for a while
+    │   └── Saturated         edge calls have all the threads that they may have
+    └── CallerFault           the caller's body cannot be sent on
+        ├── BodyTooLarge      it is larger than the function takes
+        ├── BodyTooSlow       it did not arrive within the call's time
+        └── BodyBroken        its connection ended before it was whole
 
 What goes wrong during a call is no exception but an :class:`ErrorKind` in the response.
 """
@@ -79,5 +87,49 @@ class InvalidPath(EdgeError):
     """The path has dot segments, backslashes or control characters."""
 
 
+class MethodRefused(EdgeError):
+    """The function is not called with the caller's method; ``allowed`` is the one to use."""
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__("the function is called with another method")
+        self.allowed = allowed
+
+
 class NoTransport(EdgeError):
     """Neither aiohttp nor requests can be imported."""
+
+
+class Refused(EdgeError):
+    """The function was not called; after ``retry_after`` seconds it may be."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("the function is not called now")
+        self.retry_after = retry_after
+
+
+class CircuitOpen(Refused):
+    """The function's circuit breaker is open."""
+
+
+class Saturated(Refused):
+    """The function, or edge calls altogether, have as many calls under way as they may."""
+
+
+class CallerFault(EdgeError):
+    """The caller's body cannot be sent on; the function is not to blame."""
+
+
+class BodyTooLarge(CallerFault):
+    """The body is larger than ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("the body is too large")
+        self.limit = limit
+
+
+class BodyTooSlow(CallerFault):
+    """The body did not arrive within the call's time."""
+
+
+class BodyBroken(CallerFault):
+    """The caller's connection ended before its body was whole."""

@@ -4,112 +4,79 @@
 
     [[function]]
     name = "orders"                      # letters, digits, dot, dash, underscore
-    url = "https://orders.example.com"   # http or https
-    category = "commerce"                # the rest may be left out
-    priority = "high"                    # high, normal or low
-    description = "Takes new orders."
-    health_path = "/health"
+    url = "https://orders.example.com"   # http or https; the rest may be left out
     timeout = 5.0                        # seconds
+    headers = { Authorization = "Bearer ${ORDERS_TOKEN}" }   # from the environment
+
+``edge-functions.example.toml`` shows every key.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
-from urllib.parse import urlsplit
 
 from app.edge.errors import RegistryError, RegistryFault
+from app.edge.functions import EdgeFunction, EdgeRegistry
+from app.edge.rules import (
+    HEADERS_EXPECTED,
+    NAME,
+    REQUIRED,
+    RULES,
+    UnsetVariable,
+    read_headers,
+)
 from app.edge.toml_lines import TomlLines
 
 logger = logging.getLogger(__name__)
 
 TABLE = "function"
-LONGEST_TIMEOUT = 120.0
 #: Twenty thousand functions fit; a file beyond it is somebody's mistake.
 MAX_FILE_BYTES = 8 * 1024 * 1024
-MAX_TEXT = 1000
 MAX_FAULTS = 20
 _SHOWN_KEY = 40
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII)
-_URL = re.compile(
-    r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?P<path>/.*)?", re.ASCII
-)
 _SYNTAX_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-class Priority(StrEnum):
-    """How much a function matters to the operator."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeFunction:
-    """A remote HTTP function. ``timeout`` is the seconds that a whole call may take."""
-
-    name: str
-    url: str
-    category: str = "general"
-    priority: Priority = Priority.NORMAL
-    description: str = ""
-    health_path: str = "/health"
-    timeout: float = 5.0
-
-    def to_dict(self) -> dict[str, object]:
-        """The function as JSON shows it."""
-        return {spec.name: getattr(self, spec.name) for spec in fields(self)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeRegistry:
-    """What the file registers, in its order; empty, with the error, when it cannot be used.
-
-    ``configured`` is false when no file is named.
-    """
-
-    functions: tuple[EdgeFunction, ...] = ()
-    error: RegistryError | None = None
-    configured: bool = False
-
-
-def load_registry(path: Path | None) -> EdgeRegistry:
+def load_registry(
+    path: Path | None, environ: Mapping[str, str] = os.environ, last: EdgeRegistry | None = None
+) -> EdgeRegistry:
     """Read the file at ``path``; a file that cannot be used is told at WARNING and in the result.
 
     Never raises for anything that the file holds or is.
+
+    Args:
+        path: the file, or None when there is none.
+        environ: where the headers' values come from.
+        last: what was read before; its functions stay when the file cannot be used now.
     """
     if path is None:
         return EdgeRegistry()
+    kept = last.functions if last else ()
     try:
-        functions = parse_registry(_read(path))
+        functions = parse_registry(_read(path), environ)
     except RegistryError as error:
         for fault in error.faults:
-            logger.warning(
-                "edge functions file cannot be used",
-                extra={"fields": {"file": path, "line": fault.line, "why": fault.message}},
-            )
-        return EdgeRegistry(error=error, configured=True)
+            fields = {"file": path, "line": fault.line, "why": fault.message, "kept": len(kept)}
+            logger.warning("edge functions file cannot be used", extra={"fields": fields})
+        return EdgeRegistry(functions=kept, error=error, configured=True)
     logger.info("edge functions registered", extra={"fields": {"count": len(functions)}})
     return EdgeRegistry(functions=functions, configured=True)
 
 
-def parse_registry(text: str) -> tuple[EdgeFunction, ...]:
+def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> tuple[EdgeFunction, ...]:
     """The functions that the TOML text registers.
 
     Raises:
         RegistryError: with every fault and its line.
     """
     document = _parse_toml(text)
-    reader = _DocumentReader(TomlLines(text, TABLE))
+    reader = _DocumentReader(TomlLines(text, TABLE), environ)
     functions = reader.functions(document)
     if reader.faults:
         raise RegistryError(_first(reader.faults))
@@ -180,8 +147,9 @@ def _shown(text: str) -> str:
 class _DocumentReader:
     """Checks every table of the document and collects all faults."""
 
-    def __init__(self, lines: TomlLines) -> None:
+    def __init__(self, lines: TomlLines, environ: Mapping[str, str]) -> None:
         self._lines = lines
+        self._environ = environ
         self.faults: list[RegistryFault] = []
         self._names: dict[str, int] = {}
 
@@ -212,23 +180,33 @@ class _DocumentReader:
     def _values(self, index: int, table: dict[str, object]) -> dict[str, object]:
         """The table's known values, with a fault for everything missing, unknown or wrong."""
         label = _label(index, table)
-        for key in _REQUIRED:
+        for key in REQUIRED:
             if key not in table:
                 self._fault(self._lines.table(index), f"{label} has no {key}")
         values = {}
         for key, value in table.items():
             try:
-                values[key] = _RULES[key].read(value)
-            except KeyError:
-                self._fault(
-                    self._lines.key(index, key), f'{label} has an unknown key "{_key(key)}"'
-                )
-            except (TypeError, ValueError):
-                # The value itself is not shown: a URL may hold a password.
-                expected = _RULES[key].expected
-                self._fault(self._lines.key(index, key), f"{label}: {key} must be {expected}")
+                values[key] = self._value(key, value)
+            except _WrongValue as wrong:
+                # The value itself is not shown: it may hold a password.
+                self._fault(self._lines.key(index, key), f"{label}{wrong}")
         self._check_unique(index, values.get("name"))
         return values
+
+    def _value(self, key: str, value: object) -> object:
+        expected = HEADERS_EXPECTED
+        try:
+            if key == "headers":
+                return read_headers(value, self._environ)
+            expected = RULES[key].expected
+            return RULES[key].read(value)
+        except KeyError:
+            raise _WrongValue(f' has an unknown key "{_key(key)}"') from None
+        except UnsetVariable as unset:
+            message = f": the environment variable {unset.variable} is not set"
+            raise _WrongValue(message) from None
+        except (TypeError, ValueError):
+            raise _WrongValue(f": {key} must be {expected}") from None
 
     def _check_unique(self, index: int, name: object) -> None:
         if not isinstance(name, str):
@@ -239,80 +217,15 @@ class _DocumentReader:
             self._fault(self._lines.key(index, "name"), f'the name "{name}" is taken {taken}')
 
 
+class _WrongValue(Exception):
+    """What is wrong with a value, to follow the function's name."""
+
+
 def _label(index: int, table: dict[str, object]) -> str:
     name = table.get("name")
-    known = isinstance(name, str) and _NAME.fullmatch(name)
+    known = isinstance(name, str) and NAME.fullmatch(name)
     return f'function "{name}"' if known else f"function {index + 1}"
 
 
 def _key(key: str) -> str:
     return _shown(key if len(key) <= _SHOWN_KEY else f"{key[:_SHOWN_KEY]}...")
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """How a key's value is read; ``read`` raises ValueError or TypeError for a wrong one."""
-
-    read: Callable[[object], object]
-    expected: str
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[object], object]:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise ValueError
-        return value
-
-    return read
-
-
-def _url(value: object) -> str:
-    """An http or https URL without credentials, query or fragment, and without a closing slash."""
-    if not isinstance(value, str):
-        raise TypeError
-    match = _URL.fullmatch(value)
-    # urlsplit raises ValueError for an address in brackets that is none, and for a port beyond
-    # 65535.
-    if not match or urlsplit(value).port == 0 or not _is_path(match["path"] or "/"):
-        raise ValueError
-    return value.rstrip("/")
-
-
-def _is_path(path: str) -> bool:
-    return bool(_PATH.fullmatch(path)) and not {".", ".."} & set(path.split("/"))
-
-
-def _health_path(value: object) -> str:
-    if not isinstance(value, str) or not _is_path(value):
-        raise ValueError
-    return value
-
-
-def _line_of_text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError
-    if not all(character.isprintable() or character in "\n\t" for character in value):
-        raise ValueError
-    return value
-
-
-def _timeout(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    if not 0 < value <= LONGEST_TIMEOUT:
-        raise ValueError
-    return float(value)
-
-
-_REQUIRED = ("name", "url")
-_RULES = {
-    "name": _Rule(
-        _matching(_NAME), "1 to 64 letters, digits, dots, dashes or underscores, a letter first"
-    ),
-    "url": _Rule(_url, "an http or https URL without credentials, query or fragment"),
-    "category": _Rule(_line_of_text, "printable text of at most 1000 characters"),
-    "priority": _Rule(lambda value: Priority(cast(str, value)), "high, normal or low"),
-    "description": _Rule(_line_of_text, "printable text of at most 1000 characters"),
-    "health_path": _Rule(_health_path, 'a path that begins with "/" and has no dot segments'),
-    "timeout": _Rule(_timeout, "a number of seconds above 0 and up to 120"),
-}

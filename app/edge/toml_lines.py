@@ -47,7 +47,13 @@ class TomlLines:
         if start is None or index >= len(self._tables):
             return start
         assignment = re.compile(rf"\s*{_spelled(key)}\s*[=.]")
-        return self._find(assignment, start + 1, self._end(start)) or start
+        subtable = re.compile(rf"\s*\[\s*{_spelled(self._array)}\s*\.\s*{_key(key)}\s*[.\]]")
+        after = self._tables[index + 1] - 1 if index + 1 < len(self._tables) else len(self._lines)
+        return (
+            self._find(assignment, start + 1, self._end(start))
+            or self._find(subtable, start + 1, after)
+            or start
+        )
 
     def _end(self, start: int) -> int:
         """The last line before the next header."""
@@ -72,3 +78,8 @@ def _without_long_strings(text: str) -> str:
 def _spelled(key: str) -> str:
     """A pattern for the key, bare or quoted."""
     return rf"""(?P<quote>["']?){re.escape(key)}(?P=quote)"""
+
+
+def _key(key: str) -> str:
+    """The same for a second key of one pattern."""
+    return rf"""(?P<second>["']?){re.escape(key)}(?P=second)"""

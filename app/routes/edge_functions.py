@@ -2,106 +2,100 @@
 
 from __future__ import annotations
 
-import re
+import errno
+import logging
+import math
+from collections.abc import Iterator
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from app.edge import (
     EXPLANATIONS,
+    BodyTooLarge,
+    BodyTooSlow,
+    CallerFault,
+    CallFailed,
+    CircuitOpen,
     EdgeClient,
-    EdgeFunction,
-    EdgeResponse,
     ErrorKind,
+    HealthState,
     InvalidPath,
     Invocation,
+    MethodRefused,
     NoTransport,
+    Refused,
     UnknownFunction,
+    report,
 )
+from app.edge.headers import REQUEST_ID_HEADER, TIMEOUT_HEADER, patience, returned
 from app.routes.access import details_allowed
-from app.routes.bodies import read_body
+from app.routes.caller import CallerStream
 from app.routes.problems import problem
+
+logger = logging.getLogger(__name__)
 
 edge_functions_bp = Blueprint("edge_functions", __name__)
 
-#: The largest body that a caller may send to a function, in bytes.
-MAX_BODY = 1024 * 1024
 RETRY_SECONDS = 30
-#: The response headers that come back from a function. Cookies and redirects stay there.
-RETURNED_HEADERS = frozenset(
-    {
-        "cache-control",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "etag",
-        "expires",
-        "last-modified",
-        "retry-after",
-        "x-request-id",
-    }
-)
-_CLEAN_VALUE = re.compile(r"[ -~\t]{0,4096}")
 _FINAL_STATUSES = range(200, 600)
+#: What an operator alone may see of a function.
+_DETAILS = ("url", "health_path", "headers")
 
 
 @edge_functions_bp.get("")
 def list_functions() -> Response:
     """The registered functions."""
     edge = _edge()
-    functions = [_shown(function) for function in edge.functions]
+    functions = [_shown(function.to_dict()) for function in edge.functions]
     return _uncached({**_overview(edge), "functions": functions})
 
 
 @edge_functions_bp.get("/status")
 def status() -> Response:
-    """The functions with their last health check; calls nobody."""
+    """The functions with their health, breakers and statistics over all workers; calls nobody."""
     edge = _edge()
-    results = edge.results
-    functions = [
-        {
-            **_shown(function),
-            "health": results[function.name].to_dict() if function.name in results else None,
-        }
-        for function in edge.functions
-    ]
-    healthy = sum(result.healthy for result in results.values())
-    counts = {
-        "healthy": healthy,
-        "unhealthy": len(results) - healthy,
-        "unknown": len(functions) - len(results),
-    }
-    return _uncached({**_overview(edge), **counts, "functions": functions})
+    workers = report.workers(edge)
+    functions = [_shown(function) for function in report.functions(edge, workers)]
+    return _uncached(
+        {**_overview(edge), **_counts(edge), "workers": workers, "functions": functions}
+    )
+
+
+@edge_functions_bp.get("/metrics")
+def metrics() -> Response:
+    """Counts, latencies and uptime of each function over all workers, restarts included."""
+    edge = _edge()
+    found = {name: counted.to_dict() for name, counted in report.statistics(edge).items()}
+    return _uncached({**_overview(edge), "functions": found})
 
 
 @edge_functions_bp.route("/health-check", methods=["GET", "POST"])
 def health_check() -> Response:
     """Call the health path of every function concurrently; 200 however they are."""
     edge = _edge()
-    results = edge.check_all()
-    healthy = sum(result.healthy for result in results)
-    counts = {"healthy": healthy, "unhealthy": len(results) - healthy}
-    found = [result.to_dict() for result in results]
-    return _uncached({**_overview(edge), **counts, "results": found})
+    results = [result.to_dict() for result in edge.check_all()]
+    return _uncached({**_overview(edge), **_counts(edge), "results": results})
 
 
 @edge_functions_bp.route("/<name>/invoke", methods=["GET", "POST"])
 @edge_functions_bp.route("/<name>/invoke/<path:path>", methods=["GET", "POST"])
 def invoke(name: str, path: str = "") -> Response:
     """Call one function and answer as it does, within the limits of the service."""
-    invocation = _edge().invoke(
-        name,
-        method=request.method,
-        path=path,
-        query=request.query_string.decode("latin-1"),
-        body=read_body(MAX_BODY) if request.method == "POST" else None,
-        headers=request.headers.items(),
-    )
-    response = _answer(invocation)
-    response.headers["X-Edge-Function"] = name
-    response.headers["X-Edge-Transport"] = invocation.choice.transport.name
-    if invocation.choice.fallback_reason is not None:
-        response.headers["X-Edge-Fallback-Reason"] = invocation.choice.fallback_reason
-    return response
+    edge = _edge()
+    caller = CallerStream(request, edge.deadlines)
+    try:
+        invocation = edge.invoke(
+            name,
+            method=request.method,
+            path=path,
+            query=request.query_string.decode("latin-1"),
+            body=caller.body() if request.method == "POST" else None,
+            headers=request.headers.items(),
+            patience=patience(request.headers.get(TIMEOUT_HEADER, "")),
+        )
+    finally:
+        caller.close()
+    return _answer(invocation)
 
 
 @edge_functions_bp.errorhandler(UnknownFunction)
@@ -119,13 +113,42 @@ def invalid_path(_: InvalidPath) -> Response:
     return problem(400, "invalid_path", "Invalid path", detail)
 
 
+@edge_functions_bp.errorhandler(MethodRefused)
+def method_refused(refusal: MethodRefused) -> Response:
+    """A function that is called with another method."""
+    detail = f"This function is called with {refusal.allowed}."
+    response = problem(405, "method_not_allowed", "Method Not Allowed", detail)
+    response.headers["Allow"] = refusal.allowed
+    return response
+
+
 @edge_functions_bp.errorhandler(NoTransport)
 def no_transport(_: NoTransport) -> Response:
     """Nothing to call with; a heal may bring it any time."""
     detail = "Neither aiohttp nor requests can be imported, so no function can be called."
-    response = problem(503, "no_transport", "No transport", detail)
-    response.headers["Retry-After"] = str(RETRY_SECONDS)
-    return response
+    return _later(problem(503, "no_transport", "No transport", detail), RETRY_SECONDS)
+
+
+@edge_functions_bp.errorhandler(Refused)
+def refused(refusal: Refused) -> Response:
+    """A function that is not called now."""
+    if isinstance(refusal, CircuitOpen):
+        code, detail = "circuit_open", "The function fails, and is left alone for a while."
+    else:
+        code, detail = "edge_saturated", "As many edge calls are under way as there may be."
+    return _later(problem(503, code, "Not called now", detail), refusal.retry_after)
+
+
+@edge_functions_bp.errorhandler(CallerFault)
+def caller_fault(fault: CallerFault) -> Response:
+    """A caller's body that cannot be sent on; its connection is of no more use."""
+    if isinstance(fault, BodyTooLarge):
+        detail = f"The body may have at most {fault.limit} bytes."
+        return problem(413, "content_too_large", "Content Too Large", detail)
+    if isinstance(fault, BodyTooSlow):
+        detail = "The body did not arrive within the time of the call."
+        return problem(408, "request_timeout", "Request Timeout", detail)
+    return problem(400, "incomplete_body", "Incomplete body", "The body broke off.")
 
 
 def _edge() -> EdgeClient:
@@ -136,6 +159,11 @@ def _edge() -> EdgeClient:
 def _uncached(body: dict[str, object]) -> Response:
     response = jsonify(body)
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _later(response: Response, seconds: float) -> Response:
+    response.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return response
 
 
@@ -157,34 +185,70 @@ def _configuration(edge: EdgeClient) -> dict[str, object]:
     return {"state": "invalid", "faults": faults if details_allowed() else []}
 
 
-def _shown(function: EdgeFunction) -> dict[str, object]:
-    body = function.to_dict()
+def _counts(edge: EdgeClient) -> dict[str, int]:
+    """How many functions are in which state."""
+    states = [result.state for result in edge.results.values()]
+    unknown = len(edge.functions) - len(states)
+    counts = {str(state): states.count(state) for state in HealthState}
+    return {**counts, "unknown": counts["unknown"] + unknown}
+
+
+def _shown(body: dict[str, object]) -> dict[str, object]:
     if not details_allowed():
-        del body["url"], body["health_path"]
+        for key in _DETAILS:
+            del body[key]
     return body
 
 
 def _answer(invocation: Invocation) -> Response:
-    answer = invocation.response
-    if answer.error is not None or answer.status not in _FINAL_STATUSES:
-        return _failed(answer.error or ErrorKind.PROTOCOL, answer)
-    response = Response(answer.body, status=answer.status)
+    try:
+        response = _response(invocation)
+    except BaseException:
+        invocation.close()
+        raise
+    response.headers[REQUEST_ID_HEADER] = invocation.id
+    response.headers["X-Edge-Function"] = invocation.function
+    response.headers["X-Edge-Transport"] = invocation.choice.transport.name
+    if invocation.choice.fallback_reason is not None:
+        response.headers["X-Edge-Fallback-Reason"] = invocation.choice.fallback_reason
+    response.call_on_close(invocation.close)
+    return response
+
+
+def _response(invocation: Invocation) -> Response:
+    if invocation.error is not None or invocation.status not in _FINAL_STATUSES:
+        return _failed(invocation.error or ErrorKind.PROTOCOL, invocation)
+    body = invocation.body if invocation.whole else _stream(invocation)
+    response = Response(body, status=invocation.status)
     # A function that names no type gets none: a browser must not guess one on this origin.
     response.headers.pop("Content-Type")
-    for name, value in answer.headers:
-        if name.lower() in RETURNED_HEADERS and _CLEAN_VALUE.fullmatch(value):
-            response.headers[name] = value
+    for name, value in returned(invocation.headers):
+        response.headers[name] = value
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
-def _failed(kind: ErrorKind, answer: EdgeResponse) -> Response:
+def _stream(invocation: Invocation) -> Iterator[bytes]:
+    """The body as it comes.
+
+    When it breaks off its status is out already. So the connection is broken off as well, and the
+    caller cannot take what came for all of it; servers know the error for a closed connection.
+    """
+    try:
+        yield from invocation.chunks()
+    except CallFailed as failure:
+        fields = {"function": invocation.function, "id": invocation.id, "kind": str(failure.kind)}
+        logger.warning("edge answer broken off", extra={"fields": fields})
+        raise ConnectionResetError(errno.ECONNRESET, "the answer broke off") from None
+
+
+def _failed(kind: ErrorKind, invocation: Invocation) -> Response:
     """The kind of failure, under the id that the log has its text under."""
     return problem(
         504 if kind is ErrorKind.TIMEOUT else 502,
         f"edge_{kind}",
         "The edge function did not answer",
         EXPLANATIONS[kind],
-        function=answer.name,
-        id=answer.id,
+        function=invocation.function,
+        id=invocation.id,
     )

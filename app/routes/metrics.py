@@ -11,10 +11,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.edge import EdgeClient
 from app.healing.report import HealthReport, Status
 from app.healing.settings import Mode
 from app.health import BlueprintState, HealthReading, HealthService
+from app.routes.edge_series import edge_series
 from app.utils.auto_fix import AutoFixer
 
 metrics_bp = Blueprint("metrics", __name__)
@@ -63,7 +63,7 @@ class SystemCollector(Collector):
         yield from _health(reading)
         yield _fixes(reading.report)
         yield _blueprints(self._extensions["blueprints"])
-        yield from _edge(self._extensions["edge"])
+        yield from edge_series(self._extensions["edge"])
 
 
 def _attempts(fixer: AutoFixer) -> Iterator[Metric]:
@@ -117,15 +117,3 @@ def _blueprints(states: tuple[BlueprintState, ...]) -> Metric:
     for state in states:
         family.add_metric([state.name], float(state.active))
     return family
-
-
-def _edge(edge: EdgeClient) -> Iterator[Metric]:
-    registered = GaugeMetricFamily("edge_functions_registered", "Registered edge functions")
-    registered.add_metric([], len(edge.functions))
-    yield registered
-    up = GaugeMetricFamily(
-        "edge_function_up", "1 when the last health check went well", labels=["function"]
-    )
-    for result in edge.results.values():
-        up.add_metric([result.name], float(result.healthy))
-    yield up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, cast
@@ -28,11 +28,15 @@ class Seen:
 class EdgeServer:
     """The running server: its URL, what it has seen, and the gates that hold its answers.
 
-    ``/together`` answers once as many requests as ``parties`` says are in flight at once.
+    ``/together`` answers once as many requests as ``parties`` says are in flight at once;
+    ``/flaky`` answers 503 as often as ``failures`` says; ``/events`` sends its second event, and
+    ``/gated`` its answer, when ``gate`` is set.
     """
 
     server: _Server
     parties: int = 1
+    failures: int = 0
+    gate: threading.Event = field(default_factory=threading.Event)
     seen: list[Seen] = field(default_factory=list)
 
     @property
@@ -58,6 +62,7 @@ class EdgeServer:
     def __exit__(self, *_: object) -> None:
         """Let go of whatever hangs, and stop."""
         self.server.stopping.set()
+        self.gate.set()
         self.server.barrier.abort()
         self.server.shutdown()
         self.server.server_close()
@@ -96,11 +101,40 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/early":
+            self._early()
+            return
+        try:
+            body = self._read_body()
+        except ValueError:
+            # The caller broke off: there is no request to answer.
+            self.close_connection = True
+            return
         seen = Seen(self.command, self.path, dict(self.headers.items()), body)
         self._edge.seen.append(seen)
         behave = self._behaviours.get(self.path.partition("?")[0], _Handler._echo)
         behave(self, seen)
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            whole = self.rfile.read(length := int(self.headers.get("Content-Length") or 0))
+            if len(whole) < length:
+                raise ValueError("the body broke off")
+            return whole
+        body = bytearray()
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return bytes(body)
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100000000")
+        self.end_headers()
 
     @property
     def _edge(self) -> EdgeServer:
@@ -168,6 +202,93 @@ class _Handler(BaseHTTPRequestHandler):
         while not self._server.stopping.wait(0.05):
             self.wfile.write(b"x")
 
+    def _drip_head(self, _: Seen) -> None:
+        """A header that never ends, a byte at a time."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        while not self._server.stopping.wait(0.05):
+            self.wfile.write(b"x")
+
+    def _late_body(self, _: Seen) -> None:
+        """A head at once, and no body."""
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self._server.stopping.wait(FOREVER)
+
+    def _count(self, seen: Seen) -> None:
+        self._send(200, str(len(seen.body)).encode(), Content_Type="text/plain")
+
+    def _early(self) -> None:
+        """An answer before the body was read."""
+        self._send(413, b"too much")
+        self.close_connection = True
+
+    def _large(self, _: Seen) -> None:
+        self._send(200, b"x" * 3 * MEBIBYTE, Content_Type="text/plain")
+
+    def _large_chunked(self, _: Seen) -> None:
+        self._chunks(b"x" * 0x10000 for _ in range(48))
+
+    def _large_cut(self, _: Seen) -> None:
+        """Half of a large body."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(4 * MEBIBYTE))
+        self.end_headers()
+        self.wfile.write(b"x" * 2 * MEBIBYTE)
+        self.close_connection = True
+
+    def _chunks(self, chunks: Iterable[bytes], kind: str = "text/plain") -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _events(self, _: Seen) -> None:
+        def events() -> Iterator[bytes]:
+            yield b"data: 1\n\n"
+            self._edge.gate.wait(FOREVER)
+            yield b"data: 2\n\n"
+
+        self._chunks(events(), "text/event-stream")
+
+    def _gated(self, _: Seen) -> None:
+        self._edge.gate.wait(FOREVER)
+        self._send(200, b"through")
+
+    def _flaky(self, _: Seen) -> None:
+        self._edge.failures -= 1
+        self._send(503 if self._edge.failures >= 0 else 200, b"flaky")
+
+    def _metadata(self, _: Seen) -> None:
+        self._send(307, Location="http://169.254.169.254/latest/meta-data/")
+
+    def _raw(self, text: bytes) -> None:
+        self.wfile.write(text)
+        self.close_connection = True
+
+    def _bad_header(self, _: Seen) -> None:
+        self._raw(b"HTTP/1.1 200 OK\r\nno colon here\r\nContent-Length: 2\r\n\r\nok")
+
+    def _too_much(self, _: Seen) -> None:
+        """More bytes than promised."""
+        self._raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more")
+
+    def _no_length(self, _: Seen) -> None:
+        self._raw(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nok")
+
+    def _split(self, _: Seen) -> None:
+        """A header value with a bare carriage return and a control character."""
+        self._raw(b"HTTP/1.1 200 OK\r\nETag: a\x01b\r\nContent-Length: 2\r\n\r\nok")
+
+    def _odd_status(self, _: Seen) -> None:
+        self._raw(b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok")
+
+    def _bad_json(self, _: Seen) -> None:
+        self._send(200, b'{"a": ', Content_Type="application/json")
+
     def _cut(self, _: Seen) -> None:
         """Fewer bytes than promised."""
         self.send_response(200)
@@ -197,4 +318,20 @@ class _Handler(BaseHTTPRequestHandler):
         "/cut": _cut,
         "/garbage": _garbage,
         "/silent-close": _silent_close,
+        "/drip-head": _drip_head,
+        "/late-body": _late_body,
+        "/count": _count,
+        "/large": _large,
+        "/large-chunked": _large_chunked,
+        "/large-cut": _large_cut,
+        "/events": _events,
+        "/gated": _gated,
+        "/flaky": _flaky,
+        "/metadata": _metadata,
+        "/bad-header": _bad_header,
+        "/too-much": _too_much,
+        "/no-length": _no_length,
+        "/split": _split,
+        "/odd-status": _odd_status,
+        "/bad-json": _bad_json,
     }

@@ -1,0 +1,86 @@
+"""What a call came to, for the one who passes it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.edge.errors import ErrorKind
+from app.edge.exchange import CHUNK_BYTES, CallFailed, Reply
+from app.edge.lane import Passage
+from app.edge.transports import TransportChoice
+
+
+@dataclass(slots=True)
+class Invocation:
+    """A function's answer, or why there is none, and what carried the call.
+
+    Read ``chunks`` and then close it; an answer that is ``whole`` is all in ``body``. ``id`` is the
+    X-Request-ID of the call.
+    """
+
+    function: str
+    id: str
+    choice: TransportChoice
+    passage: Passage
+    seconds: float
+    reply: Reply | None = None
+    error: ErrorKind | None = None
+    failed_status: int | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The status that the function sent, if it got that far."""
+        return self.reply.status if self.reply else self.failed_status
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All header fields of the answer."""
+        return self.reply.headers if self.reply else ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the body is all there."""
+        return self.reply is None or self.reply.whole
+
+    @property
+    def body(self) -> bytes:
+        """What has come of the body so far."""
+        return self.reply.start if self.reply else b""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, as it comes.
+
+        Raises:
+            CallFailed: when it breaks off, exceeds the function's limit or takes too long. What was
+                passed on already is then not all of it.
+        """
+        if self.reply is None:
+            return
+        if self.reply.start:
+            yield self.reply.start
+        try:
+            yield from self.reply.rest or ()
+        except CallFailed as failure:
+            self.passage.ended(failure.kind)
+            raise
+        self.passage.answered(self.reply.status)
+
+    def settle(self) -> None:
+        """Report a call that is over, and make room where nothing is left to be waited for.
+
+        A small body fits into the connection's buffer; a larger one keeps its place until the
+        caller has taken it.
+        """
+        if self.error is not None:
+            self.passage.ended(self.error)
+        elif self.reply is not None and self.whole:
+            self.passage.answered(self.reply.status)
+        if self.whole and len(self.body) <= CHUNK_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Give back the connection and the place; closing twice is closing once."""
+        if self.reply is not None:
+            self.reply.close()
+        self.passage.leave()

@@ -1,0 +1,77 @@
+"""How edge functions are doing, for those who ask: in this worker, in each, and together."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from app.edge.breaker import BreakerState
+from app.edge.client import EdgeClient
+from app.edge.functions import EdgeFunction
+from app.edge.health import FunctionHealth
+from app.edge.statistics import FunctionStatistics
+
+
+def workers(edge: EdgeClient) -> list[dict[str, Any]]:
+    """What each worker of the host says of itself, this one as of now.
+
+    ``functions`` has those alone of which there is something to tell: a breaker that is not
+    closed, calls under way, a limit below its ceiling.
+    """
+    others = [worker for worker in edge.statistics.shared().workers if not _is_this(worker)]
+    return [*others, _this(edge)]
+
+
+def functions(edge: EdgeClient, told: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Every registered function with its health, its breaker over all workers, its statistics."""
+    told, results, shared = list(told), edge.results, edge.statistics.shared()
+    return [
+        {
+            **function.to_dict(),
+            "health": _health(results.get(function.name)),
+            "breaker": _breaker(function, told),
+            "statistics": edge.statistics.of(function.name, shared=shared).to_dict(),
+        }
+        for function in edge.functions
+    ]
+
+
+def statistics(edge: EdgeClient) -> dict[str, FunctionStatistics]:
+    """The statistics of each registered function, as of now."""
+    shared = edge.statistics.shared(now=True)
+    return {f.name: edge.statistics.of(f.name, shared=shared) for f in edge.functions}
+
+
+def open_breakers(edge: EdgeClient) -> Counter[str]:
+    """In how many workers each function is left alone."""
+    return Counter(
+        name
+        for worker in workers(edge)
+        for name, state in worker["functions"].items()
+        if state["breaker"] == BreakerState.OPEN
+    )
+
+
+def _is_this(worker: Mapping[str, Any]) -> bool:
+    return worker.get("pid") == os.getpid() and worker.get("host") == socket.gethostname()
+
+
+def _this(edge: EdgeClient) -> dict[str, Any]:
+    lanes = {name: lane.state() for name, lane in edge.lanes().items() if not lane.quiet}
+    who = {"host": socket.gethostname(), "pid": os.getpid()}
+    return {**who, "transport": edge.transport_name(), "functions": lanes}
+
+
+def _health(result: FunctionHealth | None) -> dict[str, object] | None:
+    return None if result is None else result.to_dict()
+
+
+def _breaker(function: EdgeFunction, told: Iterable[Mapping[str, Any]]) -> dict[str, object]:
+    """The worst state of all workers, and how many are in which."""
+    closed = {"breaker": str(BreakerState.CLOSED)}
+    states = Counter(w["functions"].get(function.name, closed)["breaker"] for w in told)
+    worst = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED)
+    return {"state": next(str(s) for s in worst if states[s]), "workers": dict(states)}

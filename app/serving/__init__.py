@@ -1,0 +1,1 @@
+"""What gunicorn itself is given: worker classes."""

@@ -1,0 +1,1 @@
+"""Edge functions, against real servers and real Workers."""

@@ -1,0 +1,312 @@
+"""Edge functions through the real server: real Workers, bad functions, bad callers."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.edge.served import INVOKE, function, head, raw, resident_kib, served
+from tests.support.edge_server import EdgeServer, edge_server
+from tests.support.processes import Server, http_request, wait_until
+from tests.support.workerd import workers
+
+LARGE = 256 * 1024 * 1024
+TIMEOUT = 1.0
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The URLs of real Workers."""
+    with workers(tmp_path_factory.mktemp("workers")) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def functions() -> Iterator[EdgeServer]:
+    """Functions that behave in ways that a Worker cannot."""
+    with edge_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def house(
+    tmp_path_factory: pytest.TempPathFactory, real: Mapping[str, str], functions: EdgeServer
+) -> Iterator[Server]:
+    """A server with all of them."""
+    headers = '[function.headers]\nAuthorization = "Bearer ${WORKER_KEY}"\n'
+    tables = [
+        function("healthy", real["healthy"]) + headers,
+        function("slow", real["slow"], timeout=TIMEOUT),
+        function("failing", real["failing"]),
+        function("streaming", real["streaming"], max_request=LARGE, max_response=LARGE),
+        function("endless", real["streaming"], stream=True),
+        function("redirecting", real["redirecting"]),
+        function("upload", functions.url, timeout=TIMEOUT, max_request=LARGE),
+        *(function(f"bad{n}", functions.url, timeout=TIMEOUT) for n in range(20)),
+    ]
+    directory = tmp_path_factory.mktemp("house")
+    with served(directory, "".join(tables), WORKER_KEY="canary-token") as server:
+        yield server
+
+
+#: One function for each bad answer, so that no breaker opens for the next test.
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def bad() -> str:
+    """A function of the misbehaving server that nobody has called yet."""
+    return f"bad{next(_numbers) % 20}"
+
+
+class TestWorkers:
+    """Real Workers, called through the service."""
+
+    def test_healthy(self, house: Server) -> None:
+        """A call reaches the Worker with what belongs to it, and its answer comes back."""
+        response = http_request(
+            house.url + INVOKE.format("healthy", "/a/b?x=1"),
+            method="POST",
+            body=b'{"n": 1}',
+            headers={"Content-Type": "application/json", "X-Request-ID": "req-1"},
+        )
+        seen = response.json()
+        assert (response.status, seen["method"], seen["path"]) == (200, "POST", "/a/b?x=1")
+        assert (seen["body"], seen["requestId"]) == ('{"n": 1}', "req-1")
+        assert seen["authorization"] == "Bearer canary-token"
+        assert seen["traceparent"].startswith("00-")
+        assert response.headers["X-Request-ID"] == "req-1"
+        assert response.headers["X-Edge-Transport"] == "aiohttp"
+
+    def test_secrets_stay(self, house: Server) -> None:
+        """A registered header's value is in no list, no status, no metric and no log."""
+        for path in ("", "/status", "/metrics", "/health-check"):
+            assert "canary-token" not in house.get(f"/api/edge-functions{path}").text
+        assert "canary-token" not in house.get("/metrics").text + house.log_text
+
+    def test_slow(self, house: Server) -> None:
+        """A slow Worker answers within its timeout or not at all."""
+        assert house.get(INVOKE.format("slow", "/200")).text == "at last"
+        started = time.monotonic()
+        response = house.get(INVOKE.format("slow", "/60000"))
+        assert (response.status, response.json()["code"]) == (504, "edge_timeout")
+        assert time.monotonic() - started < TIMEOUT + 2
+
+    def test_streaming(self, house: Server) -> None:
+        """Events arrive one by one; large bodies pass in both directions."""
+        answer = raw(house, head("GET", INVOKE.format("streaming", "/events")))
+        assert answer.raw.count(b"data: ") == 3
+        assert answer.raw.endswith(b"0\r\n\r\n")
+        url = house.url + INVOKE.format("streaming", "/count")
+        counted = http_request(url, method="POST", body=b"x" * 20_000_000)
+        assert counted.json() == {"bytes": 20_000_000}
+        assert len(house.get(INVOKE.format("streaming", "/megabytes")).body) == 8 * 1024 * 1024
+
+    @pytest.mark.parametrize("path", ["/metadata", "/loopback", "/itself"])
+    def test_redirecting(self, house: Server, path: str) -> None:
+        """A redirect goes nowhere, and says not where to."""
+        response = house.get(INVOKE.format("redirecting", path))
+        assert (response.status, response.json()["code"]) == (502, "edge_redirect")
+        assert "Location" not in response.headers
+
+    def test_failing(self, house: Server) -> None:
+        """A failing Worker's answer is passed on until the breaker opens; then 503 at once."""
+        for path in ("", "/throws", "", "/throws", ""):
+            response = house.get(INVOKE.format("failing", path))
+            assert response.status == 500
+            assert "canary" not in response.text
+        response = house.get(INVOKE.format("failing", ""))
+        assert (response.status, response.json()["code"]) == (503, "circuit_open")
+        assert 20 < int(response.headers["Retry-After"]) <= 33
+        assert house.get("/healthz").status == 200
+        assert house.get("/readyz").status == 200
+
+    def test_health_check(self, house: Server) -> None:
+        """Checks say how each Worker is; status and metrics show what was counted."""
+        for _ in range(2):
+            house.get("/api/edge-functions/health-check")
+        body = house.get("/api/edge-functions/health-check").json()
+        found = {result["name"]: result["healthy"] for result in body["results"]}
+        assert found["healthy"]
+        assert found["slow"]
+        assert found["redirecting"]
+        assert not found["failing"]
+        shown = {f["name"]: f for f in house.get("/api/edge-functions/status").json()["functions"]}
+        assert shown["failing"]["health"]["state"] == "unhealthy"
+        counted = house.get("/api/edge-functions/metrics").json()["functions"]
+        assert counted["healthy"]["ok"] >= 1
+        assert counted["healthy"]["latency_ms"]["p99"] > 0
+        series = house.get("/metrics").text
+        assert 'edge_calls_total{function="healthy",outcome="ok"}' in series
+        assert 'edge_call_duration_seconds_bucket{function="healthy",le="+Inf"}' in series
+        assert 'edge_function_up{function="failing"} 0.0' in series
+
+    def test_endless(self, house: Server) -> None:
+        """An answer without end is refused; one that has begun is broken off; memory holds."""
+        before = resident_kib(house.process.pid)
+        answer = raw(house, head("GET", INVOKE.format("endless", "/endless")))
+        assert answer.status == 200
+        assert not answer.raw.endswith(b"0\r\n\r\n")
+        assert len(answer.raw) < 2 * 1024 * 1024
+        assert resident_kib(house.process.pid) - before < 64 * 1024
+        assert "Traceback" not in house.log_text
+
+
+class TestBadFunctions:
+    """Functions that misbehave on the wire."""
+
+    @pytest.mark.parametrize(
+        ("path", "status", "code"),
+        [
+            ("hang", 504, "edge_timeout"),
+            ("drip", 504, "edge_timeout"),
+            ("drip-head", 504, "edge_timeout"),
+            ("late-body", 504, "edge_timeout"),
+            ("endless", 502, "edge_too_large"),
+            ("oversized", 502, "edge_too_large"),
+            ("cut", 502, "edge_protocol"),
+            ("garbage", 502, "edge_protocol"),
+            ("silent-close", 502, "edge_protocol"),
+            ("bad-header", 502, "edge_protocol"),
+            ("split", 502, "edge_protocol"),
+            ("no-length", 502, "edge_protocol"),
+            ("odd-status", 502, "edge_protocol"),
+            ("metadata", 502, "edge_redirect"),
+            ("bad-json", 200, None),
+        ],
+    )
+    def test_ends_clearly(
+        self, house: Server, bad: str, path: str, status: int, code: str | None
+    ) -> None:
+        """Each ends in its status within the deadline, and the worker serves on."""
+        before = resident_kib(house.process.pid)
+        started = time.monotonic()
+        response = house.get(INVOKE.format(bad, f"/{path}"))
+        assert time.monotonic() - started < TIMEOUT + 1.5
+        assert response.status == status
+        if code is not None:
+            assert response.json()["code"] == code
+        assert house.get("/livez").status == 200
+        assert resident_kib(house.process.pid) - before < 64 * 1024
+
+
+class TestBadCallers:
+    """Callers that misbehave."""
+
+    def test_gigabyte(self, house: Server) -> None:
+        """A body of a gigabyte is refused when it is announced, and cut off when it is not."""
+        before = resident_kib(house.process.pid)
+        path = INVOKE.format("healthy", "")
+        chunk = b"x" * 1024 * 1024
+        answer = raw(house, head("POST", path, "Content-Length: 1073741824"), *[chunk] * 20)
+        assert answer.status in {413, 0}
+        chunks = [b"100000\r\n" + chunk + b"\r\n"] * 20
+        answer = raw(house, head("POST", path, "Transfer-Encoding: chunked"), *chunks)
+        assert answer.status in {413, 0}
+        refused = raw(house, head("POST", path, "Content-Length: 1073741824"))
+        assert refused.status == 413
+        assert resident_kib(house.process.pid) - before < 64 * 1024
+
+    @pytest.mark.parametrize(
+        "field", ["Content-Length: 1000", "Content-Length: 300000", "Transfer-Encoding: chunked"]
+    )
+    def test_slow_body(self, house: Server, field: str) -> None:
+        """A body that drips ends with the call's time, and its connection with it."""
+        pieces = [b"1\r\nx\r\n" if "chunked" in field else b"x"] * 40
+        answer = raw(
+            house, head("POST", INVOKE.format("upload", "/count"), field), *pieces, pause=0.1
+        )
+        assert answer.status == 408
+        assert b"request_timeout" in answer.raw
+        assert house.get("/livez").status == 200
+
+    def test_body_that_breaks_off(self, house: Server, functions: EdgeServer) -> None:
+        """A caller that goes away in the middle leaves the worker unhurt."""
+        before = functions.paths().count("/count")
+        for _ in range(10):
+            port = int(house.url.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                request = head("POST", INVOKE.format("upload", "/count"), "Content-Length: 9000")
+                connection.sendall(request + b"x")
+        url = house.url + INVOKE.format("upload", "/count")
+        wait_until(lambda: http_request(url, method="POST", body=b"xyz").text == "3")
+        assert functions.paths().count("/count") - before >= 1
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/../x", "/%2e%2e/x", "/a/..%2f..%2fb", "/a%5cb", "/%00", "/%0dHost:%20x", "/."],
+    )
+    def test_path_that_could_leave(self, house: Server, functions: EdgeServer, path: str) -> None:
+        """A path that could lead elsewhere is refused, and calls nobody."""
+        before = len(functions.seen)
+        answer = raw(house, head("GET", INVOKE.format("upload", path)))
+        assert answer.status == 400
+        assert b"invalid_path" in answer.raw
+        assert not [s for s in functions.seen[before:] if s.path != "/health"]
+
+    def test_encoded_slash_stays_below(self, house: Server) -> None:
+        """An encoded slash is a slash below the function's URL, never another host."""
+        response = house.get(INVOKE.format("healthy", "/a%2fb/%2f%2fother.example.com"))
+        assert response.json()["path"] == "/a/b///other.example.com"
+
+    def test_hop_by_hop(self, house: Server, functions: EdgeServer, bad: str) -> None:
+        """Host, hop-by-hop fields and credentials stay with the service."""
+        fields = (
+            "Keep-Alive: canary",
+            "Proxy-Authorization: canary",
+            "TE: trailers, canary",
+            "Cookie: canary",
+            "Authorization: canary",
+            "X-Forwarded-Host: canary",
+        )
+        answer = raw(house, head("GET", INVOKE.format(bad, "/echo"), *fields))
+        assert answer.status == 200
+        assert b"canary" not in answer.raw
+        assert functions.url.removeprefix("http://").encode() in answer.raw
+
+    def test_probes_stay_fast(self, house: Server) -> None:
+        """With edge calls at their share, what is beyond is refused and probes answer."""
+        statuses: list[int] = []
+
+        def call(name: str) -> None:
+            statuses.append(house.get(INVOKE.format(name, "/800")).status)
+
+        callers = [threading.Thread(target=call, args=("slow",)) for _ in range(16)]
+        for caller in callers:
+            caller.start()
+        time.sleep(0.3)
+        times = []
+        for _ in range(3):
+            started = time.monotonic()
+            assert house.get("/livez").status == 200
+            times.append(time.monotonic() - started)
+        # The machine may stall one of them; a service without a free thread would stall all.
+        assert min(times) < 0.3
+        for caller in callers:
+            caller.join()
+        assert statuses.count(503) >= 8
+        assert 1 <= statuses.count(200) <= 4
+
+
+def test_registry_follows_its_file(tmp_path: Path, real: Mapping[str, str]) -> None:
+    """A function that is added can be called without a restart; a broken file changes nothing."""
+    with served(tmp_path, function("a", real["healthy"]), WEB_CONCURRENCY="2") as server:
+        file = tmp_path / "functions.toml"
+        assert server.get(INVOKE.format("b", "")).status == 404
+        file.write_text(function("a", real["healthy"]) + function("b", real["healthy"]))
+        wait_until(lambda: all(server.get(INVOKE.format("b", "")).status == 200 for _ in range(8)))
+        file.write_text("[[function]]\nname = 'a'\nurl = 'nonsense'\n")
+
+        def told() -> bool:
+            body = server.get("/api/edge-functions").json()["configuration"]
+            return bool(body["state"] == "invalid" and body["faults"][0]["line"] == 3)
+
+        wait_until(told)
+        assert server.get(INVOKE.format("b", "")).status == 200
+        wait_until(lambda: server.get("/healthz").json()["status"] == "degraded", timeout=20)
