@@ -29,8 +29,19 @@ RUN python -m venv --without-pip /opt/venv \
     && ln -s "$(python -c 'import pip; print(*pip.__path__)')" /opt/venv/lib/python3*/site-packages/
 
 COPY . .
+# The image says itself what it is made of, whichever list that was.
+RUN test "${REQUIREMENTS}" = requirements-flask.txt || cp "${REQUIREMENTS}" requirements-flask.txt
 # Nothing here changes in a running container, so no source file is asked for its age.
 RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /srv
+
+# What would fail in production fails here: an import that the requirements do not list, above all.
+# DOCTOR=off builds such an image all the same (the container tests do, to see it heal).
+ARG DOCTOR=strict
+RUN case "${DOCTOR}" in \
+        strict) AUTO_FIX_HOME=/tmp/auto-fix /opt/venv/bin/python -m app.cli doctor --strict --offline ;; \
+        off) echo 'the doctor is off: nobody has looked at this image' ;; \
+        *) echo 'DOCTOR is strict or off' >&2; exit 2 ;; \
+    esac
 
 
 FROM python:${PYTHON_VERSION}-slim

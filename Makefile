@@ -20,8 +20,7 @@ CODE   := app tests benchmarks deploy wsgi.py gunicorn.conf.py
 TYPED   = $(wildcard $(CODE))
 # The plugin makes a skipped test fail the run where CI=true: nothing may go untested there.
 PYTEST := $(BIN)/python -m pytest -p tests.support.ci
-COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
-	--python-version 3.11 --generate-hashes --no-emit-index-url --annotation-style split
+COMMANDS := $(BIN)/python -m app.cli
 
 .PHONY: help
 help: ## list the commands
@@ -62,6 +61,7 @@ check: setup ## format, lint, types, architecture, requirements
 	@$(BIN)/mypy $(TYPED)
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
+	@$(COMMANDS) doctor --strict --offline
 
 .PHONY: format
 format: setup ## rewrite the code as `make check` wants it
@@ -70,8 +70,19 @@ format: setup ## rewrite the code as `make check` wants it
 
 .PHONY: lock
 lock: setup ## write the locks anew from the requirements, versions kept (ARGS=--upgrade takes the newest)
-	@$(COMPILE) $(ARGS) -o requirements-flask.lock requirements-flask.txt requirements-optional.txt
-	@$(COMPILE) $(ARGS) -c requirements-flask.lock -o requirements-dev.lock requirements-dev.txt
+	@$(COMMANDS) lock $(ARGS)
+
+.PHONY: doctor
+doctor: setup ## find what would fail in production (ARGS=--fix mends what can be mended)
+	@$(COMMANDS) doctor $(ARGS)
+
+.PHONY: drift
+drift: setup ## show what runs only because it was healed (ARGS=--write makes it permanent)
+	@$(COMMANDS) drift $(ARGS)
+
+.PHONY: audit
+audit: setup ## look up known vulnerabilities of what the lock names
+	@$(COMMANDS) audit $(ARGS)
 
 .PHONY: bench
 bench: setup ## measure, and print tables

@@ -1,23 +1,29 @@
 """The callable that a WSGI server serves: ``gunicorn -c gunicorn.conf.py wsgi:app``.
 
-``python3 wsgi.py`` serves for development on 127.0.0.1.
+``python3 wsgi.py`` serves for development on 127.0.0.1. ``flask auto-fix …`` looks for its commands
+here too: they work on files and must not start a service, so then there is none.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from app import CannotServe, create_app
-from app.hot_app import HotApplication
+from app.cli import flask_command
 from app.logs import configure_logging
 from deploy.serve import EX_CONFIG, settings_or_exit
 
-settings = settings_or_exit(os.environ)
+if TYPE_CHECKING:
+    from app.config import Settings
+    from app.hot_app import HotApplication
 
 
-def _application() -> HotApplication:
+def _application(settings: Settings) -> HotApplication:
     """Build the application, or end the process with one sentence that says why not."""
+    from app.hot_app import HotApplication
+
     configure_logging(settings.log_level, settings.log_format)
     try:
         return HotApplication(create_app)
@@ -26,7 +32,11 @@ def _application() -> HotApplication:
         sys.exit(EX_CONFIG)
 
 
-application = app = _application()
+if flask_command.asked_for():
+    commands = flask_command.command_app()
+else:
+    settings = settings_or_exit(os.environ)
+    application = app = _application(settings)
 
 
 def serve() -> None:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.config import Settings
 from app.healing.errors import HealingError
-from app.health import BlueprintState
-from app.services import Services
+from app.health import BlueprintState, blueprint_checks
 from app.utils.auto_fix import AutoFixer, auto_fixer
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from app.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,9 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def _services(given: dict[str, Any]) -> Services:
+    # Imported here because the operator's commands import this package and have no use for it.
+    from app.services import Services
+
     settings = given.pop("SETTINGS", None) or Settings.from_environ(os.environ)
     return Services.create(settings, given.pop("AUTO_FIXER", None) or auto_fixer)
 
@@ -197,10 +201,12 @@ def _complete(
     found: Sequence[tuple[BlueprintSpec, ModuleType | BlueprintState]],
     states: tuple[BlueprintState, ...],
 ) -> None:
-    """Error handlers and quarantine; imported here because they need Flask."""
+    """Error handlers, quarantine and commands; imported here because they need Flask."""
+    from app.cli.flask_command import add_commands
     from app.routes import problems, quarantine
 
     app.extensions["blueprints"] = states
+    add_commands(app)
     problems.init_app(app)
     quarantine.init_app(
         app, {spec.answers_for: state for (spec, _), state in zip(found, states, strict=True)}
@@ -236,7 +242,8 @@ def _state(
 
 
 def _log_health(services: Services) -> None:
-    report = services.health.force().report
+    """What can be told without importing more: the reconciler asks the other providers later."""
+    report = services.fixer.health_report().with_checks(blueprint_checks(services.board.states))
     fields = {
         "overall_status": str(report.overall_status),
         "checks": len(report.checks),

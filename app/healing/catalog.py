@@ -18,11 +18,14 @@ logger = logging.getLogger(__name__)
 #: What the application itself needs: missing, each is a fault that health shows.
 REQUIRED: Mapping[str, str] = {
     "aiohttp": "aiohttp>=3.8.0",
+    "click": "click>=8.1",
     "eventlet": "eventlet>=0.33",
     "flask": "flask>=3.0",
     "gunicorn": "gunicorn>=27.0.1",
+    "packaging": "packaging>=24.0",
     "prometheus_client": "prometheus-client>=0.21",
     "requests": "requests>=2.31",
+    "rich": "rich>=13.0",
     "urllib3": "urllib3>=2.0",
     "werkzeug": "werkzeug>=3.0",
 }

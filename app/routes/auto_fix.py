@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from app.healing.drift import drift as drift_of
+from app.healing.drift import requirements_beside
 from app.healing.errors import InvalidModuleName
 from app.healing.journal import Attempt
 from app.healing.outcomes import Outcome
@@ -50,6 +52,25 @@ def status() -> Response:
     if details_allowed():
         body["recent_attempts"] = [_attempt(attempt) for attempt in fixer.history(SHOWN_ATTEMPTS)]
     return _uncached(jsonify(body))
+
+
+@auto_fix_bp.get("/drift")
+def drift() -> Response:
+    """What runs only because it was healed: JSON, or requirement lines for ``text/plain``."""
+    fixer = _fixer()
+    items = drift_of(fixer.fixes(), requirements_beside(fixer.settings.lock))
+    fresh = [item.line for item in items if not item.listed]
+    best = request.accept_mimetypes.best_match(["application/json", "text/plain"])
+    if best == "text/plain":
+        lines = "".join(f"{line}\n" for line in fresh)
+        response = Response(lines, mimetype="text/plain")
+    else:
+        body: dict[str, object] = {"drift": bool(fresh), "requirements": fresh}
+        if details_allowed():
+            body["items"] = [item.to_dict() for item in items]
+        response = jsonify(body)
+    response.vary.update(("Accept", "Authorization"))
+    return _uncached(response)
 
 
 @auto_fix_bp.get("/test-import")

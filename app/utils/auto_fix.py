@@ -430,8 +430,8 @@ class AutoFixer:
             result=refused,
         )  # fmt: skip
 
-    def reset(self, name: str) -> None:
-        """Give a module its whole budget back.
+    def reset(self, name: str) -> bool:
+        """Give a module its whole budget back; False when that could not be written down.
 
         Raises:
             InvalidModuleName: when ``name`` is not in the dependency map.
@@ -440,7 +440,8 @@ class AutoFixer:
             raise InvalidModuleName(name)
         attempt = f"reset-{time.time_ns()}-{os.getpid()}"
         subject = top_level(name)
-        self.journal.append(Attempt(attempt=attempt, subject=subject, cause="", outcome=RESET))
+        row = Attempt(attempt=attempt, subject=subject, cause="", outcome=RESET)
+        return self.journal.append(row)
 
     def _extract_missing_module(self, message: str) -> str:
         """The module that an ``ImportError`` message names, ``""`` when it names none."""

@@ -160,7 +160,7 @@ def volume() -> Iterator[str]:
 def built(context: Path, name: str, *options: str) -> Iterator[str]:
     """An image of a build context until the end of the block."""
     tag = unique(name)
-    docker("build", "-q", *options, "-t", tag, str(context))
+    docker("build", "-q", "--force-rm", *options, "-t", tag, str(context))
     try:
         yield tag
     finally:
@@ -180,10 +180,19 @@ def copy_context(directory: Path) -> Path:
 
 @contextlib.contextmanager
 def built_without_aiohttp(directory: Path) -> Iterator[str]:
-    """The image with the original fault, built in ``directory``: nothing requires aiohttp."""
+    """The image with the original fault, built in ``directory``: nothing requires aiohttp.
+
+    The doctor, which would refuse to build it, is off.
+    """
     context = copy_context(directory)
-    lines = (context / "requirements-flask.txt").read_text().splitlines(keepends=True)
-    faulty = context / "requirements-faulty.txt"
-    faulty.write_text("".join(line for line in lines if not line.startswith("aiohttp")))
-    with built(context, "faulty", "--build-arg", f"REQUIREMENTS={faulty.name}") as tag:
+    drop_aiohttp(context / "requirements-flask.txt", context / "requirements-faulty.txt")
+    options = {"REQUIREMENTS": "requirements-faulty.txt", "DOCTOR": "off"}
+    arguments = [part for item in options.items() for part in ("--build-arg", "=".join(item))]
+    with built(context, "faulty", *arguments) as tag:
         yield tag
+
+
+def drop_aiohttp(requirements: Path, faulty: Path) -> None:
+    """Write the requirements with the original fault."""
+    lines = requirements.read_text().splitlines(keepends=True)
+    faulty.write_text("".join(line for line in lines if not line.startswith("aiohttp")))

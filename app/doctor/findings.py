@@ -1,0 +1,115 @@
+"""What the doctor finds: a closed set of codes, each with a place and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is, worst first. Warnings fail a strict run, notes never do."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Code(StrEnum):
+    """What can be found. The string is the documented code; docs/CLI.md explains each."""
+
+    MISSING_REQUIREMENT = "missing_requirement"
+    HEALED_ONLY = "healed_only"
+    TRANSITIVE_IMPORT = "transitive_import"
+    MISSPELT_IMPORT = "misspelt_import"
+    OPTIONAL_IMPORT = "optional_import"
+    MARKER_EXCLUDES = "marker_excludes"
+    FIRST_PARTY_MISSING = "first_party_missing"
+    MISSING_NAME = "missing_name"
+    MISSING_SUBMODULE = "missing_submodule"
+    STDLIB_MISSING = "stdlib_missing"
+    STDLIB_LEAVING = "stdlib_leaving"
+    SYNTAX_ERROR = "syntax_error"
+    REQUIREMENTS_INVALID = "requirements_invalid"
+    REQUIREMENTS_CONFLICT = "requirements_conflict"
+    NOT_LOCKABLE = "not_lockable"
+    MAP_DISAGREES = "map_disagrees"
+    LOCK_MISSING = "lock_missing"
+    LOCK_INVALID = "lock_invalid"
+    LOCK_STALE = "lock_stale"
+    LOCK_INCOMPLETE = "lock_incomplete"
+    LOCK_SPLIT = "lock_split"
+    PYTHON_UNSUPPORTED = "python_unsupported"
+    WHEEL_MISSING = "wheel_missing"
+    NOT_INSTALLED = "not_installed"
+    VERSION_DIFFERS = "version_differs"
+    BLUEPRINT_FAILS = "blueprint_fails"
+    SETTING_INVALID = "setting_invalid"
+    EDGE_FILE_INVALID = "edge_file_invalid"
+    HOME_UNWRITABLE = "home_unwritable"
+    INSTALLER_MISSING = "installer_missing"
+    INDEX_UNREACHABLE = "index_unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One fault, where it is and what to do about it.
+
+    ``file`` is relative to the project, ``line`` counts from 1 (0: none is to blame). ``chain``
+    leads as ``file:line`` from a blueprint to the fault. ``requirement`` is the line that mends it
+    when requirements-flask.txt gets it; ``relock`` says that a fresh lock mends it.
+    """
+
+    severity: Severity
+    code: Code
+    message: str
+    advice: str = ""
+    file: str = ""
+    line: int = 0
+    subject: str = ""
+    chain: tuple[str, ...] = ()
+    requirement: str | None = None
+    relock: bool = False
+
+    @property
+    def place(self) -> str:
+        """``file:line``, or what of it is known."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def fixable(self) -> bool:
+        """Whether ``doctor --fix`` mends it."""
+        return self.requirement is not None or self.relock
+
+    def to_dict(self) -> dict[str, object]:
+        """The finding as JSON shows it."""
+        fields = {name: value for name, value in asdict(self).items() if name != "relock"}
+        return {**fields, "chain": list(self.chain), "fixable": self.fixable}
+
+
+def error(code: Code, message: str, advice: str = "", **more: object) -> Finding:
+    """An error: this fails in production."""
+    return Finding(severity=Severity.ERROR, code=code, message=message, advice=advice, **more)  # type: ignore[arg-type]
+
+
+def warning(code: Code, message: str, advice: str = "", **more: object) -> Finding:
+    """A warning: this may fail, or fails elsewhere than here."""
+    return Finding(severity=Severity.WARNING, code=code, message=message, advice=advice, **more)  # type: ignore[arg-type]
+
+
+def note(code: Code, message: str, advice: str = "", **more: object) -> Finding:
+    """A note: this is known and provided for."""
+    return Finding(severity=Severity.NOTE, code=code, message=message, advice=advice, **more)  # type: ignore[arg-type]
+
+
+def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings without repetitions, worst first, then by place."""
+    rank = {severity: position for position, severity in enumerate(Severity)}
+    unique = dict.fromkeys(findings)
+    return tuple(sorted(unique, key=lambda found: (rank[found.severity], found.file, found.line)))
+
+
+def fails(findings: Iterable[Finding], *, strict: bool) -> bool:
+    """Whether these findings fail a run."""
+    bad = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
+    return any(found.severity in bad for found in findings)

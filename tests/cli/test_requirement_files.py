@@ -1,0 +1,180 @@
+"""Requirement files as people write them: read with places, edited without a scratch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.doctor.edit import Change, with_requirements, without_requirements, write_all
+from app.doctor.errors import BadFile, CannotWrite
+from app.doctor.requirements import load
+from app.healing.drift import requirements_beside
+from app.healing.requirement_lines import Kind, read_requirements
+from tests.cli.support import Checkout
+
+BOM = b"\xef\xbb\xbf"
+ADDED = {"aiohttp>=3.8.0": "why"}
+LINE = b"aiohttp>=3.8.0  # why"
+
+
+def listing(path: Path, content: bytes | str) -> Path:
+    """Write a requirements file."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def found(path: Path) -> list[str]:
+    """What is wrong with a file, as ``code place``."""
+    return [f"{one.code} {one.place}" for one in load(path).findings]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the requirements file of a test goes."""
+    return tmp_path / "requirements-flask.txt"
+
+
+class TestReading:
+    """Every kind of line, and every fault with its place."""
+
+    def test_tells_lines_apart(self, path: Path) -> None:
+        """Requirements, editables, URLs, options, continuations, comments and hashes."""
+        text = read_requirements(
+            listing(
+                path,
+                "# comment \\\n"
+                "--index-url https://example.com/simple\n"
+                "flask[async] \\\n   >=3.0  # the web\n"
+                "-e ./local\n"
+                "--editable=git+https://example.com/x.git#egg=Some_Thing\n"
+                "https://example.com/Other_One-1.0-py3-none-any.whl\n"
+                "pinned==1.0 --hash=sha256:00\n"
+                "here @ https://example.com/here.zip ; python_version < '3'\n",
+            )
+        )
+        told = [(line.line, line.kind, line.name) for line in text.lines]
+        assert told == [
+            (2, Kind.OPTION, ""),
+            (3, Kind.REQUIREMENT, "flask"),
+            (5, Kind.EDITABLE, ""),
+            (6, Kind.EDITABLE, "some-thing"),
+            (7, Kind.URL, "other-one"),
+            (8, Kind.REQUIREMENT, "pinned"),
+            (9, Kind.REQUIREMENT, "here"),
+        ]
+        assert "here" not in text.names()
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            ("flask>=3.0\naiohttp=>3.8\n", ["requirements_invalid requirements-flask.txt:2"]),
+            ("\n\n===\n", ["requirements_invalid requirements-flask.txt:3"]),
+            ("a>=1\n\\\nb>=,1\n", ["requirements_invalid requirements-flask.txt:2"]),
+            (b"flask\n\xff\xfe\n", ["requirements_invalid requirements-flask.txt:2"]),
+            ("flask\n-r nowhere.txt\n", ["requirements_invalid requirements-flask.txt:2"]),
+            ("-r requirements-flask.txt\n", ["requirements_invalid requirements-flask.txt:1"]),
+            ("a==1\na==2\n", ["requirements_conflict requirements-flask.txt:2"]),
+            ("a>=2\nA<2\n", ["requirements_conflict requirements-flask.txt:2"]),
+            ("a~=1.4\na>=1.5.1,<1.6\n", []),
+            ("a==1 ; python_version < '3'\na==2 ; python_version >= '3'\n", []),
+            ("a!=1\na<=1,>=0.9\n", []),
+            ("-e .\n", ["not_lockable requirements-flask.txt:1"]),
+            ("a @ https://example.com/a.zip\n", ["not_lockable requirements-flask.txt:1"]),
+            (BOM + b"flask>=3.0\r\naiohttp>=3\r\n", []),
+            ("", []),
+        ],
+    )
+    def test_faults_have_their_line(
+        self, path: Path, content: bytes | str, expected: list[str]
+    ) -> None:
+        """Syntax, encoding, includes, conflicts, and what cannot be locked."""
+        assert found(listing(path, content)) == expected
+
+    def test_included_files_are_read_and_blamed(self, path: Path) -> None:
+        """A conflict across files names both."""
+        (path.parent / "more").mkdir()
+        listing(path.parent / "more" / "base.txt", "# base\na==1\n")
+        (finding,) = load(listing(path, "a==2\n-r more/base.txt\n")).findings
+        assert finding.place == "more/base.txt:2"
+        assert "requirements-flask.txt:1" in finding.message
+
+    def test_a_missing_file_is_a_finding(self, path: Path) -> None:
+        """Not a traceback."""
+        (finding,) = load(path).findings
+        assert "cannot be read" in finding.message
+
+    def test_a_lock_has_its_requirements_beside_it(self) -> None:
+        """The same name with another ending."""
+        assert requirements_beside(Path("a/x.lock")) == Path("a/x.txt")
+
+
+class TestEditing:
+    """What is there stays as it is, byte for byte."""
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (b"# one\nflask>=3.0   # web\n", b"# one\nflask>=3.0   # web\n" + LINE + b"\n"),
+            (b"flask", b"flask\n" + LINE + b"\n"),
+            (b"", LINE + b"\n"),
+            (BOM, BOM + LINE + b"\n"),
+            (BOM + b"flask\r\n", BOM + b"flask\r\n" + LINE + b"\r\n"),
+            (b"flask\r\nurllib3", b"flask\r\nurllib3\r\n" + LINE + b"\r\n"),
+            (b"AIOHTTP==3.9\n", b"AIOHTTP==3.9\n"),
+            (
+                b"aiohttp ; python_version < '3'\n",
+                b"aiohttp ; python_version < '3'\n" + LINE + b"\n",
+            ),
+        ],
+    )
+    def test_adds_at_the_end(self, path: Path, before: bytes, after: bytes) -> None:
+        """Comments, order, line ends, a byte order mark and a missing last line end are kept."""
+        write_all([with_requirements(listing(path, before), ADDED)])
+        assert path.read_bytes() == after
+
+    def test_what_an_included_file_lists_is_not_added(self, path: Path) -> None:
+        """The file and what it includes are one list."""
+        listing(path.parent / "base.txt", "aiohttp\n")
+        assert not with_requirements(listing(path, "-r base.txt\n"), ADDED).changes
+
+    def test_refuses_a_file_that_it_cannot_read(self, path: Path) -> None:
+        """With the line, and the file as it was."""
+        listing(path, b"flask\n\xff\n")
+        with pytest.raises(BadFile, match=r"requirements-flask\.txt:2"):
+            with_requirements(path, ADDED)
+
+    def test_takes_lines_out(self, path: Path) -> None:
+        """Nothing else goes."""
+        listing(path, "# head\nredis>=5.0  # cache\n# tail\npsutil\n")
+        assert without_requirements(path, ["redis"]).after == b"# head\n# tail\npsutil\n"
+
+    def test_writes_all_or_nothing(self, path: Path) -> None:
+        """When one file of several cannot be written, none changes, and nothing is left behind."""
+        listing(path, "old\n")
+        nowhere = path.parent / "nowhere" / "x.lock"
+        with pytest.raises(CannotWrite, match=r"x\.lock"):
+            write_all([Change(path, b"old\n", b"new\n"), Change(nowhere, None, b"x")])
+        assert path.read_bytes() == b"old\n"
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+    def test_keeps_mode_and_link(self, path: Path) -> None:
+        """A linked file stays one, with its permissions."""
+        real = listing(path.parent / "real.txt", "flask\n")
+        real.chmod(0o640)
+        path.symlink_to(real)
+        write_all([with_requirements(path, ADDED)])
+        assert path.is_symlink()
+        assert real.stat().st_mode & 0o777 == 0o640
+        assert b"aiohttp" in real.read_bytes()
+
+
+def test_the_command_tells_file_and_line(checkout: Checkout) -> None:
+    """A broken requirements file is one finding among the others, and changes nothing."""
+    checkout.write("requirements-flask.txt", "flask>=3.0\nthis is = nothing\n")
+    before = checkout.snapshot()
+    ended = checkout.run("doctor", "--offline", "--json")
+    assert ended.code == 1
+    codes = {(one["code"], one["line"]) for one in ended.json["findings"]}
+    assert ("requirements_invalid", 2) in codes
+    assert checkout.snapshot() == before
