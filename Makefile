@@ -11,6 +11,8 @@ VENV   ?= .venv
 IMAGE  ?= royal-equips-orchestrator
 DOCKER ?= docker
 ARGS   ?=
+# Test files that run side by side; most of their time is waiting.
+JOBS   ?= 3
 # uv trusts the certificates that the system trusts, as pip does; so do the heals of `make run`.
 export UV_SYSTEM_CERTS ?= true
 
@@ -19,7 +21,7 @@ READY  := $(VENV)/.ready
 CODE   := app tests benchmarks deploy wsgi.py gunicorn.conf.py
 TYPED   = $(wildcard $(CODE))
 # The plugin makes a skipped test fail the run where CI=true: nothing may go untested there.
-PYTEST := $(BIN)/python -m pytest -p tests.support.ci
+PYTEST := $(BIN)/python -m pytest -p tests.support.ci -n $(JOBS) --dist loadfile
 COMMANDS := $(BIN)/python -m app.cli
 
 .PHONY: help
