@@ -10,6 +10,7 @@ import pytest
 from app.config import SETTINGS_TABLE, Settings
 from app.healing.errors import SettingsError
 from app.healing.settings import Mode
+from tests.support.processes import ROOT
 
 
 def _faults_of(environ: dict[str, str]) -> SettingsError:
@@ -117,3 +118,15 @@ def test_table_names_are_unique() -> None:
     """The settings table has one row for each variable."""
     names = [row.name for row in SETTINGS_TABLE]
     assert len(set(names)) == len(names)
+
+
+def test_the_readme_shows_every_setting() -> None:
+    """The README's table is that of the code, row by row."""
+    shown = [
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")
+    ]
+    wanted = [
+        f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {row.meaning} |"
+        for row in SETTINGS_TABLE
+    ]
+    assert shown == wanted
