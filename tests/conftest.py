@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,12 @@ from tests.support.wheels import build_wheel, lock_text, project_of
 
 #: Settings of this project and of the installers: none of them leaks into a test.
 FOREIGN_SETTINGS = ("AUTO_FIX_", "UV_", "PIP_", "EDGE_FUNCTIONS_FILE", "PORT", "LOG_")
+
+
+def pytest_configure() -> None:
+    """A run in the background of a shell ignores Ctrl-C, and so would the processes it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
