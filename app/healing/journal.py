@@ -32,6 +32,10 @@ SCHEMA_VERSION = 1
 MAX_ROWS = 10_000
 #: The share of rows over the bound that is tolerated before the oldest are dropped in one go.
 SLACK = 0.05
+#: How often an operation is begun on a file that others are replacing at the same time.
+TRIES = 4
+#: SQLite's words for a file that is not there.
+CANNOT_OPEN = "unable to open database file"
 RESET = "reset"
 #: Attempts that could not be written and are kept in memory until they can.
 KEPT_UNWRITTEN = 100
@@ -220,16 +224,19 @@ class Journal:
         self, purpose: str, work: Callable[[sqlite3.Connection], Result], default: Result
     ) -> Result:
         """Run ``work``; a file that is no journal is set aside and the work done on a new one."""
-        for last_try in (False, True):
+        for tries_left in reversed(range(TRIES)):
             try:
                 return self._work(work)
             except (sqlite3.Error, OSError, Busy) as error:
+                if tries_left and CANNOT_OPEN in str(error):
+                    # It was there a moment ago: another process is setting it aside.
+                    continue
                 corrupt = type(error) is sqlite3.DatabaseError
                 logger.warning(
                     "the journal cannot be used",
                     extra={"fields": {"purpose": purpose, "error": f"{error}", "corrupt": corrupt}},
                 )
-                if last_try or not corrupt or not self._set_aside():
+                if not (tries_left and corrupt and self._set_aside()):
                     break
         return default
 
