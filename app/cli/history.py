@@ -109,13 +109,7 @@ def _body(attempt: Attempt) -> dict[str, object]:
         "at": _moment(attempt.at),
         "host": attempt.host,
         "pid": attempt.pid,
-        "kind": attempt.kind,
-        "module": attempt.subject,
-        "cause": attempt.cause,
-        "outcome": attempt.outcome,
-        "requirement": attempt.requirement,
-        "installed": list(attempt.installed),
-        "seconds": round(attempt.seconds, 3),
+        **attempt.to_dict(),
         "error_class": attempt.error_class,
     }
 

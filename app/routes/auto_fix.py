@@ -173,16 +173,7 @@ def _without_details(body: dict[str, object], reading: HealthReading) -> dict[st
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
-    return {
-        "at": _iso(attempt.at),
-        "kind": attempt.kind,
-        "module": attempt.subject,
-        "cause": attempt.cause,
-        "outcome": attempt.outcome,
-        "requirement": attempt.requirement,
-        "installed": list(attempt.installed),
-        "seconds": round(attempt.seconds, 3),
-    }
+    return {"at": _iso(attempt.at), **attempt.to_dict()}
 
 
 def _import_body(report: ImportReport) -> dict[str, object]:
