@@ -73,6 +73,12 @@ def _path(text: str) -> Path | None:
     return Path(text)
 
 
+def _url(text: str) -> str | None:
+    if not text.lower().startswith(("http://", "https://")) or not text.isprintable():
+        raise ValueError
+    return text
+
+
 def _token(text: str) -> str | None:
     if not all("!" <= character <= "~" for character in text):
         raise ValueError
@@ -108,6 +114,34 @@ LOG_LEVEL = Variable(
     _one_of(LOG_LEVELS),
     "DEBUG, INFO, WARNING, ERROR or CRITICAL",
     "the least severe level that is logged",
+)
+ACCESS_LOG = Variable(
+    "ACCESS_LOG",
+    "all",
+    _one_of(("all", "errors", "off")),
+    "all, errors or off",
+    "which requests are logged: all but successful probes, those that failed, or none",
+)
+REQUEST_TIMEOUT = Variable(
+    "REQUEST_TIMEOUT",
+    10,
+    _whole_number(1, 3600),
+    "1 to 3600",
+    "seconds in which a request's header, and then its body, has to arrive",
+)
+TRUSTED_PROXIES = Variable(
+    "TRUSTED_PROXIES",
+    0,
+    _whole_number(0, 10),
+    "0 to 10",
+    "how many proxies in front set X-Forwarded-For, -Proto and -Host; with 0 nobody is believed",
+)
+OTEL_EXPORTER_OTLP_ENDPOINT: Variable[str | None] = Variable(
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    None,
+    _url,
+    "an http or https URL",
+    "where traces are sent (OTLP over HTTP); with none there are no traces",
 )
 LOG_FORMAT = Variable(
     "LOG_FORMAT",
@@ -147,6 +181,10 @@ SETTINGS_TABLE: tuple[TableRow, ...] = (
     _row(WORKER_CLASS),
     _row(LOG_LEVEL),
     _row(LOG_FORMAT),
+    _row(ACCESS_LOG),
+    _row(REQUEST_TIMEOUT),
+    _row(TRUSTED_PROXIES),
+    _row(OTEL_EXPORTER_OTLP_ENDPOINT),
 )
 
 
@@ -163,6 +201,10 @@ class Settings:
     worker_class: str = WORKER_CLASS.default
     log_level: str = LOG_LEVEL.default
     log_format: str = LOG_FORMAT.default
+    access_log: str = ACCESS_LOG.default
+    request_timeout: int = REQUEST_TIMEOUT.default
+    trusted_proxies: int = TRUSTED_PROXIES.default
+    otlp_endpoint: str | None = OTEL_EXPORTER_OTLP_ENDPOINT.default
 
     @property
     def edge_share(self) -> int:
@@ -189,6 +231,10 @@ class Settings:
             worker_class=WORKER_CLASS.read(environ, faults),
             log_level=LOG_LEVEL.read(environ, faults),
             log_format=LOG_FORMAT.read(environ, faults),
+            access_log=ACCESS_LOG.read(environ, faults),
+            request_timeout=REQUEST_TIMEOUT.read(environ, faults),
+            trusted_proxies=TRUSTED_PROXIES.read(environ, faults),
+            otlp_endpoint=OTEL_EXPORTER_OTLP_ENDPOINT.read(environ, faults),
         )
         if faults:
             raise SettingsError(tuple(faults))

@@ -21,17 +21,24 @@ REQUIRED: Mapping[str, str] = {
     "click": "click>=8.1",
     "eventlet": "eventlet>=0.33",
     "flask": "flask>=3.0",
+    "flask_limiter": "flask-limiter>=3.8",
     "gunicorn": "gunicorn>=27.0.1",
     "packaging": "packaging>=24.0",
     "prometheus_client": "prometheus-client>=0.21",
     "requests": "requests>=2.31",
     "rich": "rich>=13.0",
+    "secure": "secure>=2.0",
+    "structlog": "structlog>=24.1",
     "urllib3": "urllib3>=2.0",
     "werkzeug": "werkzeug>=3.0",
 }
 
 #: Approved for blueprints that want them; not in the image, healed when one asks.
-OPTIONAL: Mapping[str, str] = {"psutil": "psutil>=5.9", "redis": "redis>=5.0"}
+OPTIONAL: Mapping[str, str] = {
+    "opentelemetry": "opentelemetry-exporter-otlp-proto-http>=1.30",
+    "psutil": "psutil>=5.9",
+    "redis": "redis>=5.0",
+}
 
 #: Without these nothing is served, so their absence makes the service unhealthy.
 CRITICAL = frozenset({"flask"})

@@ -1,0 +1,1 @@
+"""Bearer tokens: who may change things and see details."""
