@@ -20,7 +20,7 @@ from app.healing.diagnosis import Cause, Diagnosis
 from app.healing.lookup import find_on_disk
 from app.health import BlueprintState
 from app.services import Services
-from app.utils.auto_fix import ImportReport
+from app.utils.import_reports import ImportReport
 
 logger = logging.getLogger(__name__)
 

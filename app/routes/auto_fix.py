@@ -19,7 +19,8 @@ from app.routes.access import details_allowed, require_token
 from app.routes.bodies import read_object
 from app.routes.problems import problem
 from app.services import Services
-from app.utils.auto_fix import AutoFixer, ImportReport
+from app.utils.auto_fix import AutoFixer
+from app.utils.import_reports import ImportReport
 
 auto_fix_bp = Blueprint("auto_fix", __name__)
 

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType, ModuleType
@@ -22,19 +21,23 @@ from typing import ParamSpec, TypeVar
 
 from app.healing.catalog import CRITICAL, OPTIONAL, REQUIRED, Catalog
 from app.healing.dependencies import KIND, DependencyHealer
-from app.healing.diagnosis import Cause, Diagnosis, Diagnostician, missing_module
+from app.healing.diagnosis import Diagnosis, Diagnostician, missing_module
 from app.healing.errors import InvalidModuleName
 from app.healing.importing import import_cleanly
 from app.healing.journal import RESET, Attempt, Journal, Total
 from app.healing.layers import Layers, interpreter_key
 from app.healing.lookup import find_on_disk
 from app.healing.names import check_module_name, top_level
-from app.healing.outcomes import ADVICE, FAILURES, FixResult, Outcome
+from app.healing.outcomes import FixResult, Outcome
 from app.healing.policy import MAX_RETRIES, Budget
-from app.healing.report import AppliedFix, Check, HealthReport
+from app.healing.report import AppliedFix, HealthReport
 from app.healing.settings import HealingSettings, Mode
 from app.healing.statistics import attempts_by_subject, statistics
+from app.utils.background_heals import BackgroundHeals
 from app.utils.bounded import BoundedCall
+from app.utils.examination import Examination
+from app.utils.import_reports import ImportReport, ImportReports
+from app.utils.patient_imports import PatientImports, initializing
 
 logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
@@ -44,38 +47,6 @@ Value = TypeVar("Value")
 FIRST_PARTY = frozenset({"app", "benchmarks", "tests", "wsgi"})
 #: The one of them that test-import may import: the others do work when they are imported.
 EXAMINABLE = "app"
-#: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment
-#: must not use the whole budget up.
-BACKGROUND_PAUSE = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """How an import ended.
-
-    ``available`` says whether the module can be found, ``loaded`` is the module itself. ``result``
-    is the last wish to heal, None when there was none. ``stuck`` says that the process was forked
-    in the middle of the import, which leaves the module's lock taken for ever.
-    """
-
-    module: str
-    success: bool
-    available: bool
-    loaded: ModuleType | None = None
-    diagnosis: Diagnosis | None = None
-    result: FixResult | None = None
-    stuck: bool = False
-
-    @property
-    def healed(self) -> bool:
-        """Whether a heal made this import succeed."""
-        return self.success and self.result is not None and self.result.healed
-
-    @property
-    def needs_restart(self) -> bool:
-        """Whether only a new process can make it succeed."""
-        refused = self.result is not None and self.result.outcome is Outcome.NEEDS_RESTART
-        return self.stuck or refused
 
 
 class AutoFixer:
@@ -105,14 +76,11 @@ class AutoFixer:
         self._required = tuple(sorted(set(required) & set(self.dependency_map)))
         self._critical = frozenset(critical)
         self._first_party = frozenset(first_party)
-        self._reports: dict[str, ImportReport] = {}
-        self._watched: dict[str, bool] = {}
+        self._reports = ImportReports()
+        self._imports = PatientImports()
+        self._heals = BackgroundHeals()
         self._mutex = threading.RLock()
         self._prepared: Mode | None = None
-        self._imports: dict[str, BoundedCall[ImportReport]] = {}
-        self._heals: dict[str, BoundedCall[FixResult]] = {}
-        #: What the imports that are waiting for a heal need.
-        self._awaited: dict[str, Diagnosis] = {}
 
     # -- the parts ---------------------------------------------------------------------------
 
@@ -155,6 +123,16 @@ class AutoFixer:
     def _diagnostician(self) -> Diagnostician:
         return Diagnostician(self.catalog, self._first_party)
 
+    @functools.cached_property
+    def _examination(self) -> Examination:
+        return Examination(
+            required=self._required,
+            critical=self._critical,
+            reports=self._reports,
+            diagnostician=self._diagnostician,
+            journal=self.journal,
+        )
+
     @property
     def mode(self) -> Mode:
         """The mode in force; a home that cannot be written turns heal into report.
@@ -192,7 +170,7 @@ class AutoFixer:
         the import gets out: a module that raises while it is imported counts as failed.
         """
         module = sys.modules.get(name)
-        if module is not None and not _initializing(module):
+        if module is not None and not initializing(module):
             return True, module
         report = self.import_module(name, package=package)
         return report.success, report.loaded
@@ -211,7 +189,7 @@ class AutoFixer:
         ``deadline`` bounds each install in seconds; ``critical`` only sets how loud a failure is.
         """
         report, error = self._import(name, package, heal=heal, deadline=deadline)
-        self._remember(report, error, critical=critical)
+        self._reports.keep(report, error, critical=critical)
         return report
 
     def find(self, name: str) -> ModuleType | None:
@@ -220,7 +198,7 @@ class AutoFixer:
         Sees at once what another process has healed. Costs a dictionary lookup once loaded.
         """
         module = sys.modules.get(name)
-        if module is not None and not _initializing(module):
+        if module is not None and not initializing(module):
             return module
         if self.mode is not Mode.OFF:
             self.layers.load()
@@ -242,23 +220,13 @@ class AutoFixer:
         import is given up after so many seconds; it goes on in its thread, a later call for the
         same path waits for that one and never begins a second.
         """
-        self._watched[path] = critical
+        self._reports.watched[path] = critical
+        work = partial(self.import_module, path, critical=critical, heal=heal)
         if patience is None:
-            return self.import_module(path, critical=critical, heal=heal).loaded
-        with self._mutex:
-            call = self._imports.get(path)
-            # A fork that met the module half-way left its lock taken for ever; before or after
-            # that, while the heal ran, the import can be begun anew.
-            if call is None or (call.orphaned and not _initializing(sys.modules.get(path))):
-                work = partial(self.import_module, path, critical=critical, heal=heal)
-                call = self._imports[path] = BoundedCall(work, f"import {path}")
-        try:
-            report = call.wait(0 if call.orphaned else patience)
-        except TimeoutError:
-            unfinished = _unfinished(path, self._awaited.get(path), forked=call.orphaned)
-            self._remember(unfinished, None, critical=critical)
-            return None
-        self._imports.pop(path, None)
+            return work().loaded
+        report, ended = self._imports.report(path, work, patience)
+        if not ended:
+            self._reports.keep(report, critical=critical)
         return report.loaded
 
     def create_graceful_import_wrapper(
@@ -325,11 +293,8 @@ class AutoFixer:
             if not healing or diagnosis.heals is None or diagnosis.heals in tried:
                 break
             tried.add(diagnosis.heals)
-            self._awaited[name] = diagnosis
-            try:
+            with self._imports.awaiting(name, diagnosis):
                 result = self._healer.heal(diagnosis, deadline)
-            finally:
-                self._awaited.pop(name, None)
             if not result.healed:
                 break
         available = package is None and find_on_disk(name) is not None
@@ -347,27 +312,6 @@ class AutoFixer:
             return FixResult(subject=diagnosis.module, outcome=Outcome.MODE)
         return self._healer.heal(diagnosis, deadline)
 
-    def _remember(
-        self, report: ImportReport, error: BaseException | None, *, critical: bool
-    ) -> None:
-        """Keep the report, and log a failure once, not every time that it is met again."""
-        before = self._reports.get(report.module)
-        self._reports[report.module] = report
-        if report.diagnosis is None:
-            if before is not None and not before.success:
-                fields = {"import": report.module}
-                logger.info("module can be imported again", extra={"fields": fields})
-            return
-        if before is not None and before.diagnosis == report.diagnosis:
-            return
-        shows_trace = report.diagnosis.cause is Cause.CODE_ERROR
-        logger.log(
-            logging.ERROR if critical else logging.WARNING,
-            "module cannot be imported",
-            exc_info=error if shows_trace else None,
-            extra={"fields": {"import": report.module, **_told(report)}},
-        )
-
     # -- healing on request ------------------------------------------------------------------
 
     def diagnose(self, error: BaseException, requested: str = "") -> Diagnosis:
@@ -383,34 +327,12 @@ class AutoFixer:
         subject = diagnosis.heals
         if subject is None or self.mode is not Mode.HEAL:
             return None
-        with self._mutex:
-            last = self._heals.get(subject)
-            if last is not None and not last.orphaned:
-                if not last.done:
-                    return last
-                if last.age < BACKGROUND_PAUSE:
-                    return None
-            if not self._healer.budget(subject).allows:
-                return None
-            call = self._heals[subject] = BoundedCall(
-                partial(self._heal, diagnosis), f"heal {subject}"
-            )
-            return call
+        work = partial(self._heal, diagnosis)
+        return self._heals.begin(subject, work, lambda: self._healer.budget(subject).allows)
 
     def missing(self) -> tuple[Diagnosis, ...]:
         """Why each required dependency that is not there is not there."""
-        found = (self._why_missing(name) for name in self._required)
-        return tuple(diagnosis for diagnosis in found if diagnosis is not None)
-
-    def _why_missing(self, name: str) -> Diagnosis | None:
-        """None when the module is found on disk: whether it imports shows when somebody tries."""
-        report = self._reports.get(name)
-        known = report.diagnosis if report is not None and name not in sys.modules else None
-        if known is not None and known.cause is Cause.MISSING_DISTRIBUTION:
-            known = None if find_on_disk(known.module) is not None else known
-        if known is None and name not in sys.modules and find_on_disk(name) is None:
-            return self._diagnostician.absent(name)
-        return known
+        return self._examination.missing()
 
     def fix(self, name: str) -> ImportReport:
         """Heal one module now and import it, the budget permitting.
@@ -507,11 +429,9 @@ class AutoFixer:
     def health_report(self) -> HealthReport:
         """Every dependency and every watched module, looked at now; heals nothing."""
         mode = self.mode
-        checks = [self._check_dependency(name) for name in self._required]
-        checks += [self._check_module(path) for path in self._watched]
         return HealthReport(
             timestamp=datetime.now(UTC),
-            checks=tuple(checks),
+            checks=tuple(self._examination.checks()),
             fixes=self.fixes(),
             auto_fixer={
                 "mode": str(mode),
@@ -525,48 +445,10 @@ class AutoFixer:
         """Heal what is missing and approved, then report the health that results."""
         for diagnosis in self.missing():
             self._heal(diagnosis)
-        for path, critical in self._watched.items():
-            if not self._check_module(path).ok:
+        for path, critical in tuple(self._reports.watched.items()):
+            if not self._examination.module(path).ok:
                 self.import_module(path, critical=critical)
         return self.health_report().to_dict()
-
-    def _check_dependency(self, name: str) -> Check:
-        critical = name in self._critical
-        return self._check(
-            f"dependency_{name}", KIND, name, self._why_missing(name), critical=critical
-        )
-
-    def _check_module(self, path: str) -> Check:
-        report = self._reports.get(path)
-        diagnosis = report.diagnosis if report is not None else None
-        name = f"module_{path.replace('.', '_')}"
-        return self._check(name, "module", path, diagnosis, critical=self._watched.get(path, False))
-
-    def _check(
-        self, name: str, kind: str, subject: str, diagnosis: Diagnosis | None, *, critical: bool
-    ) -> Check:
-        if diagnosis is None:
-            return Check(name=name, kind=kind, subject=subject, ok=True, critical=critical)
-        outcome, advice = self._last_outcome(diagnosis), diagnosis.advice
-        if outcome is not None:
-            advice = f"{advice}; the last attempt to heal it failed: {ADVICE[outcome]}"
-        return Check(
-            name=name,
-            kind=kind,
-            subject=subject,
-            ok=False,
-            critical=critical,
-            reason=str(diagnosis.cause),
-            advice=advice,
-            outcome=str(outcome) if outcome is not None else None,
-        )
-
-    def _last_outcome(self, diagnosis: Diagnosis) -> Outcome | None:
-        """How the last attempt of this host to heal a fault failed; None when there was none."""
-        if diagnosis.heals is None:
-            return None
-        _, outcome = self.journal.last(KIND, diagnosis.heals)
-        return Outcome(outcome) if outcome in FAILURES else None
 
 
 def _try_import(name: str, package: str | None) -> tuple[ModuleType | None, BaseException | None]:
@@ -592,31 +474,6 @@ def _report(
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _initializing(module: ModuleType | None) -> bool:
-    """Whether another thread is still running the module's body."""
-    return getattr(getattr(module, "__spec__", None), "_initializing", False)
-
-
-def _unfinished(path: str, awaited: Diagnosis | None, *, forked: bool) -> ImportReport:
-    """The report of an import that has not ended; after a fork nobody is there to end it."""
-    if awaited is not None:
-        return ImportReport(path, success=False, available=True, diagnosis=awaited)
-    what = f"{path} has not finished importing"
-    advice = f"{what}: restart this worker" if forked else f"{what}: find out what it waits for"
-    diagnosis = Diagnosis(cause=Cause.CODE_ERROR, module=path, advice=advice, chain=(path,))
-    return ImportReport(path, success=False, available=True, diagnosis=diagnosis, stuck=forked)
-
-
-def _told(report: ImportReport) -> dict[str, object]:
-    diagnosis, result = report.diagnosis, report.result
-    return {
-        "cause": str(diagnosis.cause) if diagnosis else None,
-        "advice": diagnosis.advice if diagnosis else None,
-        "outcome": str(result.outcome) if result else None,
-        "outcome_advice": result.advice if result else None,
-    }
 
 
 def _log_wrapper(func: Callable[..., object], error: ImportError) -> None:

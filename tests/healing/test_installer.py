@@ -16,7 +16,8 @@ from app.healing.installer import redact
 from app.healing.lookup import find_on_disk
 from app.healing.outcomes import Outcome
 from app.healing.settings import Mode
-from app.utils.auto_fix import AutoFixer, ImportReport
+from app.utils.auto_fix import AutoFixer
+from app.utils.import_reports import ImportReport
 from tests.conftest import World
 from tests.healing.engines import committed, processes_at, run, staged
 from tests.support.index import Fault

@@ -10,7 +10,8 @@ import pytest
 
 from app.healing.flight import Busy, exclusive
 from app.healing.outcomes import Outcome
-from app.utils.auto_fix import AutoFixer, ImportReport
+from app.utils.auto_fix import AutoFixer
+from app.utils.import_reports import ImportReport
 from tests.conftest import World
 from tests.healing.engines import (
     answers,
