@@ -1,18 +1,35 @@
 """The service's settings: each variable is read here once, its default beside its name.
 
-The ``AUTO_FIX_*`` variables except ``AUTO_FIX_TOKEN`` belong to the engine and are read by
-:class:`app.healing.settings.HealingSettings`; their faults are told together with these.
+The engine's own are those of :mod:`app.healing.settings`; their faults are told together with
+these. :func:`load` is how a program begins: it reads the ``.env`` file too, after which everything
+else sees one environment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
+from app.healing.environment import ENV_FILE as ENV_FILE_NAME
+from app.healing.environment import Environment, Slip
 from app.healing.errors import SettingFault, SettingsError
-from app.healing.settings import HealingSettings
+from app.healing.settings import PROJECT_ROOT, HealingSettings
+from app.healing.settings import VARIABLES as HEALING_VARIABLES
+from app.healing.variables import (
+    Reader,
+    SecretForm,
+    Variable,
+    absolute_path,
+    one_of,
+    path,
+    plain,
+    url,
+    whole_number,
+)
+from app.utils.token_pairs import TokenPair, parse_token, parse_tokens
 
 T = TypeVar("T")
 
@@ -21,171 +38,162 @@ LOG_FORMATS = ("console", "json")
 WORKER_CLASSES = ("gthread", "sync", "eventlet")
 #: The share of a worker's threads that edge calls may take; the rest answers probes and all else.
 EDGE_SHARE = 0.5
+#: More than any client could send: servers bound a header at 8 KiB or less.
+MAX_TOKEN = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Variable(Generic[T]):
-    """One environment variable: what it is called, what it falls back to, what it may hold."""
-
-    name: str
-    default: T
-    parse: Callable[[str], T]
-    expected: str
-    meaning: str
-    secret: bool = False
-
-    def read(self, environ: Mapping[str, str], faults: list[SettingFault]) -> T:
-        """The value, or the default when unset, empty or wrong; a wrong one is added to faults."""
-        text = environ.get(self.name, "").strip()
-        if not text:
-            return self.default
-        try:
-            return self.parse(text)
-        except ValueError:
-            shown = "not shown" if self.secret else text
-            faults.append(SettingFault(self.name, shown, self.expected))
-            return self.default
-
-
-def _whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        # int() also takes "1_0", "+1" and other scripts' digits, which nobody means here.
-        if not (text.isascii() and text.isdecimal()) or not lowest <= int(text[:10]) <= highest:
-            raise ValueError
-        return int(text)
-
-    return parse
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        for choice in choices:
-            if choice.lower() == text.lower():
-                return choice
+def _token(text: str) -> str:
+    if len(text) > MAX_TOKEN:
         raise ValueError
-
-    return parse
-
-
-def _path(text: str) -> Path | None:
-    if "\0" in text:
-        raise ValueError
-    return Path(text)
+    return parse_token(text)
 
 
-def _url(text: str) -> str | None:
-    if not text.lower().startswith(("http://", "https://")) or not text.isprintable():
-        raise ValueError
-    return text
-
-
-def _token(text: str) -> str | None:
-    if not all("!" <= character <= "~" for character in text):
-        raise ValueError
-    return text
-
-
+ENV_FILE: Variable[Path | None] = Variable(
+    ENV_FILE_NAME,
+    None,
+    path,
+    "a file that can be read",
+    "the file of settings behind the environment; it may be missing unless it is named here",
+    shown_default=".env",
+)
 EDGE_FUNCTIONS_FILE: Variable[Path | None] = Variable(
-    "EDGE_FUNCTIONS_FILE", None, _path, "a path", "the TOML file that registers edge functions"
+    "EDGE_FUNCTIONS_FILE", None, path, "a path", "the TOML file that registers edge functions"
 )
 AUTO_FIX_TOKEN: Variable[str | None] = Variable(
     "AUTO_FIX_TOKEN",
     None,
     _token,
     "visible ASCII characters without spaces",
-    "the bearer token for changes over HTTP; with none set, every change is refused",
+    "the bearer token for changes over HTTP; with no token at all, every change is refused",
+    secret=True,
+    form=SecretForm.FOLLOWED,
+)
+AUTO_FIX_TOKENS: Variable[tuple[TokenPair, ...]] = Variable(
+    "AUTO_FIX_TOKENS",
+    (),
+    parse_tokens,
+    "name:token pairs with commas between them, each name once",
+    "several tokens, each with the name that the log gets",
+    secret=True,
+    form=SecretForm.FILE,
+)
+AUTO_FIX_TOKEN_FILE: Variable[Path | None] = Variable(
+    "AUTO_FIX_TOKEN_FILE",
+    None,
+    absolute_path,
+    "a readable file with one token, or one name:token, on a line",
+    "a file of tokens, read again when it changes",
     secret=True,
 )
-PORT = Variable("PORT", 10000, _whole_number(1, 65535), "1 to 65535", "the TCP port to serve on")
+PORT = Variable("PORT", 10000, whole_number(1, 65535), "1 to 65535", "the TCP port to serve on")
 WEB_CONCURRENCY = Variable(
-    "WEB_CONCURRENCY", 2, _whole_number(1, 256), "1 to 256", "worker processes"
+    "WEB_CONCURRENCY", 2, whole_number(1, 256), "1 to 256", "worker processes"
 )
-THREADS = Variable("THREADS", 8, _whole_number(1, 512), "1 to 512", "threads of each worker")
+THREADS = Variable("THREADS", 8, whole_number(1, 512), "1 to 512", "threads of each worker")
 WORKER_CLASS = Variable(
     "WORKER_CLASS",
     "gthread",
-    _one_of(WORKER_CLASSES),
+    one_of(*WORKER_CLASSES),
     "gthread, sync or eventlet",
     "gunicorn's worker class; eventlet is deprecated",
 )
 LOG_LEVEL = Variable(
     "LOG_LEVEL",
     "INFO",
-    _one_of(LOG_LEVELS),
+    one_of(*LOG_LEVELS),
     "DEBUG, INFO, WARNING, ERROR or CRITICAL",
     "the least severe level that is logged",
 )
 ACCESS_LOG = Variable(
     "ACCESS_LOG",
     "all",
-    _one_of(("all", "errors", "off")),
+    one_of("all", "errors", "off"),
     "all, errors or off",
     "which requests are logged: all but successful probes, those that failed, or none",
 )
 REQUEST_TIMEOUT = Variable(
     "REQUEST_TIMEOUT",
     10,
-    _whole_number(1, 3600),
+    whole_number(1, 3600),
     "1 to 3600",
     "seconds in which a request's header, and then its body, has to arrive",
 )
 TRUSTED_PROXIES = Variable(
     "TRUSTED_PROXIES",
     0,
-    _whole_number(0, 10),
+    whole_number(0, 10),
     "0 to 10",
     "how many proxies in front set X-Forwarded-For, -Proto and -Host; with 0 nobody is believed",
 )
 OTEL_EXPORTER_OTLP_ENDPOINT: Variable[str | None] = Variable(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     None,
-    _url,
+    url,
     "an http or https URL",
     "where traces are sent (OTLP over HTTP); with none there are no traces",
 )
 LOG_FORMAT = Variable(
     "LOG_FORMAT",
     "console",
-    _one_of(LOG_FORMATS),
+    one_of(*LOG_FORMATS),
     "console or json",
     "how a log line looks: readable text, or one JSON object (the image's choice)",
 )
 
 
+#: Every setting, in the order in which the README shows them.
+VARIABLES: tuple[Variable[Any], ...] = (
+    *HEALING_VARIABLES,
+    AUTO_FIX_TOKEN,
+    AUTO_FIX_TOKENS,
+    AUTO_FIX_TOKEN_FILE,
+    EDGE_FUNCTIONS_FILE,
+    PORT,
+    WEB_CONCURRENCY,
+    THREADS,
+    WORKER_CLASS,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    ACCESS_LOG,
+    REQUEST_TIMEOUT,
+    TRUSTED_PROXIES,
+    OTEL_EXPORTER_OTLP_ENDPOINT,
+    ENV_FILE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A line of the README's settings table; an empty default means that the setting is unset."""
+    """A line of the settings table; an empty default means that the setting is unset.
 
-    name: str
+    ``names`` are the variables that set it: more than one where a file can hold it.
+    """
+
+    names: tuple[str, ...]
+    expected: str
     default: str
     meaning: str
+    secret: bool
+
+    @property
+    def name(self) -> str:
+        """The setting's own variable."""
+        return self.names[0]
 
 
 def _row(variable: Variable[T]) -> TableRow:
-    default = "" if variable.default is None else str(variable.default)
-    return TableRow(variable.name, default, variable.meaning)
+    default = "" if variable.default in (None, ()) else plain(variable.default)
+    return TableRow(
+        # A file that is followed is a variable with a row of its own.
+        variable.names if variable.form is SecretForm.FILE else (variable.name,),
+        variable.expected,
+        default if variable.shown_default is None else variable.shown_default,
+        variable.meaning,
+        variable.secret,
+    )
 
 
-#: Every variable that the service knows, in the order in which the README shows them.
-SETTINGS_TABLE: tuple[TableRow, ...] = (
-    TableRow("AUTO_FIX_MODE", "heal", "heal, report (say what would be done) or off"),
-    TableRow("AUTO_FIX_HOME", "instance/auto-fix", "where fixes, history and locks are kept"),
-    TableRow("AUTO_FIX_LOCK", "requirements-flask.lock", "the hashed lock that a heal installs by"),
-    TableRow("AUTO_FIX_WHEELHOUSE", "", "a directory of wheels; with it no index is asked"),
-    TableRow("AUTO_FIX_ALLOW_UNLOCKED", "", "true lets a heal install without a lock"),
-    _row(AUTO_FIX_TOKEN),
-    _row(EDGE_FUNCTIONS_FILE),
-    _row(PORT),
-    _row(WEB_CONCURRENCY),
-    _row(THREADS),
-    _row(WORKER_CLASS),
-    _row(LOG_LEVEL),
-    _row(LOG_FORMAT),
-    _row(ACCESS_LOG),
-    _row(REQUEST_TIMEOUT),
-    _row(TRUSTED_PROXIES),
-    _row(OTEL_EXPORTER_OTLP_ENDPOINT),
-)
+SETTINGS_TABLE = tuple(_row(variable) for variable in VARIABLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +203,8 @@ class Settings:
     healing: HealingSettings = field(default_factory=HealingSettings)
     edge_functions_file: Path | None = EDGE_FUNCTIONS_FILE.default
     token: str | None = field(default=AUTO_FIX_TOKEN.default, repr=False)
+    tokens: tuple[TokenPair, ...] = field(default=AUTO_FIX_TOKENS.default, repr=False)
+    token_file: Path | None = field(default=AUTO_FIX_TOKEN_FILE.default, repr=False)
     port: int = PORT.default
     web_concurrency: int = WEB_CONCURRENCY.default
     threads: int = THREADS.default
@@ -218,32 +228,93 @@ class Settings:
 
         Raises:
             SettingsError: naming every variable whose value cannot be used, the engine's included,
-                with the value (never a secret) and what was expected.
+                with the value (never a secret), what was expected and where it came from.
         """
-        faults: list[SettingFault] = []
-        settings = cls(
-            healing=_healing(environ, faults),
-            edge_functions_file=EDGE_FUNCTIONS_FILE.read(environ, faults),
-            token=AUTO_FIX_TOKEN.read(environ, faults),
-            port=PORT.read(environ, faults),
-            web_concurrency=WEB_CONCURRENCY.read(environ, faults),
-            threads=THREADS.read(environ, faults),
-            worker_class=WORKER_CLASS.read(environ, faults),
-            log_level=LOG_LEVEL.read(environ, faults),
-            log_format=LOG_FORMAT.read(environ, faults),
-            access_log=ACCESS_LOG.read(environ, faults),
-            request_timeout=REQUEST_TIMEOUT.read(environ, faults),
-            trusted_proxies=TRUSTED_PROXIES.read(environ, faults),
-            otlp_endpoint=OTEL_EXPORTER_OTLP_ENDPOINT.read(environ, faults),
-        )
-        if faults:
-            raise SettingsError(tuple(faults))
+        read = Reader(Environment.of(environ))
+        settings = cls.read(read)
+        read.check()
         return settings
 
+    @classmethod
+    def read(cls, read: Reader) -> Settings:
+        """The settings, with defaults where they are wrong: the reader knows the faults."""
+        return cls(
+            healing=HealingSettings.read(read),
+            edge_functions_file=read(EDGE_FUNCTIONS_FILE),
+            token=read(AUTO_FIX_TOKEN),
+            tokens=read(AUTO_FIX_TOKENS),
+            token_file=read(AUTO_FIX_TOKEN_FILE),
+            port=read(PORT),
+            web_concurrency=read(WEB_CONCURRENCY),
+            threads=read(THREADS),
+            worker_class=read(WORKER_CLASS),
+            log_level=read(LOG_LEVEL),
+            log_format=read(LOG_FORMAT),
+            access_log=read(ACCESS_LOG),
+            request_timeout=read(REQUEST_TIMEOUT),
+            trusted_proxies=read(TRUSTED_PROXIES),
+            otlp_endpoint=read(OTEL_EXPORTER_OTLP_ENDPOINT),
+        )
 
-def _healing(environ: Mapping[str, str], faults: list[SettingFault]) -> HealingSettings:
+
+SettingsCheck = Callable[[Settings], None]
+
+
+def adopt(environ: MutableMapping[str, str]) -> Environment:
+    """Put what the ``.env`` file sets and ``environ`` does not into ``environ``.
+
+    So what others read there (installers, OpenTelemetry, a gunicorn that this process becomes) is
+    set for them too. The result still knows which value came from the file, and what is wrong with
+    the file. ``ENV_FILE`` is turned off there: a worker that begins later has to begin as the
+    others did, whatever the file holds by then.
+    """
+    found = Environment.with_file(
+        environ, [variable.names for variable in VARIABLES], PROJECT_ROOT / ".env"
+    )
+    environ.update(found.added, **{ENV_FILE.name: os.devnull})
+    return found
+
+
+def load(environ: MutableMapping[str, str], *checks: SettingsCheck) -> Settings:
+    """Read the ``.env`` file into ``environ``, and the settings from both.
+
+    Args:
+        environ: the process's environment.
+        checks: what raises SettingsError about settings that are well formed and cannot be used.
+
+    Raises:
+        SettingsError: with every fault: of the file, of the variables and of the checks.
+    """
+    settings, faults = examine(adopt(environ), *checks)
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def examine(
+    environ: Environment, *checks: SettingsCheck
+) -> tuple[Settings, tuple[SettingFault, ...]]:
+    """The settings, with defaults where they are wrong, and every fault; see :func:`load`."""
+    read = Reader(environ)
+    settings = Settings.read(read)
+    found = [fault for check in checks for fault in _faults(check, settings)]
+    return settings, (*environ.faults, *read.faults, *(_traced(fault, environ) for fault in found))
+
+
+def _faults(check: SettingsCheck, settings: Settings) -> tuple[SettingFault, ...]:
     try:
-        return HealingSettings.from_environ(environ)
+        check(settings)
     except SettingsError as error:
-        faults.extend(error.faults)
-        return HealingSettings()
+        return error.faults
+    return ()
+
+
+def _traced(fault: SettingFault, environ: Environment) -> SettingFault:
+    """A check sees values alone, not where they came from."""
+    variable = next(one for one in VARIABLES if one.name == fault.name)
+    return replace(fault, source=variable.read(environ).source)
+
+
+def slips(environ: Environment) -> tuple[Slip, ...]:
+    """The variables that were probably meant to be a setting; none of them counts."""
+    return environ.slips({name for variable in VARIABLES for name in variable.names})

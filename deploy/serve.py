@@ -7,37 +7,59 @@ arguments go to gunicorn.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.config import Settings
+from app.config import load, slips
+from app.healing.environment import Environment
 from app.healing.errors import SettingsError
+from app.logs import configure_logging
+from app.tokens import check_token_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import MutableMapping
+
+    from app.config import Settings, SettingsCheck
+
+logger = logging.getLogger("deploy.serve")  # __main__ says nothing in a log
 
 EX_CONFIG = 78  # sysexits.h: something is configured wrongly
 
 
-def settings_or_exit(environ: Mapping[str, str]) -> Settings:
-    """Read the settings, or end the process with one sentence on stderr and status 78."""
+def settings_or_exit(environ: MutableMapping[str, str], *checks: SettingsCheck) -> Settings:
+    """Read the settings, or end the process with a sentence a fault on stderr and status 78.
+
+    What a ``.env`` file sets is in ``environ`` afterwards.
+    """
     try:
-        return Settings.from_environ(environ)
+        return load(environ, *checks)
     except SettingsError as error:
-        print(f"royal-equips-orchestrator cannot start: {error}", file=sys.stderr)
+        for fault in error.faults:
+            print(f"royal-equips-orchestrator cannot start: {fault}", file=sys.stderr)
         sys.exit(EX_CONFIG)
 
 
 def main() -> None:
     """Become gunicorn: the process keeps its id and gets the signals itself."""
-    settings = settings_or_exit(os.environ)
+    settings = settings_or_exit(os.environ, check_token_file)
+    _tell_slips(settings)
     program = Path(sys.executable).with_name("gunicorn")
     command = [str(program), "-c", "gunicorn.conf.py", *sys.argv[1:], "wsgi:app"]
     # Empty means unset to this project, but not to gunicorn.
     environ = {**os.environ, "WEB_CONCURRENCY": str(settings.web_concurrency)}
     os.execve(program, command, environ)  # noqa: S606 - no shell is the point
+
+
+def _tell_slips(settings: Settings) -> None:
+    """A setting of a newer version must not keep an older one from starting, so it is a warning."""
+    if found := slips(Environment.of(os.environ)):
+        configure_logging(settings.log_level, settings.log_format)
+    for slip in found:
+        fields = {"name": slip.name, "meant": slip.meant}
+        logger.warning("variable is no setting", extra={"fields": fields})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,46 @@
-"""Settings: defaults, coercion, and every fault told at once."""
+"""Settings: defaults, coercion, where they come from, and every fault told at once."""
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+import json
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 
-from app.config import SETTINGS_TABLE, Settings
+from app.cli.settings import markdown_table
+from app.config import SETTINGS_TABLE, VARIABLES, Settings, adopt, load, slips
+from app.healing.environment import Environment
 from app.healing.errors import SettingsError
-from app.healing.settings import Mode
-from tests.support.processes import ROOT
+from app.healing.settings import HealingSettings, Mode
+from app.tokens import check_token_file
+from tests.cli.support import copy_project
+from tests.support.processes import ROOT, Server, base_environ, http_request, serve
+
+SECRET = "hunter2-canary"  # noqa: S105 - a made-up one
+UNREADABLE = "{} cannot be used, and is not shown; expected NAME=value, a comment or nothing"
+#: What an operator could set, none of it a default; paths are made where a test needs them.
+EVERYTHING = {
+    "AUTO_FIX_MODE": "report",
+    "AUTO_FIX_HOME": "home",
+    "AUTO_FIX_LOCK": "a.lock",
+    "AUTO_FIX_WHEELHOUSE": ".",
+    "AUTO_FIX_ALLOW_UNLOCKED": "Yes",
+    "AUTO_FIX_TOKENS": f"ci:{SECRET}, alice:0ther",
+    "EDGE_FUNCTIONS_FILE": "functions.toml",
+    "PORT": "8080",
+    "WEB_CONCURRENCY": "3",
+    "THREADS": "16",
+    "WORKER_CLASS": "SYNC",
+    "LOG_LEVEL": "debug",
+    "LOG_FORMAT": "json",
+    "ACCESS_LOG": "Errors",
+    "REQUEST_TIMEOUT": "20",
+    "TRUSTED_PROXIES": "1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+}
 
 
 def _faults_of(environ: dict[str, str]) -> SettingsError:
@@ -26,39 +56,50 @@ def test_nothing_set_gives_the_defaults() -> None:
 
 def test_empty_is_unset() -> None:
     """An empty or blank variable means its default."""
-    environ = dict.fromkeys((row.name for row in SETTINGS_TABLE), "  ")
+    environ = dict.fromkeys((name for one in VARIABLES for name in one.names), "  ")
     assert Settings.from_environ(environ) == Settings()
 
 
-def test_everything_set(tmp_path: Path) -> None:
+def test_everything_set() -> None:
     """Every variable reaches its field."""
-    settings = Settings.from_environ(
-        {
-            "AUTO_FIX_MODE": "report",
-            "AUTO_FIX_HOME": str(tmp_path),
-            "AUTO_FIX_TOKEN": "s3cret",
-            "EDGE_FUNCTIONS_FILE": "functions.toml",
-            "PORT": "8080",
-            "WEB_CONCURRENCY": "3",
-            "THREADS": "16",
-            "WORKER_CLASS": "SYNC",
-            "LOG_LEVEL": "debug",
-            "LOG_FORMAT": "json",
-        }
-    )
-    assert settings.healing.mode is Mode.REPORT
-    assert settings.healing.home == tmp_path
+    settings = Settings.from_environ(EVERYTHING)
     assert settings == Settings(
-        healing=settings.healing,
+        healing=HealingSettings(
+            mode=Mode.REPORT,
+            home=Path("home").absolute(),
+            lock=Path("a.lock").absolute(),
+            wheelhouse=Path().absolute(),
+            allow_unlocked=True,
+        ),
         edge_functions_file=Path("functions.toml"),
-        token="s3cret",  # noqa: S106 - a made-up one
+        tokens=(("ci", SECRET), ("alice", "0ther")),
         port=8080,
         web_concurrency=3,
         threads=16,
         worker_class="sync",
         log_level="DEBUG",
         log_format="json",
+        access_log="errors",
+        request_timeout=20,
+        trusted_proxies=1,
+        otlp_endpoint="http://127.0.0.1:4318",
     )
+    left = {
+        field.name
+        for field in fields(settings)
+        if getattr(settings, field.name) == getattr(Settings(), field.name)
+    }
+    assert left == {"token", "token_file"}
+
+
+def test_a_token_alone_or_in_a_file() -> None:
+    """The file is named, and read by who compares tokens: it may change while the service runs."""
+    assert Settings.from_environ({"AUTO_FIX_TOKEN": SECRET}).token == SECRET
+    settings = Settings.from_environ({"AUTO_FIX_TOKEN_FILE": "tokens"})
+    assert (settings.token, settings.token_file) == (None, Path("tokens").absolute())
+    both = str(_faults_of({"AUTO_FIX_TOKEN": SECRET, "AUTO_FIX_TOKEN_FILE": "tokens"}))
+    assert "expected AUTO_FIX_TOKEN or AUTO_FIX_TOKEN_FILE, not both" in both
+    assert SECRET not in both
 
 
 @pytest.mark.parametrize(
@@ -79,6 +120,22 @@ def test_everything_set(tmp_path: Path) -> None:
         ("LOG_FORMAT", "xml\nforged"),
         ("AUTO_FIX_MODE", "maybe"),
         ("EDGE_FUNCTIONS_FILE", "a\0b"),
+        ("AUTO_FIX_HOME", "a\0b"),
+        ("AUTO_FIX_LOCK", "a" * 5000),
+        ("AUTO_FIX_WHEELHOUSE", "/nonexistent"),
+        ("AUTO_FIX_ALLOW_UNLOCKED", "perhaps"),
+        ("AUTO_FIX_TOKEN", "two words"),
+        ("AUTO_FIX_TOKEN", "x" * 5000),
+        ("AUTO_FIX_TOKENS", "no-name"),
+        ("AUTO_FIX_TOKENS", "a:1,a:2"),
+        ("AUTO_FIX_TOKENS_FILE", "/nonexistent"),
+        ("ACCESS_LOG", "some"),
+        ("REQUEST_TIMEOUT", "0"),
+        ("REQUEST_TIMEOUT", "1.5"),
+        ("TRUSTED_PROXIES", "11"),
+        ("TRUSTED_PROXIES", "0" * 10 + "99"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + "x" * 5000),
     ],
 )
 def test_nonsense_is_one_clear_sentence(name: str, value: str) -> None:
@@ -96,16 +153,31 @@ def test_all_faults_at_once() -> None:
     assert sorted(fault.name for fault in error.faults) == ["AUTO_FIX_MODE", "PORT", "THREADS"]
 
 
-def test_a_wrong_token_is_not_shown() -> None:
-    """A token that cannot be used is named, and its value is told to nobody."""
-    text = str(_faults_of({"AUTO_FIX_TOKEN": "very secret"}))
-    assert "AUTO_FIX_TOKEN" in text
-    assert "secret" not in text
+def test_every_setting_can_be_wrong() -> None:
+    """None of them takes whatever it is given."""
+    wrong = {variable.name: "\0" for variable in VARIABLES if variable.name != "ENV_FILE"}
+    assert {fault.name for fault in _faults_of(wrong).faults} == set(wrong)
 
 
-def test_token_is_not_in_the_representation() -> None:
-    """Printing the settings does not print the token."""
-    assert "s3cret" not in repr(Settings.from_environ({"AUTO_FIX_TOKEN": "s3cret"}))
+@pytest.mark.parametrize("name", [one.name for one in VARIABLES if one.secret])
+def test_a_wrong_secret_is_not_shown(name: str) -> None:
+    """A secret that cannot be used is named, and its value is told to nobody."""
+    error = _faults_of({name: f"very secret {SECRET}\0"})
+    assert name in str(error)
+    assert "secret" not in f"{error}{error!r}{error.faults!r}"
+
+
+def test_an_address_loses_its_password() -> None:
+    """A wrong one is shown without it."""
+    text = str(_faults_of({"OTEL_EXPORTER_OTLP_ENDPOINT": f"ftp://user:{SECRET}@127.0.0.1/"}))
+    assert "ftp://...@127.0.0.1/" in text
+
+
+def test_secrets_are_not_in_the_representation() -> None:
+    """Printing the settings prints no token, and not where tokens are."""
+    for name in ("AUTO_FIX_TOKEN", "AUTO_FIX_TOKENS", "AUTO_FIX_TOKEN_FILE"):
+        text = f"ci:{SECRET}" if name == "AUTO_FIX_TOKENS" else SECRET
+        assert SECRET not in repr(Settings.from_environ({name: text}))
 
 
 def test_settings_are_frozen() -> None:
@@ -115,18 +187,166 @@ def test_settings_are_frozen() -> None:
 
 
 def test_table_names_are_unique() -> None:
-    """The settings table has one row for each variable."""
-    names = [row.name for row in SETTINGS_TABLE]
-    assert len(set(names)) == len(names)
+    """The settings table has one row for each variable, and says all of it."""
+    names = [name for row in SETTINGS_TABLE for name in row.names]
+    assert (
+        len(set(names))
+        == len(names)
+        == len({*names} | {name for one in VARIABLES for name in one.names})
+    )
+    assert all(row.expected and row.meaning for row in SETTINGS_TABLE)
+
+
+def test_table_shows_the_defaults() -> None:
+    """A default that the table shows is a value that gives the default."""
+    shown = {row.name: row.default for row in SETTINGS_TABLE if row.name != "ENV_FILE"}
+    relative = ("AUTO_FIX_HOME", "AUTO_FIX_LOCK")
+    environ = {**shown, **{name: str(ROOT / shown[name]) for name in relative}}
+    assert Settings.from_environ(environ) == Settings()
 
 
 def test_the_readme_shows_every_setting() -> None:
     """The README's table is that of the code, row by row."""
-    shown = [
-        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")
-    ]
-    wanted = [
-        f"| `{row.name}` | {f'`{row.default}`' if row.default else ''} | {row.meaning} |"
-        for row in SETTINGS_TABLE
-    ]
-    assert shown == wanted
+    lines = (ROOT / "README.md").read_text().splitlines()
+    table = list(markdown_table())
+    assert any(lines[at : at + len(table)] == table for at in range(len(lines))), (
+        "put the output of `flask auto-fix settings --markdown` into README.md"
+    )
+    assert sum(line.startswith("| `") for line in lines) == len(SETTINGS_TABLE)
+
+
+class TestLoading:
+    """What a program does at its start."""
+
+    def test_the_file_reaches_everybody(self, tmp_path: Path) -> None:
+        """Installers and telemetry read the environment, so what the file adds is put there."""
+        file = tmp_path / "some.env"
+        file.write_text("THREADS=3\nPORT=8080\nUV_DEFAULT_INDEX='http://127.0.0.1/simple'\n")
+        environ = {"ENV_FILE": str(file), "PORT": "9090", "THREADS": ""}
+        settings = load(environ)
+        assert (settings.threads, settings.port) == (3, 9090)
+        assert environ["UV_DEFAULT_INDEX"] == "http://127.0.0.1/simple"
+        assert Settings.from_environ(environ) == settings
+
+    def test_the_file_is_read_once(self, tmp_path: Path) -> None:
+        """A worker that begins after a change, or in the middle of one, begins like the others."""
+        file = tmp_path / "some.env"
+        file.write_text("THREADS=3")
+        environ = {"ENV_FILE": str(file)}
+        load(environ)
+        file.write_text("THREADS=none\nnonsense")
+        assert load(environ).threads == 3
+
+    def test_every_fault_has_its_source(self, tmp_path: Path) -> None:
+        """The environment's, the file's, those of a file of secrets and of the checks, at once."""
+        (tmp_path / "tokens").write_text(f"no name but {SECRET}")
+        file = tmp_path / "some.env"
+        file.write_text(
+            f"THREADS=x\n{SECRET}\nAUTO_FIX_TOKENS_FILE={tmp_path / 'tokens'}\n"
+            f"AUTO_FIX_TOKEN_FILE={tmp_path / SECRET}"
+        )
+        with pytest.raises(SettingsError) as caught:
+            load({"ENV_FILE": str(file), "PORT": "x"}, check_token_file)
+        assert {fault.name: fault.source for fault in caught.value.faults} == {
+            "PORT": "the environment",
+            "THREADS": "some.env line 1",
+            "some.env line 2": "some.env line 2",
+            "AUTO_FIX_TOKENS": "the file that AUTO_FIX_TOKENS_FILE names",
+            "AUTO_FIX_TOKEN_FILE": "some.env line 4",
+        }
+        assert SECRET not in f"{caught.value}{caught.value!r}"
+
+    def test_a_slip_is_no_fault(self, tmp_path: Path) -> None:
+        """A setting of a newer version must not keep an older one from starting."""
+        file = tmp_path / "some.env"
+        file.write_text(f"AUTO_FIX_TOKEN_FIEL={SECRET}")
+        environ = adopt({"ENV_FILE": str(file), "AUTO_FIX_HOEM": "x"})
+        assert Settings.from_environ(environ) == Settings()
+        assert [slip.meant for slip in slips(environ)] == ["AUTO_FIX_HOME", "AUTO_FIX_TOKEN_FILE"]
+        assert SECRET not in f"{environ!r}{slips(environ)}"
+
+    def test_from_environ_reads_no_file(self, tmp_path: Path) -> None:
+        """Code that is given an environment sees that one alone."""
+        assert Settings.from_environ({"ENV_FILE": str(tmp_path / "none")}) == Settings()
+        environ = Environment({"PORT": "8080"})
+        assert Settings.from_environ(environ).port == 8080
+
+
+class TestStarting:
+    """Real processes."""
+
+    @pytest.mark.parametrize("module", ["deploy.serve", "wsgi"])
+    def test_refuses_a_wrong_line_of_the_file(self, tmp_path: Path, module: str) -> None:
+        """Status 78 and a sentence a fault, with its line, for the project's own .env file."""
+        project = copy_project(tmp_path / "project")
+        (project / ".env").write_text(f"# ours\nPORT=x\n{SECRET} 'is\nAUTO_FIX_MODE=heal\n")
+        (tmp_path / "elsewhere").mkdir()
+        ended = subprocess.run(
+            [sys.executable, "-m", module],
+            cwd=tmp_path / "elsewhere",
+            env=base_environ(ENV_FILE="", THREADS="0", PYTHONPATH=str(project)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout) == (78, "")
+        start = "royal-equips-orchestrator cannot start: "
+        lines = ended.stderr.splitlines()
+        assert all(line.startswith(start) for line in lines)
+        assert sorted(line.removeprefix(start) for line in lines) == [
+            UNREADABLE.format(".env line 3"),
+            "PORT in .env line 2 is 'x'; expected 1 to 65535",
+            "THREADS in the environment is '0'; expected 1 to 512",
+        ]
+
+    @pytest.mark.parametrize(
+        "command",
+        [("-m", "deploy.serve"), ("-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")],
+        ids=["deploy.serve", "gunicorn"],
+    )
+    def test_refuses_a_file_without_tokens(self, tmp_path: Path, command: tuple[str, ...]) -> None:
+        """However it is started, and neither the token nor the path is told."""
+        place = tmp_path / SECRET
+        place.write_text("\n# none yet\n")
+        ended = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=base_environ(AUTO_FIX_TOKEN_FILE=str(place)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 78
+        assert "AUTO_FIX_TOKEN_FILE in the environment cannot be used" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert SECRET not in ended.stderr
+
+    def test_serves_with_what_the_file_sets(self, tmp_path: Path) -> None:
+        """Its settings, its file of tokens, and what gunicorn reads itself; a slip is a warning."""
+        (tmp_path / "token").write_text(f"{SECRET}\n")
+        (tmp_path / "some.env").write_text(
+            f"export AUTO_FIX_TOKEN_FILE='{tmp_path / 'token'}'\n"
+            f"AUTO_FIX_HOME={tmp_path / 'home'}\n"
+            "AUTO_FIX_MODE=report # heals nothing\n"
+            "LOG_FORMAT=json\nWEB_CONCURRENCY=1\nAUTO_FIX_MOED=off\n"
+            'GUNICORN_CMD_ARGS="--name=dotenv-canary"\n'
+        )
+        with serve(tmp_path / "log", {"ENV_FILE": str(tmp_path / "some.env")}) as server:
+            assert _fix(server, SECRET) == 200
+            assert _fix(server, "another") == 401
+            environ = Path(f"/proc/{server.process.pid}/environ").read_bytes().split(b"\0")
+        assert b"GUNICORN_CMD_ARGS=--name=dotenv-canary" in environ
+        assert not any(SECRET.encode() in one for one in environ)
+        lines = [json.loads(line) for line in server.log_text.splitlines()]
+        assert [one["meant"] for one in lines if one["event"] == "variable is no setting"] == [
+            "AUTO_FIX_MODE"
+        ]
+        assert sum(one["event"].startswith("Booting worker") for one in lines) == 1
+
+
+def _fix(server: Server, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    url = f"{server.url}/api/auto-fix/fix"
+    return http_request(url, method="POST", headers=headers, body=b'{"module": "flask"}').status

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from app.cli import engines
 from app.cli.output import Output
 from app.doctor.errors import CommandError
 from app.healing.errors import HealingError, InvalidModuleName, SettingsError
@@ -60,6 +61,8 @@ def command(name: str, *, codes: str = "") -> Callable[[Callable[..., int]], cli
 def _run(function: Callable[..., int], output: Output, values: dict[str, object]) -> int:
     """Carry a command out; every expected failure ends in one sentence and a code."""
     _silence()
+    # What the .env file sets has to reach the installers too, whatever the command reads.
+    engines.environment()
     try:
         return function(output, **values)
     except SettingsError as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from app.cli import engines
 from app.cli.command import OK, WRONG, command
 from app.cli.output import Output
 from app.doctor.edit import Change
@@ -29,13 +30,15 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
 
     Starts nothing of the service and, without --fix, changes nothing.
     """
-    examination = Examination(project=Project(), environ=os.environ, online=not offline)
+    examination = Examination(project=Project(), environ=engines.environment(), online=not offline)
     with output.working("examining"):
         found = examination.run(output.progress)
         changes = _mend(examination.project, found) if fix else ()
         if changes:
             output.progress("examining again")
-            again = Examination(project=Project(), environ=os.environ, online=not offline)
+            again = Examination(
+                project=Project(), environ=engines.environment(), online=not offline
+            )
             found = again.run()
     _print(output, found, changes, strict=strict)
     return WRONG if fails(found, strict=strict) else OK

@@ -5,8 +5,23 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import click
+
+from app.config import adopt
+from app.healing.environment import Environment
 from app.healing.settings import HealingSettings, Mode
 from app.utils.auto_fix import AutoFixer
+
+KEY = "app.cli.environment"
+
+
+def environment() -> Environment:
+    """The process's environment with the ``.env`` file behind it, which a command reads once."""
+    meta = click.get_current_context().meta
+    if KEY not in meta:
+        meta[KEY] = adopt(os.environ)
+    found: Environment = meta[KEY]
+    return found
 
 
 def settings() -> HealingSettings:
@@ -15,7 +30,7 @@ def settings() -> HealingSettings:
     Raises:
         SettingsError: when one cannot be used.
     """
-    return HealingSettings.from_environ(os.environ)
+    return HealingSettings.from_environ(environment())
 
 
 def reading() -> AutoFixer:

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "lock": ("app.cli.locking", "lock"),
     "audit": ("app.cli.locking", "audit"),
     "wheelhouse": ("app.cli.locking", "wheelhouse"),
+    "settings": ("app.cli.settings", "settings"),
     "layers": ("app.cli.layers", "layers"),
 }
 

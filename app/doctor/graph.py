@@ -60,6 +60,16 @@ class Graph:
                 best = (*found, f"{self.files[module].file}:{line}")
         return best
 
+    @cached_property
+    def tolerated(self) -> frozenset[str]:
+        """The modules that are imported with a guard and never without; no blueprint is one."""
+        guarded: set[str] = set()
+        needed = set(self.project.blueprints)
+        for found in self.imports.values():
+            for use in found:
+                (guarded if use.guard is Guard.OPTIONAL else needed).update(self._targets(use))
+        return frozenset(guarded - needed)
+
     def _path(self, start: str, end: str) -> tuple[str, ...] | None:
         ways: dict[str, tuple[str, ...]] = {start: ()}
         waiting = [start]

@@ -37,7 +37,9 @@ class ImportChecker:
             yield error(Code.SYNTAX_ERROR, bad.reason, advice, file=bad.file, line=bad.line)
         for module, imports in self.graph.imports.items():
             for use in imports:
-                if use.guard in {Guard.NONE, Guard.OPTIONAL} and not self._is_spare(use):
+                if use.guard not in {Guard.NONE, Guard.OPTIONAL} or self._is_spare(use):
+                    continue
+                if not self._is_extra(module, use):
                     found = self._judge(use)
                     if found is not None:
                         yield self._placed(found, module, use)
@@ -50,6 +52,12 @@ class ImportChecker:
     def _is_spare(self, use: Import) -> bool:
         """A fallback for modules that are all provided for never runs."""
         return bool(use.unless) and all(self._provided(name) for name in use.unless)
+
+    def _is_extra(self, module: str, use: Import) -> bool:
+        """An approved optional package in a part that is only ever imported with a guard."""
+        project = self.graph.project
+        approved = top_level(use.module) in project.optional
+        return approved and module in self.graph.tolerated
 
     def _provided(self, module: str) -> bool:
         return self._judge(Import(module=module, line=0)) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from app.doctor.project import Project
 from app.edge.errors import RegistryError
 from app.edge.registry import load_registry
 from app.healing.errors import SettingsError
+from app.healing.home import can_be_written
 from app.healing.installer import Tool, find_tool, redact
 from app.healing.lock import LockedDistribution
 from app.healing.settings import HealingSettings, Mode
@@ -46,10 +46,7 @@ def edge_functions(path: Path | None) -> Iterator[Finding]:
 
 def home(settings: HealingSettings) -> Iterator[Finding]:
     """Whether fixes can be kept; creates nothing."""
-    place = settings.home
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if settings.mode is Mode.HEAL and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+    if settings.mode is Mode.HEAL and not can_be_written(settings.home):
         message = "AUTO_FIX_HOME cannot be written, so nothing will be healed"
         yield warning(Code.HOME_UNWRITABLE, message, "give the service's user a home that it owns")
 

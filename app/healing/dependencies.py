@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,7 +37,10 @@ KIND = "dependency"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DependencyHealer:
-    """Brings approved distributions into layers, once per host however many ask for them."""
+    """Brings approved distributions into layers, once per host however many ask for them.
+
+    ``attempted`` is told of each attempt that was made here, when it is over. It must not raise.
+    """
 
     settings: HealingSettings
     catalog: Catalog
@@ -45,6 +48,7 @@ class DependencyHealer:
     journal: Journal
     environ: Mapping[str, str]
     max_retries: int
+    attempted: Callable[[Attempt], None]
 
     def heal(self, diagnosis: Diagnosis, deadline: float | None = None) -> FixResult:
         """Make what the diagnosis names importable, within ``deadline`` seconds for the install.
@@ -145,12 +149,14 @@ class DependencyHealer:
             result = replace(
                 result, requirement=plan.requirement, seconds=time.monotonic() - started
             )
+            attempt = self._described(stage.attempt, result, diagnosis.cause)
             if not result.healed:
-                self._record_failure(stage.attempt, result, diagnosis.cause)
+                self.journal.append(attempt)
         if result.healed:
             self._record_committed()
             self.layers.load()
         _log(result)
+        self.attempted(attempt)
         return result
 
     def _transact(
@@ -215,18 +221,19 @@ class DependencyHealer:
             detail=verdict.detail,
         )
 
-    def _record_failure(self, attempt: str, result: FixResult, cause: str) -> None:
-        self.journal.append(
-            Attempt(
-                attempt=attempt,
-                subject=result.subject,
-                cause=cause,
-                outcome=result.outcome,
-                requirement=result.requirement or "",
-                lock=self.catalog.lock.digest,
-                seconds=result.seconds,
-                error_class=result.error_class,
-            )
+    def _described(self, attempt: str, result: FixResult, cause: str) -> Attempt:
+        """An attempt that has just ended."""
+        return Attempt(
+            attempt=attempt,
+            subject=result.subject,
+            cause=cause,
+            outcome=result.outcome,
+            requirement=result.requirement or "",
+            installed=result.installed,
+            lock=self.catalog.lock.digest,
+            seconds=result.seconds,
+            error_class=result.error_class,
+            at=time.time(),
         )
 
     def _record_committed(self) -> None:
@@ -258,7 +265,8 @@ class DependencyHealer:
                 extra={"fields": {"subject": subject, "attempt": attempt}},
             )
             interrupted = FixResult(subject=subject, outcome=Outcome.INTERRUPTED)
-            self._record_failure(attempt, interrupted, Cause.MISSING_DISTRIBUTION)
+            cause = Cause.MISSING_DISTRIBUTION
+            self.journal.append(self._described(attempt, interrupted, cause))
 
 
 def _refusal(diagnosis: Diagnosis) -> Outcome:

@@ -10,15 +10,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 #: A longer name is no name that anybody imports; the bound keeps what reaches the log short.
 MAX_SHOWN = 80
+ENVIRONMENT = "the environment"
+CREDENTIALS = re.compile(r"(?<=//)\S*@")
+
+
+def without_credentials(text: str) -> str:
+    """The text, with dots for the user and the password of each address in it."""
+    return CREDENTIALS.sub("...@", text)
 
 
 def shown(value: str) -> str:
-    """The value as it may stand in a sentence: one line, bounded, nothing that forges a log."""
-    text = ascii(value)
+    """The value as it may stand in a sentence: one line, bounded, nothing that forges a log.
+
+    An address in it has lost its user and password.
+    """
+    text = ascii(without_credentials(value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
@@ -28,14 +39,25 @@ class HealingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SettingFault:
-    """One setting that cannot be used: its name, what it holds and what was expected."""
+    """One setting that cannot be used: its name, what it holds, what was expected, and whence.
+
+    ``value`` is None where it is a secret, or may be one: then nobody is told. ``source`` is where
+    the value came from, such as ``the environment`` or ``.env line 3``.
+    """
 
     name: str
-    value: str
+    value: str | None
     expected: str
+    source: str = ENVIRONMENT
 
     def __str__(self) -> str:
-        return f"{self.name} is {shown(self.value)}; expected {self.expected}"
+        found = "cannot be used, and is not shown" if self.value is None else _is(self.value)
+        place = "" if self.source == self.name else f" in {self.source}"
+        return f"{self.name}{place} {found}; expected {self.expected}"
+
+
+def _is(value: str) -> str:
+    return f"is {shown(value)}"
 
 
 class SettingsError(HealingError):

@@ -97,7 +97,10 @@ CREATE TABLE totals (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt as it is recorded; ``at`` is seconds since the epoch."""
+    """One attempt as it is recorded.
+
+    ``at`` is when it ended, in seconds since the epoch; it had begun ``seconds`` before that.
+    """
 
     attempt: str
     subject: str
@@ -201,6 +204,16 @@ class Journal:
             and since < attempt.at < until
         ]
         return Failures(count + len(here), max([last_at, *here]))
+
+    def readable(self) -> bool:
+        """Whether it can be opened and read now, or has yet to be begun; changes nothing."""
+        try:
+            if self._path.exists():
+                with closing(self._connect()) as connection:
+                    connection.execute("SELECT count FROM totals LIMIT 1").fetchone()
+        except (sqlite3.Error, OSError):
+            return False
+        return True
 
     def last(self, kind: str, subject: str) -> tuple[int, str]:
         """The id and outcome of the newest row of a subject, ``(0, "")`` when there is none."""

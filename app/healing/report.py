@@ -21,6 +21,7 @@ class Check:
     """One check's result. ``reason`` is a code, ``advice`` a sentence that is safe to show.
 
     ``fallback`` names what a feature runs on instead, ``outcome`` says how healing it last failed.
+    ``observed`` is what was measured, in ``unit``, where the check measures something.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Check:
     advice: str | None = None
     fallback: str | None = None
     outcome: str | None = None
+    observed: float | None = None
+    unit: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The check as JSON shows it."""
@@ -44,6 +47,8 @@ class Check:
             "advice": self.advice,
             "fallback": self.fallback,
             "outcome": self.outcome,
+            "observed": self.observed,
+            "unit": self.unit,
         }
 
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from app.healing.errors import SettingFault, SettingsError
+from app.healing.environment import Environment
+from app.healing.variables import Reader, Variable, absolute_path, directory, flag, one_of
 
 #: The directory that holds ``app/``, the lock and, by default, the auto-fix home.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_HOME = PROJECT_ROOT / "instance" / "auto-fix"
 DEFAULT_LOCK = PROJECT_ROOT / "requirements-flask.lock"
-YES = frozenset({"1", "true", "yes", "on"})
-NO = frozenset({"", "0", "false", "no", "off"})
 
 
 class Mode(StrEnum):
@@ -25,15 +25,62 @@ class Mode(StrEnum):
     OFF = "off"
 
 
+AUTO_FIX_MODE = Variable(
+    "AUTO_FIX_MODE",
+    Mode.HEAL,
+    one_of(*Mode),
+    "heal, report or off",
+    "whether faults are healed, only reported with what would be done, or left alone",
+)
+AUTO_FIX_HOME = Variable(
+    "AUTO_FIX_HOME",
+    DEFAULT_HOME,
+    absolute_path,
+    "a path",
+    "where fixes, history and locks are kept",
+    shown_default="instance/auto-fix",
+)
+AUTO_FIX_LOCK = Variable(
+    "AUTO_FIX_LOCK",
+    DEFAULT_LOCK,
+    absolute_path,
+    "a path",
+    "the hashed lock that a heal installs by",
+    shown_default="requirements-flask.lock",
+)
+AUTO_FIX_WHEELHOUSE: Variable[Path | None] = Variable(
+    "AUTO_FIX_WHEELHOUSE",
+    None,
+    directory,
+    "a directory of wheels that exists",
+    "a directory of wheels; with it no index is asked",
+)
+AUTO_FIX_ALLOW_UNLOCKED = Variable(
+    "AUTO_FIX_ALLOW_UNLOCKED",
+    default=False,
+    parse=flag,
+    expected="true or false",
+    meaning="true lets a heal install without a lock",
+)
+#: The engine's settings, in the documented order.
+VARIABLES: tuple[Variable[Any], ...] = (
+    AUTO_FIX_MODE,
+    AUTO_FIX_HOME,
+    AUTO_FIX_LOCK,
+    AUTO_FIX_WHEELHOUSE,
+    AUTO_FIX_ALLOW_UNLOCKED,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealingSettings:
     """Where the engine keeps its state and how far it may go. Durations are seconds."""
 
-    mode: Mode = Mode.HEAL
-    home: Path = DEFAULT_HOME
-    lock: Path = DEFAULT_LOCK
-    wheelhouse: Path | None = None
-    allow_unlocked: bool = False
+    mode: Mode = AUTO_FIX_MODE.default
+    home: Path = AUTO_FIX_HOME.default
+    lock: Path = AUTO_FIX_LOCK.default
+    wheelhouse: Path | None = AUTO_FIX_WHEELHOUSE.default
+    allow_unlocked: bool = AUTO_FIX_ALLOW_UNLOCKED.default
     install_deadline: float = 300.0
     probe_deadline: float = 30.0
     #: The installers that may be used, the preferred one first.
@@ -43,61 +90,23 @@ class HealingSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> HealingSettings:
-        """Read the settings; unset and empty both mean the default.
+        """Read the settings; unset and blank both mean the default.
 
         Raises:
             SettingsError: naming every variable whose value cannot be used.
         """
-        reader = _Reader(environ)
-        settings = cls(
-            mode=reader.mode("AUTO_FIX_MODE"),
-            home=reader.path("AUTO_FIX_HOME", DEFAULT_HOME),
-            lock=reader.path("AUTO_FIX_LOCK", DEFAULT_LOCK),
-            wheelhouse=reader.directory("AUTO_FIX_WHEELHOUSE"),
-            allow_unlocked=reader.flag("AUTO_FIX_ALLOW_UNLOCKED"),
-        )
-        if reader.faults:
-            raise SettingsError(tuple(reader.faults))
+        read = Reader(Environment.of(environ))
+        settings = cls.read(read)
+        read.check()
         return settings
 
-
-class _Reader:
-    """Reads typed values and collects every fault, so that all are told at once."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.faults: list[SettingFault] = []
-
-    def _text(self, name: str) -> str:
-        return self._environ.get(name, "").strip()
-
-    def _fault(self, name: str, expected: str) -> None:
-        self.faults.append(SettingFault(name, self._text(name), expected))
-
-    def mode(self, name: str) -> Mode:
-        text = self._text(name).lower()
-        if text and text not in set(Mode):
-            self._fault(name, "heal, report or off")
-            return Mode.REPORT
-        return Mode(text) if text else Mode.HEAL
-
-    def path(self, name: str, default: Path) -> Path:
-        text = self._text(name)
-        if "\0" in text:
-            self._fault(name, "a path")
-            return default
-        return Path(text).absolute() if text else default
-
-    def directory(self, name: str) -> Path | None:
-        path = self.path(name, Path())
-        if path == Path():
-            return None
-        if not path.is_dir():
-            self._fault(name, "a directory of wheels that exists")
-        return path
-
-    def flag(self, name: str) -> bool:
-        text = self._text(name).lower()
-        if text not in YES | NO:
-            self._fault(name, "true or false")
-        return text in YES
+    @classmethod
+    def read(cls, read: Reader) -> HealingSettings:
+        """The settings, with defaults where they are wrong: the reader knows the faults."""
+        return cls(
+            mode=read(AUTO_FIX_MODE),
+            home=read(AUTO_FIX_HOME),
+            lock=read(AUTO_FIX_LOCK),
+            wheelhouse=read(AUTO_FIX_WHEELHOUSE),
+            allow_unlocked=read(AUTO_FIX_ALLOW_UNLOCKED),
+        )
