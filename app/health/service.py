@@ -1,124 +1,185 @@
-"""The health reading: computed by one caller at a time, shared by all."""
+"""The health service: checks run beside the requests, which read what is known."""
 
 from __future__ import annotations
 
-import logging
+import math
+import os
+import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 
-from app.healing.report import Check, HealthReport
-from app.utils.shared_call import SharedCall
+from app.healing.report import HealthReport
+from app.health.checks import Group, HealthCheck
+from app.health.errors import DuplicateCheck, UnknownCheck
+from app.health.reading import HealthReading, assemble
+from app.health.runner import Runner
+from app.health.scheduler import Scheduler
+from app.utils.bounded import BoundedCall
 
-logger = logging.getLogger(__name__)
-
-FRESH_SECONDS = 10.0
-STALE_SECONDS = 60.0
-
-Provider = Callable[[], Iterable[Check]]
-
-
-@dataclass(frozen=True, slots=True)
-class HealthReading:
-    """A report with its age in seconds; ``stale`` once it is older than the fresh time."""
-
-    report: HealthReport
-    age_seconds: float
-    stale: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    report: HealthReport
-    at: float
+#: Seconds that a first reading, or a forced one, may wait for all checks together.
+FIRST_WAIT, FORCE_WAIT = 1.0, 2.0
+#: Seconds that stopping waits for runs that are under way.
+STOP_WAIT = 1.0
 
 
 class HealthService:
-    """Computes health on demand and remembers it.
+    """Has each check run when it is due, one run of it at a time, each in a thread of its own.
 
-    Two callers never compute at the same time: whoever comes while a computation runs gets its
-    result, or the last one as long as that is only stale. A source or provider that raises costs
-    a failed check, never the reading.
+    A check that hangs delays nobody and is not begun again before it has ended; from its timeout on
+    it counts as failed. One that raises costs a failed result. Between ``start`` and ``stop`` a
+    background thread begins what is due; without it, whoever reads does.
 
     Args:
-        report_source: computes the engine's report.
+        checks: what is looked at.
+        groups: names of checks by ``Group``. The one for auto-fix has all of them, named or not.
         clock: seconds that never go back.
-        fresh_seconds: how long a reading counts as fresh.
-        stale_seconds: how long it may still be shown, marked as stale.
+
+    Raises:
+        HealthConfigurationError: when two checks have one name or a group names one there is not.
     """
 
     def __init__(
         self,
-        report_source: Callable[[], HealthReport],
+        checks: Iterable[HealthCheck] = (),
+        groups: Mapping[Group, Iterable[str]] = MappingProxyType({}),
         *,
         clock: Callable[[], float] = time.monotonic,
-        fresh_seconds: float = FRESH_SECONDS,
-        stale_seconds: float = STALE_SECONDS,
     ) -> None:
-        self._source = report_source
         self._clock = clock
-        self._fresh = fresh_seconds
-        self._stale = stale_seconds
-        self._providers: tuple[Provider, ...] = ()
-        self._shared = SharedCall(self._compute)
-        self._last: _Computed | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._runners: dict[str, Runner] = {}
+        self._groups: dict[Group, tuple[str, ...]] = dict.fromkeys(Group, ())
+        self._scheduler = Scheduler(self._turn)
+        self._flips_at = -math.inf
+        for check in checks:
+            self._add(check)
+        for group, names in groups.items():
+            self._groups[group] = tuple(names)
+            self._validate(group)
+        self._reading = self._read_off(clock())
 
-    def add(self, provider: Provider) -> None:
-        """Include a provider's checks from the next computation on."""
-        self._providers = (*self._providers, provider)
+    def add(self, check: HealthCheck, *groups: Group) -> None:
+        """Look at one more part from now on; the answers of ``groups`` depend on it too.
+
+        Raises:
+            DuplicateCheck: when there is one of this name.
+        """
+        with self._lock:
+            self._add(check)
+            for group in groups:
+                self._groups[group] = (*self._groups[group], check.name)
+            self._reading = self._read_off(self._clock())
+
+    def start(self) -> None:
+        """Begin to check in the background; belongs after the fork of a pre-forking server."""
+        if self._pid != os.getpid():
+            # A thread of the parent may have held it at that moment, and is not here to let go.
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Begin no more checks, and wait a moment for those under way."""
+        self._scheduler.stop()
+        calls = [runner.call for runner in self._runners.values()]
+        _wait([call for call in calls if call is not None], STOP_WAIT)
 
     def read(self) -> HealthReading:
-        """The last reading while it is fresh; else a new one, or a stale one if one is coming."""
-        last = self._last
-        if last is not None:
-            age = self._clock() - last.at
-            if age < self._fresh or (age < self._stale and self._shared.running):
-                return self._reading(last)
-        return self.force()
+        """What is known now: looks at nothing and waits for nothing.
 
-    def force(self) -> HealthReading:
-        """A reading computed now, or by the computation that is already under way."""
-        return self._reading(self._shared())
+        Without the background thread it begins what is due, and waits, a second at most, for that
+        of which nothing is known: for everything the first time, and never twice for what hangs.
+        """
+        if not self._scheduler.running:
+            self._catch_up()
+        return self.peek()
 
-    def refresh(self) -> None:
-        """Compute now, for those who read later."""
-        self._shared()
+    def peek(self) -> HealthReading:
+        """What is known now, and nothing is begun to learn more."""
+        if self._clock() < self._flips_at:
+            return self._reading
+        with self._lock:
+            now = self._clock()
+            if now >= self._flips_at:
+                self._reading = self._read_off(now)
+            return self._reading
 
-    def _reading(self, computed: _Computed) -> HealthReading:
-        age = max(0.0, self._clock() - computed.at)
-        return HealthReading(computed.report, age, stale=age >= self._fresh)
+    def force(self, wait: float = FORCE_WAIT) -> HealthReading:
+        """Look at everything now, or join whoever does; after ``wait`` seconds at the latest.
 
-    def _compute(self) -> _Computed:
-        extra = [check for provider in self._providers for check in _checks_of(provider)]
-        computed = _Computed(self._engine_report().with_checks(extra), self._clock())
-        self._last = computed
-        return computed
+        What hangs is shown as it is.
+        """
+        _wait(self._begin(self._runners), wait)
+        return self.peek()
 
-    def _engine_report(self) -> HealthReport:
-        try:
-            return self._source()
-        except Exception:
-            logger.exception("health report failed")
-            return HealthReport(timestamp=datetime.now(UTC), checks=(_failed_check("auto_fixer"),))
+    def refresh(self, *groups: Group, wait: float = 0.0) -> HealthReading:
+        """Look at the checks of ``groups``, or at everything, because something has changed.
+
+        Unlike ``force`` it does not take a run for an answer that began before: another follows.
+        Waits ``wait`` seconds at most.
+        """
+        chosen = [name for group in groups for name in self._groups[group]]
+        _wait(self._begin(chosen if groups else self._runners, again=True), wait)
+        return self.peek()
+
+    def _add(self, check: HealthCheck) -> None:
+        if check.name in self._runners:
+            raise DuplicateCheck(check.name)
+        self._runners = {**self._runners, check.name: Runner(check, self._arrived)}
+
+    def _validate(self, group: Group) -> None:
+        for name in self._groups[group]:
+            if name not in self._runners:
+                raise UnknownCheck(group, name)
+
+    def _begin(self, names: Iterable[str], *, again: bool = False) -> list[BoundedCall[None]]:
+        with self._lock:
+            now = self._clock()
+            calls = [self._runners[name].begin(now, again=again) for name in dict.fromkeys(names)]
+            self._flips_at = min(self._flips_at, self._next_flip(now))
+            return calls
+
+    def _catch_up(self) -> None:
+        """Begin what is due, and wait for that of which nothing is known."""
+        now = self._clock()
+        due = {name: r.knows(now) for name, r in self._runners.items() if r.is_due(now)}
+        if due:
+            calls = zip(self._begin(due), due.values(), strict=True)
+            _wait([call for call, known in calls if not known], FIRST_WAIT)
+
+    def _turn(self) -> float:
+        """Begin what is due; seconds until something else is."""
+        now, runners = self._clock(), self._runners
+        for runner in runners.values():
+            runner.tell_hung(now)
+        self._begin([name for name, runner in runners.items() if runner.is_due(now)])
+        coming = (runner.due_at for runner in runners.values())
+        return min((at for at in coming if at > now), default=math.inf) - now
+
+    def _arrived(self, runner: Runner, report: HealthReport) -> bool:
+        """Called by a run that has ended, in its thread."""
+        with self._lock:
+            now = self._clock()
+            again = runner.take(report, now)
+            self._reading = self._read_off(now)
+            return again
+
+    def _next_flip(self, now: float) -> float:
+        return min((r.flips_at(now) for r in self._runners.values()), default=math.inf)
+
+    def _read_off(self, now: float) -> HealthReading:
+        """Put together what is known."""
+        self._flips_at = self._next_flip(now)
+        shown = {name: runner.shown(now) for name, runner in self._runners.items()}
+        found = {name: runner.result for name, runner in self._runners.items()}
+        return assemble(shown, found, self._groups, now, self._clock)
 
 
-def _checks_of(provider: Provider) -> list[Check]:
-    """The provider's checks, or one failed check in its name if it raises."""
-    try:
-        return list(provider())
-    except Exception:
-        name = getattr(provider, "__qualname__", type(provider).__qualname__)
-        logger.exception("health provider failed", extra={"fields": {"provider": name}})
-        return [_failed_check(name)]
-
-
-def _failed_check(subject: str) -> Check:
-    return Check(
-        name=f"provider_{subject}",
-        kind="provider",
-        subject=subject,
-        ok=False,
-        reason="check_failed",
-        advice="This check could not be made; the log says why.",
-    )
+def _wait(calls: Iterable[BoundedCall[None]], seconds: float) -> None:
+    """Wait until all have ended, so many seconds for all of them together."""
+    until = time.monotonic() + seconds
+    for call in calls:
+        with suppress(TimeoutError):
+            call.wait(max(0.0, until - time.monotonic()))

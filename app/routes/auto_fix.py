@@ -12,9 +12,8 @@ from app.healing.drift import requirements_beside
 from app.healing.errors import InvalidModuleName
 from app.healing.journal import Attempt
 from app.healing.outcomes import Outcome
-from app.healing.report import Status
-from app.health import BlueprintState, HealthReading, HealthService
-from app.health.service import FRESH_SECONDS
+from app.health import BlueprintState, Group, HealthService
+from app.routes import health_bodies
 from app.routes.access import details_allowed, require_token
 from app.routes.bodies import read_object
 from app.routes.problems import problem
@@ -23,9 +22,12 @@ from app.utils.auto_fix import AutoFixer
 from app.utils.import_reports import ImportReport
 
 auto_fix_bp = Blueprint("auto_fix", __name__)
+auto_fix_bp.record(health_bodies.init_blueprint)
 
 SHOWN_ATTEMPTS = 20
 MAX_BODY = 16 * 1024
+#: Seconds that the answer to a fix waits for health to show it.
+SEEN_WITHIN = 1.0
 #: The rest of the ways in which a fix can end are refusals, which are the caller's to resolve.
 _FIX_STATUS = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
 _LOOKED_UP = (
@@ -36,13 +38,16 @@ _LOOKED_UP = (
 @auto_fix_bp.get("/health")
 def health() -> Response:
     """The cached health report: 200, or 503 when unhealthy."""
-    return _health_response(_health().read())
+    return health_bodies.rendered(_health().read(), health_bodies.full).cached()
 
 
 @auto_fix_bp.get("/force-health-check")
 def force_health_check() -> Response:
-    """The health report, computed now; callers at the same time share one computation."""
-    return _health_response(_health().force())
+    """The health report, computed now; callers at the same time share one computation.
+
+    What does not end within two seconds is shown as it is.
+    """
+    return health_bodies.rendered(_health().force(), health_bodies.full).response()
 
 
 @auto_fix_bp.get("/status")
@@ -91,7 +96,7 @@ def fix() -> Response:
     if not isinstance(name, str) or not name:
         return _module_required('The body must name a module: {"module": "NAME"}')
     report = _fixer().fix(name)
-    _health().refresh()
+    _health().refresh(Group.READY, wait=SEEN_WITHIN)
     return _fixed(report) if report.success else _not_fixed(report)
 
 
@@ -147,30 +152,6 @@ def _module_required(detail: str) -> Response:
 def _uncached(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _health_response(reading: HealthReading) -> Response:
-    body = reading.report.to_dict()
-    if not details_allowed():
-        body = _without_details(body, reading)
-    age = round(reading.age_seconds, 3)
-    response = jsonify({**body, "age_seconds": age, "stale": reading.stale})
-    healthy = reading.report.overall_status is not Status.UNHEALTHY
-    response.status_code = 200 if healthy else 503
-    left = max(0, math.floor(FRESH_SECONDS - reading.age_seconds)) if healthy else 0
-    response.headers["Cache-Control"] = f"private, max-age={left}" if left else "no-store"
-    response.vary.add("Authorization")
-    return response
-
-
-def _without_details(body: dict[str, object], reading: HealthReading) -> dict[str, object]:
-    """The documented fields, with reason codes in the place of advice."""
-    checks = reading.report.checks
-    return {
-        **{name: value for name, value in body.items() if name != "fixes"},
-        "checks": {check.name: {**check.to_dict(), "advice": None} for check in checks},
-        "errors_detected": [f"{check.name}: {check.reason}" for check in checks if not check.ok],
-    }
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:

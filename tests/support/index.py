@@ -70,6 +70,7 @@ class SimpleIndex:
 
     Attributes:
         requests: The paths asked for, oldest first; the listings and files alike.
+        looks: How often somebody only looked whether it is there (HEAD of its root).
         faults: Project name, or ``ANY``, to the fault of its files. ``HIGHER_VERSION`` and
             ``SDIST_ONLY`` change what its listing offers.
         page_faults: The same for the listings themselves.
@@ -80,6 +81,7 @@ class SimpleIndex:
         self.directory = directory
         self.hashes = hashes
         self.requests: list[str] = []
+        self.looks = 0
         self.faults: dict[str, Fault] = {}
         self.page_faults: dict[str, Fault] = {}
         self.closing = threading.Event()
@@ -146,6 +148,11 @@ class SimpleIndex:
         """Record a request."""
         with self._lock:
             self.requests.append(path)
+
+    def note_look(self) -> None:
+        """Record that somebody looked."""
+        with self._lock:
+            self.looks += 1
 
     def wait_for_gate(self) -> None:
         """Return when file responses may go, or when the index closes."""
@@ -240,7 +247,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self) -> None:
-        self.do_GET()
+        if self.path == "/simple/":
+            self.index.note_look()
+            self._status(HTTPStatus.OK)
+        else:
+            self.do_GET()
 
     def do_GET(self) -> None:
         self.index.note(self.path)

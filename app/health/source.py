@@ -1,0 +1,101 @@
+"""Where heals come from: does the package index answer, are there wheels in the wheelhouse?"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit, urlunsplit
+
+from app.healing.index_settings import named_index
+from app.healing.installer import find_tool
+from app.healing.report import Check
+from app.healing.settings import HealingSettings
+
+#: Seconds that the index may take for each step of an answer.
+PATIENCE = 5.0
+UNREACHABLE = "the package index does not answer, so nothing can be healed: check its address"
+FAILING = "the package index answers with an error of its own, so nothing can be healed"
+EMPTY = "the wheelhouse cannot be read or holds no wheel, so nothing can be healed"
+_SERVER_ERROR, _NOT_IMPLEMENTED = 500, 501
+
+
+def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iterable[Check]:
+    """Whether the source that this host's installer is told to use is there.
+
+    Nothing is asked where neither a wheelhouse nor an index is named. No text holds the address.
+    """
+    if settings.wheelhouse is not None:
+        full = _holds_wheels(settings.wheelhouse)
+        yield _check("wheelhouse", *((None, None) if full else ("wheelhouse_empty", EMPTY)))
+        return
+    tool = find_tool(settings.tools, environ)
+    address = named_index(tool.name, environ) if tool else None
+    if address is not None and address.lower().startswith(("http://", "https://")):
+        yield _check("index", *_ask(address))
+
+
+def _holds_wheels(wheelhouse: Path) -> bool:
+    try:
+        return any(path.suffix == ".whl" for path in wheelhouse.iterdir())
+    except OSError:
+        return False
+
+
+def _ask(address: str) -> tuple[str | None, str | None]:
+    """Reason and advice, None twice when somebody answers.
+
+    A refusal is an answer: an index may want credentials, which are not sent, or know projects
+    alone. So is a certificate that Python does not trust: installers have settings of their own.
+    """
+    opener = urllib.request.build_opener(_NoRedirects)
+    try:
+        with opener.open(_request(address), timeout=PATIENCE):
+            return None, None
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        failing = answer.code >= _SERVER_ERROR and answer.code != _NOT_IMPLEMENTED
+        return ("index_failing", FAILING) if failing else (None, None)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+            return None, None
+        return "index_unreachable", UNREACHABLE
+
+
+def _request(address: str) -> urllib.request.Request:
+    parts = urlsplit(address)
+    open_address = urlunsplit((*parts[:1], parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    headers = {"User-Agent": "royal-equips-orchestrator"}
+    # The caller lets http and https through alone.
+    return urllib.request.Request(open_address, headers=headers, method="HEAD")  # noqa: S310
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the answer that it is."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,  # noqa: ARG002
+        fp: IO[bytes],  # noqa: ARG002
+        code: int,  # noqa: ARG002
+        msg: str,  # noqa: ARG002
+        headers: http.client.HTTPMessage,  # noqa: ARG002
+        newurl: str,  # noqa: ARG002
+    ) -> None:
+        """Follow none."""
+        return
+
+
+def _check(kind: str, reason: str | None, advice: str | None) -> Check:
+    return Check(
+        name="package_source",
+        kind=kind,
+        subject=kind,
+        ok=reason is None,
+        reason=reason,
+        advice=advice,
+    )
