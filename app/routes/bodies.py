@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import json
+import time
 
-from flask import abort, request
+from flask import abort, current_app, request
 
+from app.edge import CallerFault
+from app.routes.caller import CallerStream, caller_fault
 from app.routes.problems import problem
+from app.services import Services
+
+#: What Flask itself reads of a body at most. Nothing here reads forms; calls of edge functions have
+#: the limits of their functions.
+REQUEST_LIMITS = {
+    "MAX_CONTENT_LENGTH": 1 << 20,
+    "MAX_FORM_MEMORY_SIZE": 64 << 10,
+    "MAX_FORM_PARTS": 100,
+}
 
 
 def read_body(limit: int) -> bytes:
-    """The request's body.
+    """The request's body, which has to arrive within the time that a request has.
 
     Raises:
-        HTTPException: 413 when it is larger than ``limit`` bytes, announced or not.
+        HTTPException: 413 when it is larger than ``limit`` bytes, announced or not; 408 when it
+            does not arrive in time; 400 when it breaks off.
     """
-    if (request.content_length or 0) > limit:
-        _refuse(limit)
-    body = bytearray()
-    while len(body) <= limit and (chunk := request.stream.read(limit + 1 - len(body))):
-        body += chunk
-    if len(body) > limit:
-        _refuse(limit)
-    return bytes(body)
+    services: Services = current_app.extensions["services"]
+    until = time.monotonic() + services.settings.request_timeout
+    caller = CallerStream(request, services.edge.deadlines)
+    try:
+        return caller.whole(limit, until)
+    except CallerFault as fault:
+        abort(caller_fault(fault))
+    finally:
+        caller.close()
 
 
 def read_object(limit: int) -> dict[str, object]:
-    """The JSON object that is the request's body, whatever content type it names.
+    """The JSON object that is the request's body; who names no content type means JSON.
 
     Raises:
-        HTTPException: 413 when it is too large, 400 when it is no JSON object.
+        HTTPException: 415 when it is of another type, 413 when it is too large, 400 when it is no
+            JSON object.
     """
+    if not _may_be_json(request.mimetype):
+        _refuse_type()
     try:
         found = json.loads(read_body(limit))
     except (ValueError, RecursionError):
@@ -40,6 +57,14 @@ def read_object(limit: int) -> dict[str, object]:
     return found
 
 
-def _refuse(limit: int) -> None:
-    detail = f"The body may have at most {limit} bytes."
-    abort(problem(413, "content_too_large", "Content Too Large", detail))
+def _may_be_json(mimetype: str) -> bool:
+    """By its suffix too (RFC 6839)."""
+    known = mimetype in {"", "application/json"}
+    return known or (mimetype.startswith("application/") and mimetype.endswith("+json"))
+
+
+def _refuse_type() -> None:
+    detail = "The body must be application/json."
+    refusal = problem(415, "unsupported_media_type", "Unsupported Media Type", detail)
+    refusal.headers["Accept"] = "application/json"
+    abort(refusal)

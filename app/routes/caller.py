@@ -1,4 +1,4 @@
-"""The body of the request that is being answered, on its way to an edge function."""
+"""The body of the request that is being answered, and what a caller gets who cannot send one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Request
+from flask import Request, Response
+from werkzeug.wsgi import get_input_stream
 
-from app.edge import BodyBroken, BodyTooSlow, CallerBody
+from app.edge import BodyBroken, BodyTooLarge, BodyTooSlow, CallerBody, CallerFault
 from app.edge.deadlines import Deadlines, Watch
+from app.routes.problems import problem
 
 #: Where servers put the connection into a request's environment.
 _SOCKETS = ("gunicorn.socket", "werkzeug.socket")
@@ -24,7 +26,9 @@ class CallerStream:
     """
 
     def __init__(self, request: Request, deadlines: Deadlines) -> None:
-        self._stream = request.stream
+        # Not the request's own stream: that one ends at the bound of this service's bodies, and a
+        # function has a bound of its own.
+        self._stream = get_input_stream(request.environ)
         self._length = request.content_length
         self._socket = _connection(request.environ)
         self._deadlines = deadlines
@@ -33,14 +37,34 @@ class CallerStream:
 
     def body(self) -> CallerBody:
         """The body, to be handed on."""
-        return CallerBody(self._length, self._read)
+        return CallerBody(self._length, self.read)
+
+    def whole(self, limit: int, until: float) -> bytes:
+        """All of it.
+
+        Raises:
+            CallerFault: it is larger than ``limit`` bytes, announced or not, or does not come.
+        """
+        if (self._length or 0) > limit:
+            raise BodyTooLarge(limit)
+        body = bytearray()
+        while len(body) <= limit and (chunk := self.read(limit + 1 - len(body), until)):
+            body += chunk
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+        return bytes(body)
 
     def close(self) -> None:
         """Watch no longer: the connection's next request has its own time."""
         if self._watch is not None:
             self._watch.cancel()
 
-    def _read(self, size: int, until: float) -> bytes:
+    def read(self, size: int, until: float) -> bytes:
+        """At most ``size`` bytes, and nothing at the end; ``until`` counts at the first call.
+
+        Raises:
+            CallerFault: the body does not come by ``until`` (of ``time.monotonic``), or breaks off.
+        """
         if self._watch is None:
             self._watch = self._deadlines.watch(until, self._end)
         try:
@@ -61,6 +85,17 @@ class CallerStream:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RD)
+
+
+def caller_fault(fault: CallerFault) -> Response:
+    """A caller's body that cannot be read; its connection is of no more use."""
+    if isinstance(fault, BodyTooLarge):
+        detail = f"The body may have at most {fault.limit} bytes."
+        return problem(413, "content_too_large", "Content Too Large", detail)
+    if isinstance(fault, BodyTooSlow):
+        detail = "The body did not arrive in time."
+        return problem(408, "request_timeout", "Request Timeout", detail)
+    return problem(400, "incomplete_body", "Incomplete body", "The body broke off.")
 
 
 def _connection(environ: Mapping[str, Any]) -> socket.socket | None:

@@ -6,24 +6,17 @@ fixed sentence, the log gets the text, and both get the same id.
 
 from __future__ import annotations
 
-import json
 import logging
-import uuid
 from http import HTTPStatus
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-logger = logging.getLogger(__name__)
+from app.telemetry.context import current_id
+from app.utils.problem_document import MEDIA_TYPE, problem_document
 
-MEDIA_TYPE = "application/problem+json"
-#: A response that says nothing else may load nothing, run nothing and stand in no frame.
-SAFE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "Referrer-Policy": "no-referrer",
-}
+logger = logging.getLogger(__name__)
 
 
 def problem(status: int, code: str, title: str, detail: str, **extra: object) -> Response:
@@ -36,24 +29,16 @@ def problem(status: int, code: str, title: str, detail: str, **extra: object) ->
         detail: one sentence about this occurrence, safe to show.
         extra: more members, JSON values.
     """
-    body = {
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "error": detail,
-        **extra,
-    }
-    response = Response(json.dumps(body) + "\n", status=status, mimetype=MEDIA_TYPE)
+    body = problem_document(status, code, title, detail, **extra)
+    response = Response(body, status=status, mimetype=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of the application as a problem, and harden every response."""
+    """Answer every error of the application as a problem."""
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, unexpected_problem)
-    app.after_request(_harden)
 
 
 def _http_problem(error: HTTPException) -> BaseResponse:
@@ -81,19 +66,12 @@ def _code(status: int) -> str:
 
 def unexpected_problem(error: Exception) -> Response:
     """500 for an error that nobody expected; the log has its trace under the id that is shown."""
-    reference = uuid.uuid4().hex
-    fields = {"id": reference, "method": request.method, "path": request.path}
+    fields = {"method": request.method, "path": request.path}
     logger.error("request failed unexpectedly", exc_info=error, extra={"fields": fields})
     return problem(
         500,
         "internal_error",
         "Internal Server Error",
         "The request failed unexpectedly; the log has the reason under this id.",
-        id=reference,
+        id=current_id(),
     )
-
-
-def _harden(response: Response) -> Response:
-    for name, value in SAFE_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response

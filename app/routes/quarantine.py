@@ -8,7 +8,6 @@ from flask import Flask, Response, current_app, request
 
 from app.healing.outcomes import FixResult
 from app.health import BlueprintState
-from app.routes.access import details_allowed
 from app.routes.problems import problem, unexpected_problem
 from app.utils.auto_fix import AutoFixer
 from app.utils.bounded import BoundedCall
@@ -42,10 +41,10 @@ def _answer(quarantined: Iterable[tuple[str, BlueprintState]]) -> Response | Non
 
 
 def _unavailable(state: BlueprintState) -> Response:
-    advice = f" {state.advice}." if details_allowed() and state.advice else ""
+    # The advice may name modules and versions: it is where ``state`` leads, for who may see it.
     return _retry_later(
         state.reason or "unavailable",
-        f"The {state.name} part of the service is not available.{advice}",
+        f"The {state.name} part of the service is not available.",
         blueprint=state.name,
         needs_restart=state.needs_restart,
     )
@@ -60,10 +59,7 @@ def _missing_in_a_view(error: ModuleNotFoundError) -> Response:
         return unexpected_problem(error)
     if heal is not None:
         _wait_a_moment(heal)
-    advice = f" {diagnosis.advice}." if details_allowed() else ""
-    return _retry_later(
-        str(diagnosis.cause), f"A module that this request needs is not available.{advice}"
-    )
+    return _retry_later(str(diagnosis.cause), "A module that this request needs is not available.")
 
 
 def _wait_a_moment(heal: BoundedCall[FixResult]) -> None:

@@ -79,6 +79,7 @@ class AutoFixer:
         self._reports = ImportReports()
         self._imports = PatientImports()
         self._heals = BackgroundHeals()
+        self._observers: list[Callable[[Attempt], None]] = []
         self._mutex = threading.RLock()
         self._prepared: Mode | None = None
 
@@ -117,6 +118,7 @@ class AutoFixer:
             journal=self.journal,
             environ=os.environ,
             max_retries=self.max_retries,
+            attempted=self._tell,
         )
 
     @functools.cached_property
@@ -377,6 +379,27 @@ class AutoFixer:
         except InvalidModuleName:
             return False
         return self._heal(self._diagnostician.absent(name)).healed
+
+    # -- telling -----------------------------------------------------------------------------
+
+    def observe(self, callback: Callable[[Attempt], None]) -> None:
+        """Have ``callback`` told of each attempt to heal that this process makes from now on.
+
+        It is called once for what healed and for what failed, never for a refusal and never for
+        another process's attempt, in the thread that healed and before its caller goes on: it must
+        not block. ``attempt.at`` is when the attempt ended. What it raises is logged and costs
+        nothing. Observers are never removed: they live as long as the engine.
+        """
+        self._observers.append(callback)
+
+    def _tell(self, attempt: Attempt) -> None:
+        for callback in tuple(self._observers):
+            try:
+                callback(attempt)
+            except Exception:
+                # A heal counts whatever they make of it who look on.
+                fields = {"subject": attempt.subject, "outcome": str(attempt.outcome)}
+                logger.exception("attempt could not be told", extra={"fields": fields})
 
     # -- what was done -----------------------------------------------------------------------
 

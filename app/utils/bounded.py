@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -14,7 +15,8 @@ T = TypeVar("T")
 class BoundedCall(Generic[T]):
     """Runs ``function`` in a thread of its own; whoever waits for it may give up.
 
-    The thread is a daemon: it ends with the process and never keeps it alive. Whatever the
+    The thread is a daemon: it ends with the process and never keeps it alive. It runs in a copy of
+    its caller's context, so its log lines bear the id of the request that began it. Whatever the
     function raises is raised again by ``wait``.
     """
 
@@ -25,7 +27,10 @@ class BoundedCall(Generic[T]):
         self._result: T
         self._error: BaseException | None = None
         self._ended_at = 0.0
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=name, daemon=True
+        )
+        self._thread.start()
 
     @property
     def done(self) -> bool:
@@ -43,13 +48,14 @@ class BoundedCall(Generic[T]):
         return not self.done and self._pid != os.getpid()
 
     def wait(self, seconds: float) -> T:
-        """The result.
+        """The result; the call's thread has ended too by then.
 
         Raises:
             TimeoutError: when the call has not ended within ``seconds``.
         """
         if not self._done.wait(seconds):
             raise TimeoutError
+        self._thread.join()
         if self._error is not None:
             raise self._error
         return self._result

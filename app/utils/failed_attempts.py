@@ -1,0 +1,102 @@
+"""Failed attempts, counted by where they come from, and the pauses that slow them down."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: How many failures may follow one another before there is a pause.
+ALLOWED = 5
+#: Seconds without a failure or a pause after which an origin begins anew.
+FORGOTTEN = 60.0
+#: The first and the longest pause, in seconds; each is twice as long as the one before.
+FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
+#: How many origins are remembered; the one that failed longest ago goes first.
+MAX_ORIGINS = 10_000
+#: The network that one IPv6 customer gets at least (RFC 6177), and can pick addresses from.
+IPV6_PREFIX = 64
+
+
+def origin_of(address: str | None) -> str:
+    """Whose address this is: an IPv4 address itself, an IPv6 address's /64 network.
+
+    A peer without an address, over a Unix socket for one, is ``local``.
+    """
+    if not address:
+        return "local"
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found), IPV6_PREFIX), strict=False))
+
+
+@dataclass(slots=True)
+class _Record:
+    failures: int = 0
+    #: When the last failure, or the pause that it began, was over.
+    until: float = 0.0
+
+
+class FailedAttempts:
+    """Who may try again, and when; safe to use from any thread.
+
+    After five failures with less than a minute from each to the next, every further one begins a
+    pause: 1 s, 2 s, 4 s, up to 60 s. Nothing is tried in a pause, so nothing in it counts, and it
+    ends in any case; a success ends the count.
+
+    Args:
+        clock: seconds that never go back.
+        max_origins: how many origins are remembered.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, max_origins: int = MAX_ORIGINS
+    ) -> None:
+        self._clock = clock
+        self._max = max_origins
+        self._lock = threading.Lock()
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many origins are remembered."""
+        return len(self._records)
+
+    def pause(self, origin: str) -> float:
+        """Seconds for which this origin may not try; 0 when it may."""
+        record = self._records.get(origin)
+        return 0.0 if record is None else max(0.0, record.until - self._clock())
+
+    def failed(self, origin: str) -> float:
+        """Count a failure; the seconds of the pause that begins with it, 0 while there is none."""
+        now = self._clock()
+        with self._lock:
+            record = self._records.pop(origin, None)
+            if record is None or now - record.until > FORGOTTEN:
+                record = _Record()
+            self._records[origin] = record
+            if len(self._records) > self._max:
+                self._records.popitem(last=False)
+            record.failures += 1
+            pause = _pause(record.failures)
+            record.until = now + pause
+        return pause
+
+    def succeeded(self, origin: str) -> None:
+        """Forget the failures of this origin."""
+        if origin in self._records:
+            with self._lock:
+                self._records.pop(origin, None)
+
+
+def _pause(failures: int) -> float:
+    doublings = min(failures - ALLOWED, 10)
+    return 0.0 if doublings < 0 else min(LAST_PAUSE, FIRST_PAUSE * 2**doublings)

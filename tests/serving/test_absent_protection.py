@@ -1,0 +1,93 @@
+"""Without the packages that protect it the service serves and says so; healed, it is protected."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from uv import find_uv_bin
+
+from app.routes.limits import LIMITS
+from tests.serving.environments import Wheelhouse, environment
+from tests.serving.house import workers
+from tests.support.index import SimpleIndex
+from tests.support.processes import serve, wait_until
+
+if TYPE_CHECKING:
+    from tests.support.processes import Server
+
+ABSENT = {"flask-limiter", "secure"}
+ESSENTIAL = ("X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy")
+MORE = ("Cross-Origin-Opener-Policy", "Permissions-Policy")
+LIMITED = "/api/auto-fix/test-import?module=json"
+
+
+@pytest.fixture(scope="module")
+def unprotected(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse) -> Path:
+    """The interpreter of an environment that has everything but those packages."""
+    python = environment(tmp_path_factory.mktemp("unprotected"))
+    wheelhouse.install(python, wheelhouse.projects() - ABSENT)
+    return python
+
+
+@pytest.fixture
+def environ(tmp_path: Path, wheelhouse: Wheelhouse) -> dict[str, str]:
+    """Heals by the lock of the wheelhouse, with uv."""
+    uv = str(Path(find_uv_bin()).parent)
+    return {
+        "AUTO_FIX_HOME": str(tmp_path / "home"),
+        "AUTO_FIX_LOCK": str(wheelhouse.lock),
+        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
+        "UV_NO_CONFIG": "1",
+        "PATH": os.pathsep.join((uv, os.environ["PATH"])),
+        "WEB_CONCURRENCY": "1",
+    }
+
+
+def test_until_it_is_healed(
+    unprotected: Path, wheelhouse: Wheelhouse, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """It has the essential headers and no limits, then all of both, in the same process."""
+    with SimpleIndex(wheelhouse.directory) as index:
+        index.hold()
+        environ["UV_DEFAULT_INDEX"] = index.url
+        with serve(tmp_path / "log", environ, python=str(unprotected)) as server:
+            _is_unprotected(server)
+            before = set(workers(server))
+            wait_until(lambda: index.waiting)
+            index.release()
+            wait_until(lambda: all(name in _headers(server) for name in MORE), timeout=60)
+            assert all(name in _headers(server) for name in ESSENTIAL)
+            wait_until(lambda: 429 in _often(server), timeout=60)
+            assert set(workers(server)) == before
+
+
+def test_without_leave_to_heal(unprotected: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    """Where nothing may be installed it goes on serving so."""
+    environ["AUTO_FIX_MODE"] = "report"
+    with serve(tmp_path / "log", environ, python=str(unprotected)) as server:
+        _is_unprotected(server)
+        assert server.get("/readyz").status == 200
+
+
+def _is_unprotected(server: Server) -> None:
+    health = server.get("/api/auto-fix/force-health-check").json()
+    assert health["overall_status"] == "degraded"
+    for module in ("flask_limiter", "secure"):
+        assert health["checks"][f"dependency_{module}"]["reason"] == "missing_distribution"
+    headers = _headers(server)
+    assert all(name in headers for name in ESSENTIAL)
+    assert not any(name in headers for name in MORE)
+    assert _often(server) == {200}
+
+
+def _headers(server: Server) -> list[str]:
+    return server.get("/nowhere").headers.keys()
+
+
+def _often(server: Server) -> set[int]:
+    """The statuses of more requests than the limit allows."""
+    allowed = int(LIMITS["auto_fix.test_import"].split()[0])
+    return {server.get(LIMITED).status for _ in range(allowed + 1)}

@@ -1,0 +1,521 @@
+"""Access: tokens, failed attempts, security headers, limits of rate and size, proxies."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask, request
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import BLUEPRINTS, create_app
+from app.config import Settings
+from app.hot_app import HotApplication
+from app.routes.limits import LIMITS
+from app.utils.failed_attempts import ALLOWED, FIRST_PAUSE, FailedAttempts
+from tests.conftest import World
+from tests.serving.house import House, statuses, workers
+from tests.support.clock import Clock
+from tests.support.edge_server import MEBIBYTE, edge_server
+from tests.support.processes import (
+    ROOT,
+    Response,
+    Server,
+    base_environ,
+    http_request,
+    serve,
+    wait_until,
+)
+
+TOKEN = "correct-horse"  # noqa: S105 - a made-up one
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+WRONG = {"Authorization": "Bearer wrong-battery"}
+FIX = "/api/auto-fix/fix"
+STATUS = "/api/auto-fix/status"
+ESSENTIAL = ("X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy")
+MORE = ("Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Permissions-Policy")
+
+Build = Callable[..., Flask]
+
+
+@pytest.fixture
+def build(world: World) -> Iterator[Build]:
+    """Make applications over the test's own engine, and close them."""
+    made: list[Flask] = []
+
+    def make(config: dict[str, object] | None = None, **settings: object) -> Flask:
+        given = Settings(healing=world.settings, **settings)  # type: ignore[arg-type]
+        app = create_app({"SETTINGS": given, "AUTO_FIXER": world.fixer(), **(config or {})})
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.extensions["edge"].close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What the pauses after failed attempts go by: it stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def guarded(build: Build, clock: Clock) -> FlaskClient:
+    """A client of a service with a token; it sends none by itself."""
+    app = build(token=TOKEN)
+    failures = FailedAttempts(clock=clock)
+    app.extensions["services"] = replace(app.extensions["services"], failures=failures)
+    return app.test_client()
+
+
+def _fix(client: FlaskClient, headers: dict[str, str], address: str = "192.0.2.1") -> TestResponse:
+    """Ask for a change that changes nothing."""
+    return client.post(
+        FIX, json={"module": "json"}, headers=headers, environ_base={"REMOTE_ADDR": address}
+    )
+
+
+def _code(response: TestResponse) -> tuple[int, object]:
+    return response.status_code, json.loads(response.data).get("code")
+
+
+def _fields(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
+    return [record.__dict__["fields"] for record in caplog.records if record.getMessage() == event]
+
+
+class TestTokens:
+    """Several tokens, each with its name."""
+
+    def test_named_in_the_log(self, build: Build, caplog: pytest.LogCaptureFixture) -> None:
+        """Each token may change things; the log has whose it was, and never the token."""
+        client = build(token=TOKEN, tokens=(("ci", "of-the-ci"),)).test_client()
+        with caplog.at_level(logging.DEBUG):
+            for token in (TOKEN, "of-the-ci"):
+                assert _fix(client, {"Authorization": f"Bearer {token}"}).status_code == 200
+        told = _fields(caplog, "change allowed")
+        assert [fields["token"] for fields in told] == ["default", "ci"]
+        assert {fields["path"] for fields in told} == {FIX}
+        assert all(t not in str(r.__dict__) for r in caplog.records for t in (TOKEN, "of-the-ci"))
+
+    def test_refusals(self, guarded: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+        """Without a token, or with a wrong one, nothing is allowed."""
+        with caplog.at_level(logging.DEBUG):
+            for headers in ({}, WRONG, {"Authorization": f"Basic {TOKEN}"}):
+                response = _fix(guarded, headers)
+                assert _code(response) == (401, "token_required")
+                assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert _fields(caplog, "change allowed") == []
+
+    def test_scheme_in_any_case(self, guarded: FlaskClient) -> None:
+        """The scheme's name has no case (RFC 9110)."""
+        assert _fix(guarded, {"Authorization": f"bEaReR  {TOKEN} "}).status_code == 200
+
+    def test_details_with_any_of_them(self, build: Build) -> None:
+        """Details are for every token, and for nobody who has none."""
+        client = build(tokens=(("a", "alpha"), ("b", "beta"))).test_client()
+        for token, shown in (("alpha", True), ("beta", True), ("gamma", False)):
+            body = client.get(STATUS, headers={"Authorization": f"Bearer {token}"}).get_json()
+            assert ("recent_attempts" in body) == shown
+        assert "recent_attempts" not in client.get(STATUS).get_json()
+
+    def test_file_without_tokens(self, build: Build, tmp_path: Path) -> None:
+        """A token file that is missing closes the service; it does not open the details."""
+        client = build(token_file=tmp_path / "absent").test_client()
+        assert "recent_attempts" not in client.get(STATUS).get_json()
+        assert _code(_fix(client, BEARER)) == (401, "token_required")
+
+
+class TestFailedAttempts:
+    """Who presents wrong tokens has to wait."""
+
+    def test_pause(
+        self, guarded: FlaskClient, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """After five wrong tokens nothing is looked at for a while, the right one neither."""
+        assert [_fix(guarded, WRONG).status_code for _ in range(ALLOWED)] == [401] * ALLOWED
+        for headers in (WRONG, BEARER):
+            response = _fix(guarded, headers)
+            assert _code(response) == (429, "too_many_attempts")
+            assert response.headers["Retry-After"] == "1"
+        (told,) = _fields(caplog, "wrong tokens, none is looked at for a while")
+        assert told == {"origin": "192.0.2.1", "seconds": 1.0}
+        clock.pass_by(FIRST_PAUSE)
+        assert _fix(guarded, BEARER).status_code == 200
+
+    def test_others_need_not_wait(self, guarded: FlaskClient) -> None:
+        """Another address may change things meanwhile."""
+        for _ in range(ALLOWED + 1):
+            _fix(guarded, WRONG)
+        assert _fix(guarded, BEARER, "192.0.2.2").status_code == 200
+
+    def test_one_network(self, guarded: FlaskClient) -> None:
+        """Addresses of one IPv6 network are one guesser."""
+        for number in range(ALLOWED):
+            _fix(guarded, WRONG, f"2001:db8::{number}")
+        assert _fix(guarded, WRONG, "2001:db8::ffff").status_code == 429
+        assert _fix(guarded, WRONG, "2001:db8:0:1::").status_code == 401
+
+    @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer "}])
+    def test_no_token_is_no_attempt(self, guarded: FlaskClient, headers: dict[str, str]) -> None:
+        """Who presents no token guesses nothing."""
+        for _ in range(3 * ALLOWED):
+            assert _fix(guarded, headers).status_code == 401
+        assert _fix(guarded, BEARER).status_code == 200
+
+    def test_reads_count(self, guarded: FlaskClient) -> None:
+        """A wrong token for details counts once a request; the read is answered without them."""
+        reads = {"environ_base": {"REMOTE_ADDR": "192.0.2.1"}}
+        for _ in range(ALLOWED - 1):
+            assert guarded.get(STATUS, headers=WRONG, **reads).status_code == 200
+        assert _fix(guarded, WRONG).status_code == 401
+        assert _fix(guarded, WRONG).status_code == 429
+        response = guarded.get(STATUS, headers=BEARER, **reads)
+        assert response.status_code == 200
+        assert "recent_attempts" not in response.get_json()
+        assert guarded.get("/livez", headers=BEARER, **reads).status_code == 200
+
+    def test_over_a_swap(self, guarded: FlaskClient) -> None:
+        """A new application knows of the failures that the old one met."""
+        for _ in range(ALLOWED):
+            _fix(guarded, WRONG)
+        swapped = create_app({"SERVICES": guarded.application.extensions["services"]})
+        assert _fix(swapped.test_client(), BEARER).status_code == 429
+
+
+class TestHeaders:
+    """Security headers stand on every response, each once."""
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/livez", 200),
+            ("HEAD", "/livez", 200),
+            ("OPTIONS", "/livez", 200),
+            ("GET", "/", 200),
+            ("GET", "/static/style.css", 200),
+            ("GET", "/metrics", 200),
+            ("GET", "/api/auto-fix/health", 200),
+            ("GET", "/api/auto-fix/test-import", 400),
+            ("POST", FIX, 401),
+            ("GET", "/nowhere", 404),
+            ("GET", "/static/../secret", 404),
+            ("DELETE", "/livez", 405),
+            ("GET", "/boom", 500),
+            ("GET", "/quarantined", 503),
+        ],
+    )
+    def test_everywhere(self, build: Build, method: str, path: str, status: int) -> None:
+        """Whatever the answer is, it may load nothing from elsewhere and stand in no frame."""
+        spec = replace(BLUEPRINTS[-1], name="q", path="app.routes.absent", paths=("/quarantined",))
+        app = build({"BLUEPRINTS": (*BLUEPRINTS, spec)}, token=TOKEN)
+        app.add_url_rule("/boom", view_func=lambda: str(1 / 0))
+        with app.test_client().open(path, method=method) as response:
+            assert response.status_code == status
+            names = Counter(name.lower() for name, _ in response.headers)
+            assert all(names[name.lower()] == 1 for name in (*ESSENTIAL, *MORE))
+            assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+    def test_own_policy_wins(self, build: Build) -> None:
+        """The landing page keeps the policy that lets it load its own style sheet."""
+        client = build().test_client()
+        (policy,) = client.get("/").headers.getlist("Content-Security-Policy")
+        assert "style-src 'self'" in policy
+        (policy,) = client.get("/healthz").headers.getlist("Content-Security-Policy")
+        assert policy == "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+    def test_only_when_encrypted(self, build: Build) -> None:
+        """Browsers are told to come over TLS only by an answer that came over TLS."""
+        client = build().test_client()
+        name = "Strict-Transport-Security"
+        assert name not in client.get("/").headers
+        over_tls = client.get("/", base_url="https://localhost").headers
+        assert over_tls[name] == "max-age=63072000"
+
+
+class TestRateLimits:
+    """What makes work may be asked for so often and no more."""
+
+    def _ask(self, client: FlaskClient, address: str = "192.0.2.1") -> TestResponse:
+        return client.get(
+            "/api/auto-fix/test-import?module=json", environ_base={"REMOTE_ADDR": address}
+        )
+
+    @pytest.fixture
+    def used_up(self, build: Build) -> FlaskClient:
+        """A client of a service whose limit for one address is used up."""
+        client = build().test_client()
+        allowed = int(LIMITS["auto_fix.test_import"].split()[0])
+        assert {self._ask(client).status_code for _ in range(allowed)} == {200}
+        return client
+
+    def test_table(self, build: Build) -> None:
+        """Every endpoint of the table exists."""
+        assert set(LIMITS) <= set(build().view_functions)
+
+    def test_refused(self, used_up: FlaskClient) -> None:
+        """One more is 429, with the time after which it may be asked for again."""
+        response = self._ask(used_up)
+        assert _code(response) == (429, "rate_limited")
+        assert response.mimetype == "application/problem+json"
+        assert 1 <= int(response.headers["Retry-After"]) <= 61
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "192.0.2.1" not in response.text
+
+    def test_others(self, used_up: FlaskClient) -> None:
+        """Another address, and another endpoint, have limits of their own."""
+        assert self._ask(used_up).status_code == 429
+        assert self._ask(used_up, "192.0.2.2").status_code == 200
+        assert used_up.get("/api/auto-fix/force-health-check").status_code == 200
+
+    def test_unlimited(self, used_up: FlaskClient) -> None:
+        """Probes, cached reads, metrics, pages and files are answered however often."""
+        for path in ("/livez", "/readyz", "/metrics", "/api/auto-fix/health", "/static/icon.svg"):
+            for _ in range(70):
+                with used_up.get(path) as response:
+                    assert response.status_code == 200
+
+    def test_no_work_for_the_others(self, used_up: FlaskClient) -> None:
+        """The limiter hangs nothing on requests that have no limit."""
+        app = used_up.application
+        hooks = app.before_request_funcs.get(None, [])
+        assert not [hook for hook in hooks if hook.__module__.startswith("flask_limiter")]
+        assert "limiter" not in app.extensions
+
+    def test_over_a_swap(self, used_up: FlaskClient) -> None:
+        """A new application goes on counting, and counts each request once."""
+        services = used_up.application.extensions["services"]
+        swapped = HotApplication(lambda _: create_app({"SERVICES": services}))
+        assert swapped.rebuild()
+        client = swapped.app.test_client()
+        assert self._ask(client).status_code == 429
+        answers = [self._ask(client, "192.0.2.3").status_code for _ in range(61)]
+        assert answers == [200] * 60 + [429]
+
+    def test_loaded_when_needed(self) -> None:
+        """Neither a boot nor a read that has no limit imports the limiter or starts its thread."""
+        code = (
+            "import sys, threading\n"
+            "from app import create_app\n"
+            "client = create_app().test_client()\n"
+            "client.get('/livez'), client.get('/api/auto-fix/health')\n"
+            "print('limits' in sys.modules, 'flask_limiter' in sys.modules)\n"
+            "client.get('/api/auto-fix/test-import?module=json')\n"
+            "print('flask_limiter' in sys.modules)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, check=True, text=True, timeout=60,
+            stdout=subprocess.PIPE, env=base_environ(AUTO_FIX_MODE="report"),
+        )  # fmt: skip
+        assert done.stdout.split() == ["False", "False", "True"]
+
+
+class TestBodies:
+    """How large a body may be, and of which type."""
+
+    @pytest.mark.parametrize(
+        "content_type",
+        ["text/plain", "application/x-www-form-urlencoded", "text/json", "application/xml", "json"],
+    )
+    def test_wrong_type(self, guarded: FlaskClient, content_type: str) -> None:
+        """What is not JSON by its type is 415, and the answer says what is."""
+        response = guarded.post(FIX, data="{}", content_type=content_type, headers=BEARER)
+        assert _code(response) == (415, "unsupported_media_type")
+        assert response.headers["Accept"] == "application/json"
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [None, "application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"],
+    )
+    def test_right_type(self, guarded: FlaskClient, content_type: str | None) -> None:
+        """JSON by any of its names, or by no name, is read."""
+        response = guarded.post(
+            FIX, data='{"module": "json"}', content_type=content_type, headers=BEARER
+        )
+        assert response.status_code == 200
+
+    def test_token_first(self, guarded: FlaskClient) -> None:
+        """Who may not change anything is told nothing of the body."""
+        assert guarded.post(FIX, data="x" * MEBIBYTE).status_code == 401
+
+    def test_own_routes(self, build: Build) -> None:
+        """A view that reads what Flask reads gets a mebibyte, and no large form."""
+        app = build()
+        app.add_url_rule(
+            "/echo", endpoint="echo", view_func=lambda: str(len(request.data)), methods=["POST"]
+        )
+        app.add_url_rule("/form", view_func=lambda: str(len(request.form)), methods=["POST"])
+        client = app.test_client()
+        assert client.post("/echo", data=b"x" * MEBIBYTE).text == str(MEBIBYTE)
+        assert client.post("/echo", data=b"x" * (MEBIBYTE + 1)).status_code == 413
+        assert client.post("/form", data={"a": "x" * 1000}).text == "1"
+        many = {f"f{number}": "x" for number in range(101)}
+        for form in ({"a": "x" * 70_000}, many):
+            kind = "multipart/form-data"
+            assert client.post("/form", data=form, content_type=kind).status_code == 413
+
+    def test_edge_calls_have_their_own(self, build: Build, tmp_path: Path) -> None:
+        """A function that takes more than this service's own routes gets it."""
+        file = tmp_path / "functions.toml"
+        with edge_server() as server:
+            size = 2 * MEBIBYTE
+            file.write_text(
+                f"[[function]]\nname = 'f'\nurl = '{server.url}'\nmax_request = {size}\n"
+                f"max_response = {3 * size}\n"
+            )
+            client = build(edge_functions_file=file).test_client()
+            path = "/api/edge-functions/f/invoke/a"
+            assert client.post(path, data=b"x" * size).status_code == 200
+            assert client.post(path, data=b"x" * (size + 1)).status_code == 413
+
+
+class TestProxies:
+    """What a proxy says counts when it is configured."""
+
+    def _seen(self, app: Flask, **headers: str) -> tuple[str, str, str]:
+        app.add_url_rule("/seen", view_func=lambda: f"{request.remote_addr} {request.host_url}")
+        text = app.test_client().get("/seen", headers=headers).text
+        address, _, url = text.partition(" ")
+        scheme, _, host = url.partition("://")
+        return address, scheme, host.strip("/")
+
+    FORWARDED: dict[str, str] = {  # noqa: RUF012 - read alone
+        "X-Forwarded-For": "203.0.113.66, 203.0.113.9",
+        "X-Forwarded-Proto": "http, https",
+        "X-Forwarded-Host": "forged.example.com, shop.example.com",
+    }
+
+    def test_nobody(self, build: Build) -> None:
+        """With none configured what a caller forges is not looked at."""
+        assert self._seen(build(), **self.FORWARDED) == ("127.0.0.1", "http", "localhost")
+
+    def test_one(self, build: Build) -> None:
+        """With one, its own word counts and not what the caller sent before it."""
+        seen = self._seen(build(trusted_proxies=1), **self.FORWARDED)
+        assert seen == ("203.0.113.9", "https", "shop.example.com")
+
+    def test_two(self, build: Build) -> None:
+        """With two, what the first one saw counts."""
+        seen = self._seen(build(trusted_proxies=2), **self.FORWARDED)
+        assert seen == ("203.0.113.66", "http", "forged.example.com")
+
+    def test_fewer_than_configured(self, build: Build) -> None:
+        """A request that came past the proxies is taken as it is."""
+        seen = self._seen(build(trusted_proxies=2), **{"X-Forwarded-For": "203.0.113.9"})
+        assert seen == ("127.0.0.1", "http", "localhost")
+
+
+class TestServed:
+    """The same through gunicorn."""
+
+    @pytest.mark.parametrize(
+        ("trusted", "origin", "encrypted"), [("", "127.0.0.1", False), ("1", "203.0.113.9", True)]
+    )
+    def test_proxies(self, tmp_path: Path, trusted: str, origin: str, *, encrypted: bool) -> None:
+        """Unless a proxy is configured, not even one on this host is believed."""
+        environ = _environ(tmp_path, TRUSTED_PROXIES=trusted, WEB_CONCURRENCY="1")
+        forwarded = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+        with serve(tmp_path / "log", environ) as server:
+            for _ in range(ALLOWED):
+                answer = _change(server, "wrong", **forwarded)
+                assert answer.status == 401
+                assert ("Strict-Transport-Security" in answer.headers) == encrypted
+            (told,) = [json.loads(line) for line in _lines(server, "wrong tokens")]
+            assert told["origin"] == origin
+
+    def test_rotation(self, tmp_path: Path) -> None:
+        """Every worker takes the new token within seconds, the old one as long as it stands."""
+        file = tmp_path / "tokens"
+        file.write_text("old:first-token\n")
+        environ = _environ(tmp_path, AUTO_FIX_TOKEN="", AUTO_FIX_TOKEN_FILE=str(file))
+        with serve(tmp_path / "log", environ) as server:
+            assert _accepts(server, "first-token")
+            assert _change(server, "first-token").status == 200
+            _put(file, "old:first-token\nnew:second-token\n")
+            wait_until(lambda: _accepts(server, "second-token"), timeout=20)
+            assert _accepts(server, "first-token")
+            _put(file, "new:second-token\n")
+            wait_until(lambda: not _accepted(server, "first-token"), timeout=20)
+            # The wrong tokens of this address may have begun a pause.
+            wait_until(lambda: _accepts(server, "second-token"), timeout=20)
+            assert _change(server, "second-token").status == 200
+            names = {json.loads(line)["token"] for line in _lines(server, "change allowed")}
+            assert names == {"old", "new"}
+            assert "first-token" not in server.log_text
+            assert "second-token" not in server.log_text
+
+    def test_a_worker_that_begins_without_the_file(self, house: House, tmp_path: Path) -> None:
+        """It serves, refuses changes, and takes the token when the file is back."""
+        file = tmp_path / "tokens"
+        file.write_text("the-token\n")
+        with house.serve(workers=1, AUTO_FIX_TOKEN_FILE=str(file)) as server:
+            (before,) = wait_until(lambda: workers(server))
+            file.rename(tmp_path / "elsewhere")
+            os.kill(before, signal.SIGKILL)
+            wait_until(lambda: set(workers(server)) - {before}, timeout=30)
+            assert statuses(server, "/livez") == {200}
+            assert not _accepted(server, "the-token")
+            (tmp_path / "elsewhere").rename(file)
+            wait_until(lambda: _accepts(server, "the-token"), timeout=20)
+
+    def test_no_token_in_the_file(self, tmp_path: Path) -> None:
+        """The service does not start with a token file that has no token, and says why."""
+        file = tmp_path / "canary-in-the-name"
+        file.write_text("# canary in the file\n")
+        environ = _environ(tmp_path, AUTO_FIX_TOKEN="", AUTO_FIX_TOKEN_FILE=str(file))
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.serve"], cwd=ROOT, env=base_environ(**environ),
+            check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 78
+        assert "AUTO_FIX_TOKEN_FILE" in done.stderr
+        assert "canary" not in done.stderr
+
+
+@pytest.fixture
+def house(tmp_path: Path, world: World) -> House:
+    """A directory to serve, with a package index of its own."""
+    return House(tmp_path, world)
+
+
+def _environ(tmp_path: Path, **more: str) -> dict[str, str]:
+    home = str(tmp_path / "home")
+    fixed = {"AUTO_FIX_HOME": home, "AUTO_FIX_MODE": "report", "LOG_FORMAT": "json"}
+    return {**fixed, "AUTO_FIX_TOKEN": TOKEN, **more}
+
+
+def _change(server: Server, token: str, **headers: str) -> Response:
+    given = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **headers}
+    return http_request(server.url + FIX, method="POST", headers=given, body=b'{"module": "json"}')
+
+
+def _accepted(server: Server, token: str) -> bool:
+    """Whether a worker shows the details for this token."""
+    headers = {"Authorization": f"Bearer {token}"}
+    return "recent_attempts" in http_request(server.url + STATUS, headers=headers).json()
+
+
+def _accepts(server: Server, token: str) -> bool:
+    """Whether several requests in a row are trusted, by whichever workers."""
+    return all(_accepted(server, token) for _ in range(8))
+
+
+def _put(file: Path, text: str) -> None:
+    fresh = file.with_suffix(".fresh")
+    fresh.write_text(text)
+    fresh.rename(file)
+
+
+def _lines(server: Server, event: str) -> list[str]:
+    return [line for line in server.log_text.splitlines() if f'"event": "{event}' in line]

@@ -1,0 +1,378 @@
+"""Tokens: how they are written, who has one, how their file is followed, and failed attempts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.healing.errors import SettingsError
+from app.tokens import LOOK_SECONDS, MAX_FILE, Tokens, check_token_file
+from app.utils.failed_attempts import ALLOWED, FORGOTTEN, LAST_PAUSE, FailedAttempts, origin_of
+from app.utils.token_pairs import parse_token_file, parse_tokens
+from tests.support.clock import Clock
+
+SECRET = "s3cret-canary"  # noqa: S105 - what must not get out
+WAIT = 20
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still."""
+    return Clock()
+
+
+def _replace(file: Path, text: str) -> None:
+    fresh = file.with_suffix(".fresh")
+    fresh.write_text(text)
+    fresh.rename(file)
+
+
+def _make_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+class TestPairs:
+    """``name:token`` in a variable."""
+
+    @pytest.mark.parametrize(
+        ("text", "pairs"),
+        [
+            ("ci:abc", (("ci", "abc"),)),
+            ("ci:abc,ops:def", (("ci", "abc"), ("ops", "def"))),
+            (" ci:abc ,\n ops:def ", (("ci", "abc"), ("ops", "def"))),
+            ("a.b_C-1:a:b=~!", (("a.b_C-1", "a:b=~!"),)),
+            ("a:same,b:same", (("a", "same"), ("b", "same"))),
+            ("x" * 64 + ":y", (("x" * 64, "y"),)),
+        ],
+    )
+    def test_read(self, text: str, pairs: tuple[tuple[str, str], ...]) -> None:
+        """Pairs keep their order; only the first colon separates."""
+        assert parse_tokens(text) == pairs
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            ",",
+            "bare",
+            "ci:",
+            ":token",
+            "ci:abc,",
+            "ci:abc,ops",
+            "ci:abc,ci:def",
+            "c i:abc",
+            "ci:a b",
+            "ci: abc",
+            "cï:abc",
+            "ci:äbc",
+            "ci:a\x00c",
+            "x" * 65 + ":y",
+            "ci:" + "x" * 4097,
+        ],
+    )
+    def test_refused(self, text: str) -> None:
+        """What is no list of pairs is refused, and the error does not quote it."""
+        with pytest.raises(ValueError, match=r"^expected [a-zA-Z: ]+$"):
+            parse_tokens(text)
+
+
+class TestFileText:
+    """The text of a token file."""
+
+    @pytest.mark.parametrize(
+        ("text", "pairs"),
+        [
+            ("abc", (("file", "abc"),)),
+            ("\n# ours, für alle\n  abc  \r\n\n", (("file", "abc"),)),
+            ("ci:abc\nops:def\n", (("ci", "abc"), ("ops", "def"))),
+            ("ci:abc,def\n", (("ci", "abc,def"),)),
+        ],
+    )
+    def test_read(self, text: str, pairs: tuple[tuple[str, str], ...]) -> None:
+        """One bare token, or a pair on each line; blank lines and comments do not count."""
+        assert parse_token_file(text) == pairs
+
+    @pytest.mark.parametrize(
+        "text", ["", "\n\n", "# none\n", "abc\ndef", "ci:abc\ndef", "ci:a\nci:b", "a b", "ci:\n"]
+    )
+    def test_refused(self, text: str) -> None:
+        """No token at all, several bare ones and broken lines are refused."""
+        with pytest.raises(ValueError, match=r"^expected [a-zA-Z: ]+$"):
+            parse_token_file(text)
+
+
+class TestWho:
+    """Whose token it is."""
+
+    def test_each_has_its_name(self) -> None:
+        """Every token is found, wherever it stands, and nothing that only resembles one."""
+        tokens = Tokens((("a", "alpha"), ("b", "beta"), ("c", "gamma")))
+        assert [tokens.name_of(t) for t in ("alpha", "beta", "gamma")] == ["a", "b", "c"]
+        for near in ("", "alph", "alphaa", "ALPHA", "alpha ", "alpha,beta", "a:alpha", "alph\xe4"):
+            assert tokens.name_of(near) is None
+
+    def test_what_no_header_can_carry(self) -> None:
+        """Text that cannot be encoded is nobody's token, not an error and not a question mark."""
+        assert Tokens((("a", "a?b"),)).name_of("a\udcffb") is None
+
+    def test_none(self) -> None:
+        """Without tokens nobody has one."""
+        tokens = Tokens()
+        assert not tokens.configured
+        assert tokens.name_of("") is None
+
+    def test_all_settings(self, tmp_path: Path) -> None:
+        """The single token, the list and the file count together."""
+        file = tmp_path / "tokens"
+        file.write_text("third:three\n")
+        settings = Settings(token="one", tokens=(("second", "two"),), token_file=file)  # noqa: S106
+        tokens = Tokens.from_settings(settings)
+        assert tokens.configured
+        names = [tokens.name_of(given) for given in ("one", "two", "three")]
+        assert names == ["default", "second", "third"]
+
+    def test_not_kept(self) -> None:
+        """No token can be read from what is kept."""
+        assert SECRET not in repr(vars(Tokens((("a", SECRET),))))
+
+
+class TestFile:
+    """A file of tokens, followed while the service runs."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        """A file with one token."""
+        file = tmp_path / "tokens"
+        file.write_text("old\n")
+        return file
+
+    def test_followed(self, file: Path, clock: Clock) -> None:
+        """A new content counts from the next look on, which is within a second."""
+        tokens = Tokens((), file, clock=clock)
+        assert tokens.name_of("old") == "file"
+        _replace(file, "a:old\nb:new\n")
+        assert tokens.name_of("new") is None
+        clock.pass_by(LOOK_SECONDS)
+        assert (tokens.name_of("old"), tokens.name_of("new")) == ("a", "b")
+        _replace(file, "b:new\n")
+        clock.pass_by(LOOK_SECONDS)
+        assert (tokens.name_of("old"), tokens.name_of("new")) == (None, "b")
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda file: file.unlink(),
+            lambda file: _replace(file, ""),
+            lambda file: _replace(file, f"{SECRET} {SECRET}"),
+            lambda file: _replace(file, f"fixed:{SECRET}"),
+            lambda file: _replace(file, "x" * (MAX_FILE + 1)),
+            lambda file: file.write_bytes(b"\xff\xfe"),
+            lambda file: (file.unlink(), file.mkdir()),
+            _make_pipe,
+            lambda file: (file.unlink(), file.symlink_to("/dev/zero")),
+            lambda file: (file.unlink(), file.symlink_to(file)),
+        ],
+        ids=[
+            "missing", "empty", "no pairs", "name taken", "too large", "no text", "directory",
+            "pipe", "device", "loop",
+        ],
+    )  # fmt: skip
+    def test_broken(
+        self,
+        file: Path,
+        clock: Clock,
+        caplog: pytest.LogCaptureFixture,
+        spoil: Callable[[Path], object],
+    ) -> None:
+        """The last good tokens hold, the log says so once and tells nothing of the file."""
+        tokens = Tokens((("fixed", "f"),), file, clock=clock)
+        spoil(file)
+        for _ in range(3):
+            clock.pass_by(LOOK_SECONDS)
+            assert (tokens.name_of("old"), tokens.name_of("f")) == ("file", "fixed")
+        (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+        told = f"{record.getMessage()} {record.__dict__['fields']}"
+        assert SECRET not in told
+        assert str(file) not in told
+
+    def test_back(self, file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+        """A file that is mended counts again, and one that breaks again is told again."""
+        tokens = Tokens((), file, clock=clock)
+        for round_ in ("one", "two"):
+            file.unlink()
+            clock.pass_by(LOOK_SECONDS)
+            tokens.name_of("x")
+            file.write_text(round_)
+            clock.pass_by(LOOK_SECONDS)
+            assert tokens.name_of(round_) == "file"
+        assert len([r for r in caplog.records if r.levelno >= logging.ERROR]) == 2
+
+    def test_missing_from_the_beginning(self, tmp_path: Path, clock: Clock) -> None:
+        """A worker that begins without the file refuses everybody until it is there."""
+        file = tmp_path / "tokens"
+        tokens = Tokens((), file, clock=clock)
+        assert tokens.configured
+        assert tokens.name_of("late") is None
+        file.write_text("late")
+        clock.pass_by(LOOK_SECONDS)
+        assert tokens.name_of("late") == "file"
+
+    def test_many_at_once(self, file: Path) -> None:
+        """Threads that ask while the file is replaced get an answer each, and no mixture."""
+        clock = Clock()
+        tokens = Tokens((), file, clock=clock)
+        go = threading.Barrier(9)
+        seen: list[tuple[str | None, ...]] = []
+
+        def ask() -> None:
+            go.wait(WAIT)
+            for _ in range(200):
+                clock.pass_by(LOOK_SECONDS)
+                seen.append((tokens.name_of("old"), tokens.name_of("newer")))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        go.wait(WAIT)
+        _replace(file, "a:newer\n")
+        for thread in threads:
+            thread.join(WAIT)
+        clock.pass_by(LOOK_SECONDS)
+        assert (tokens.name_of("old"), tokens.name_of("newer")) == (None, "a")
+        assert len(seen) == 1600
+        assert set(seen) <= {("file", None), (None, "a"), ("file", "a")}
+
+
+class TestStart:
+    """What keeps the service from starting."""
+
+    def _faults(self, **settings: object) -> SettingsError:
+        with pytest.raises(SettingsError) as caught:
+            check_token_file(Settings(**settings))  # type: ignore[arg-type]
+        assert SECRET not in str(caught.value)
+        return caught.value
+
+    def test_fine(self, tmp_path: Path) -> None:
+        """Tokens that can be told apart, with or without a file, may start."""
+        file = tmp_path / "tokens"
+        file.write_text("ci:abc")
+        check_token_file(Settings())
+        check_token_file(Settings(token="t", tokens=(("ops", "o"),), token_file=file))  # noqa: S106
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        """A file that is not there names its setting; its path, which may be a token, is not."""
+        (fault,) = self._faults(token_file=tmp_path / SECRET).faults
+        assert fault.name == "AUTO_FIX_TOKEN_FILE"
+
+    def test_no_token(self, tmp_path: Path) -> None:
+        """A file with no token at all names its setting."""
+        file = tmp_path / "tokens"
+        file.write_text(f"# {SECRET}\n")
+        (fault,) = self._faults(token_file=file).faults
+        assert fault.name == "AUTO_FIX_TOKEN_FILE"
+
+    def test_names_twice(self, tmp_path: Path) -> None:
+        """A name that two settings give is a fault of the second one; all are told at once."""
+        file = tmp_path / "tokens"
+        file.write_text(f"default:{SECRET}")
+        error = self._faults(token=SECRET, tokens=(("default", SECRET),), token_file=file)
+        assert [fault.name for fault in error.faults] == ["AUTO_FIX_TOKENS", "AUTO_FIX_TOKEN_FILE"]
+
+
+class TestFailedAttempts:
+    """How wrong tokens are counted."""
+
+    def test_pauses_grow(self, clock: Clock) -> None:
+        """Five failures begin a pause, each further one a pause twice as long, up to a minute."""
+        failures = FailedAttempts(clock=clock)
+        assert [failures.failed("a") for _ in range(ALLOWED - 1)] == [0, 0, 0, 0]
+        assert failures.pause("a") == 0
+        pauses = []
+        for _ in range(9):
+            pauses.append(failures.failed("a"))
+            assert failures.pause("a") == pauses[-1]
+            clock.pass_by(pauses[-1])
+            assert failures.pause("a") == 0
+        assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+    def test_others_are_free(self, clock: Clock) -> None:
+        """A pause is for one origin alone."""
+        failures = FailedAttempts(clock=clock)
+        for _ in range(ALLOWED):
+            failures.failed("a")
+        assert failures.pause("a") > 0
+        assert failures.pause("b") == 0
+
+    def test_success(self, clock: Clock) -> None:
+        """A success ends the count."""
+        failures = FailedAttempts(clock=clock)
+        for _ in range(3 * ALLOWED):
+            failures.failed("a")
+            failures.succeeded("a")
+        assert failures.pause("a") == 0
+        assert len(failures) == 0
+
+    def test_forgotten(self, clock: Clock) -> None:
+        """A minute without a failure or a pause ends the count; a shorter time does not."""
+        failures = FailedAttempts(clock=clock)
+        for _ in range(20):
+            clock.pass_by(LAST_PAUSE + FORGOTTEN)
+            failures.failed("a")
+        clock.pass_by(FORGOTTEN + 1)
+        assert failures.failed("a") == 0
+        assert [failures.failed("a") for _ in range(ALLOWED)] == [0, 0, 0, 1, 2]
+        clock.pass_by(2 + FORGOTTEN + 1)
+        assert failures.failed("a") == 0
+
+    def test_bounded(self, clock: Clock) -> None:
+        """Only so many origins are remembered; the one that failed longest ago goes first."""
+        failures = FailedAttempts(clock=clock, max_origins=3)
+        for origin in ("old", "newer"):
+            for _ in range(ALLOWED):
+                failures.failed(origin)
+        failures.failed("old")
+        for number in range(2):
+            failures.failed(f"stranger {number}")
+        assert len(failures) == 3
+        assert failures.pause("newer") == 0
+        assert failures.pause("old") > 0
+
+    @pytest.mark.parametrize(
+        ("address", "origin"),
+        [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+            ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            (None, "local"),
+            ("", "local"),
+            ("unix:", "unix:"),
+        ],
+    )
+    def test_origins(self, address: str | None, origin: str) -> None:
+        """IPv6 addresses of one network are one origin; what is no address is one of its own."""
+        assert origin_of(address) == origin
+
+    def test_many_threads(self, clock: Clock) -> None:
+        """Failures at the same time are all counted."""
+        failures = FailedAttempts(clock=clock)
+
+        def fail() -> None:
+            for number in range(100):
+                failures.failed(f"{number}")
+
+        threads = [threading.Thread(target=fail) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        assert [failures.failed(f"{number}") for number in range(100)] == [1] * 100
