@@ -2,6 +2,10 @@
 
 An event is constant text; its data travels in ``extra={"fields": {...}}``. Whatever a value
 holds, it cannot start a line of its own or steer a terminal: such characters are escaped.
+
+What is bound with ``bind`` stands on every line of that context, whoever logs it: the id of a
+request, for one. This module needs the standard library alone, so it can tell of a heal of any
+other.
 """
 
 from __future__ import annotations
@@ -12,8 +16,13 @@ import logging.config
 import math
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
+
+_bound: ContextVar[Mapping[str, object]] = ContextVar("log_fields", default=MappingProxyType({}))
 
 #: Control characters, line separators, text-direction overrides and lone surrogates.
 _UNSAFE = re.compile(
@@ -26,6 +35,27 @@ _BARE_KEY = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
 #: A caller may log a whole report; a line stays one that a log shipper accepts.
 _MAX_VALUE = 4096
 _MAX_DEPTH = 6
+#: What each JSON line has of its own.
+_OWN_NAMES = frozenset({"time", "level", "logger", "event", "pid", "exception"})
+#: Made once: json.dumps makes one for each call that has an option.
+_to_json = json.JSONEncoder(allow_nan=False).encode
+_quote = json.encoder.encode_basestring_ascii
+
+
+def bind(**fields: object) -> Token[Mapping[str, object]]:
+    """Put fields on every line that this context logs from now on, until ``unbind``.
+
+    They join what is bound already. A record's own field of the same name wins.
+    """
+    return _bound.set({**_bound.get(), **fields})
+
+
+def unbind(token: Token[Mapping[str, object]]) -> None:
+    """Go back to what was bound before ``bind``; in a context other than that one's, do nothing."""
+    try:
+        _bound.reset(token)
+    except ValueError:
+        return
 
 
 def _escape(text: str) -> str:
@@ -34,20 +64,27 @@ def _escape(text: str) -> str:
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    fields = getattr(record, "fields", None)
-    return fields if isinstance(fields, Mapping) else {}
+    own, bound = getattr(record, "fields", None), _bound.get()
+    if not isinstance(own, Mapping):
+        return bound
+    return {**own, **bound, **own} if bound else own
 
 
 def _event(record: logging.LogRecord) -> str:
-    return _COLOUR.sub("", record.getMessage())
+    text = record.getMessage()
+    return _COLOUR.sub("", text) if "\x1b" in text else text
 
 
 class ConsoleFormatter(logging.Formatter):
     """``time LEVEL logger event key=value``, tracebacks indented below."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock = _Clock()
+
     def format(self, record: logging.LogRecord) -> str:
         """One line, and under it the indented traceback when the record has one."""
-        head = f"{_timestamp(record.created)} {record.levelname} {_escape(record.name)}"
+        head = f"{self._clock.text(record.created)} {record.levelname} {_escape(record.name)}"
         parts = [head, _escape(_event(record)), *map(_pair, _fields(record).items())]
         return "\n".join([" ".join(parts), *self._traceback(record)])
 
@@ -63,27 +100,49 @@ class JsonFormatter(logging.Formatter):
     A field with one of the formatter's own names gets an underscore behind it.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock = _Clock()
+
     def format(self, record: logging.LogRecord) -> str:
         """One line of ASCII JSON."""
-        line: dict[str, object] = {
-            "time": _timestamp(record.created),
-            "level": record.levelname,
-            "logger": record.name,
-            "event": _event(record),
-            "pid": record.process,
-        }
+        members = [
+            f'{{"time": "{self._clock.text(record.created)}"',
+            f'"level": {_quote(record.levelname)}',
+            f'"logger": {_quote(record.name)}',
+            f'"event": {_quote(_event(record))}',
+            f'"pid": {record.process or 0}',
+        ]
         if text := _exception_text(self, record):
-            line["exception"] = text
+            members.append(f'"exception": {_quote(text)}')
         for key, value in _fields(record).items():
-            line[f"{key}_" if key in line else str(key)] = _plain(value)
-        return json.dumps(line, allow_nan=False)
+            text = _quote(value) if type(value) is str and len(value) <= _MAX_VALUE else ""
+            members.append(_member_name(key) + (text or _json_text(value)))
+        return ", ".join(members) + "}"
 
 
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+class _Clock:
+    """Tells times in UTC, and the second of the last one from memory."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = (-1, "")
+
+    def text(self, seconds: float) -> str:
+        """``2026-01-31T23:59:59.999Z``."""
+        whole, milliseconds = divmod(int(seconds * 1000), 1000)
+        second, text = self._last
+        if second != whole:
+            text = datetime.fromtimestamp(whole, UTC).isoformat()[:-6]
+            # One assignment: threads that tell the time at once do not mix two seconds.
+            self._last = (whole, text)
+        return f"{text}.{milliseconds:03d}Z"
 
 
 def _exception_text(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if not (record.exc_info or record.exc_text or record.stack_info):
+        return ""
     text = formatter.formatException(record.exc_info) if record.exc_info else record.exc_text
     stack = formatter.formatStack(record.stack_info) if record.stack_info else None
     return "\n".join(part for part in (text, stack) if part)
@@ -108,8 +167,23 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]}..."
 
 
+@lru_cache(maxsize=256)
+def _member_name(key: object) -> str:
+    """How a field's member of a JSON object begins; code has few names for its fields."""
+    return _quote(f"{key}_" if key in _OWN_NAMES else str(key)) + ": "
+
+
+def _json_text(value: object) -> str:
+    """The value in JSON; numbers, which most lines have, are the quickest."""
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    return _to_json(_plain(value))
+
+
 def _plain(value: object, depth: int = 0) -> object:
     """The value as JSON can carry it; what JSON does not know becomes its text."""
+    if isinstance(value, str):
+        return _shorten(value)
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

@@ -7,11 +7,14 @@ import logging
 import logging.config
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextvars import Context, copy_context
 
 import pytest
 
-from app.logs import ConsoleFormatter, JsonFormatter, logging_dict
+from app.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict, unbind
+from app.utils.bounded import BoundedCall
 
 HOSTILE = 'x\n2026-01-01T00:00:00.000Z ERROR root forged\r\x1b[31m\u2028\u202e"\ud800'
 
@@ -126,6 +129,67 @@ class TestJson:
         """The traceback is a field of the same line."""
         text = JsonFormatter().format(_record(error=_raised(ValueError("boom"))))
         assert "ValueError: boom" in json.loads(text)["exception"]
+
+
+class TestBound:
+    """Fields that stand on every line of a context."""
+
+    @pytest.fixture(autouse=True)
+    def _bound(self) -> Iterator[None]:
+        token = bind(request_id="abc", trace_id="def")
+        yield
+        unbind(token)
+
+    def _line(self, fields: Mapping[str, object] | None = None) -> dict[str, object]:
+        line: dict[str, object] = json.loads(JsonFormatter().format(_record(fields=fields)))
+        return line
+
+    def test_on_every_line(self) -> None:
+        """They stand behind a record's own fields, and on records without any."""
+        line = ConsoleFormatter().format(_record(fields={"a": 1}))
+        assert line.endswith("module imported a=1 request_id=abc trace_id=def")
+        assert self._line()["request_id"] == "abc"
+
+    def test_own_fields_win(self) -> None:
+        """A record's field of the same name is the one that is shown."""
+        assert self._line({"request_id": "own"})["request_id"] == "own"
+
+    def test_they_join(self) -> None:
+        """More can be bound for a while; then it is as before."""
+        token = bind(request_id="inner", more=1)
+        line = self._line()
+        assert (line["request_id"], line["trace_id"], line["more"]) == ("inner", "def", 1)
+        unbind(token)
+        assert self._line()["request_id"] == "abc"
+        assert "more" not in self._line()
+
+    def test_bounded_call_carries_them(self) -> None:
+        """A call in a thread of its own logs under the ids of whoever began it."""
+        assert BoundedCall(self._line, "test").wait(10)["request_id"] == "abc"
+
+    def test_other_threads_do_not(self) -> None:
+        """A thread that nobody's request has begun has no fields."""
+        seen: list[dict[str, object]] = []
+        thread = threading.Thread(target=lambda: seen.append(self._line()))
+        thread.start()
+        thread.join()
+        assert "request_id" not in seen[0]
+
+    def test_unbound_elsewhere(self) -> None:
+        """Unbinding in another context changes nothing, there or here."""
+        token = copy_context().run(bind, request_id="elsewhere")
+        Context().run(unbind, token)
+        unbind(token)
+        assert self._line()["request_id"] == "abc"
+
+
+def test_time_goes_on() -> None:
+    """Each line has its own time, within a second and after it."""
+    formatter, made = JsonFormatter(), _record()
+    times = []
+    for made.created in (1.0, 1.25, 1.999, 2.0, 1.5):
+        times.append(json.loads(formatter.format(made))["time"][-7:])
+    assert times == ["01.000Z", "01.250Z", "01.999Z", "02.000Z", "01.500Z"]
 
 
 def test_fields_of_another_kind_are_ignored() -> None:

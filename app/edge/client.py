@@ -17,7 +17,7 @@ from app.edge.deadlines import Deadlines
 from app.edge.errors import CallerFault, NoTransport, UnknownFunction
 from app.edge.exchange import CallFailed, EdgeRequest
 from app.edge.functions import EdgeFunction, EdgeRegistry
-from app.edge.headers import REQUEST_ID_HEADER, address, forwarded, method_for
+from app.edge.headers import address, forwarded, method_for
 from app.edge.health import (
     LIFETIME,
     FunctionHealth,
@@ -27,11 +27,10 @@ from app.edge.health import (
     judge,
 )
 from app.edge.invocation import Invocation
-from app.edge.lane import CALLER_FAULT, Lane, Passage
+from app.edge.lane import CALLER_FAULT, Lane
 from app.edge.registry_file import FixedRegistry
 from app.edge.statistics import Statistics
 from app.edge.store import EdgeStore
-from app.edge.tracing import request_id
 from app.edge.transports import (
     AIOHTTP_UNAVAILABLE,
     Importer,
@@ -40,6 +39,8 @@ from app.edge.transports import (
     monkey_patched,
 )
 from app.healing.report import Check
+from app.telemetry.context import work_of
+from app.telemetry.tracing import NullTracer, Tracer
 from app.utils.shared_call import SharedCall
 
 #: Calls that may be under way at once in a worker whose threads are green.
@@ -68,6 +69,7 @@ class EdgeClient:
         share: how many calls may be under way at once in this worker.
         clock: seconds that never go back.
         wall_clock: seconds since the epoch.
+        tracer: gives what makes a span of each call.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class EdgeClient:
         share: int = 4,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        tracer: Callable[[], Tracer] = NullTracer,
     ) -> None:
         fixed = isinstance(registry, EdgeRegistry)
         self._source: Registry = FixedRegistry(registry) if fixed else registry  # type: ignore[arg-type, assignment]
@@ -88,6 +91,7 @@ class EdgeClient:
         #: Ends what takes too long on a caller's side.
         self.deadlines = Deadlines()
         self._clock, self._wall_clock = clock, wall_clock
+        self._tracer = tracer
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._lanes_of: EdgeRegistry | None = None
@@ -167,7 +171,8 @@ class EdgeClient:
             path: what is added to the function's URL, decoded; it cannot leave that URL.
             query: the query string, as the caller wrote it.
             body: the request's body.
-            headers: the caller's headers; only those of the allow-list go through.
+            headers: the caller's headers; only those of the allow-list go through. The request id
+                and trace are those of the request that this thread answers, or else theirs.
             patience: seconds that the caller gives the call, when less than the function's timeout.
 
         Raises:
@@ -182,21 +187,25 @@ class EdgeClient:
         if lane is None:
             raise UnknownFunction(name)
         function, fields = lane.function, list(headers)
-        found = {key.lower(): value for key, value in fields}
+        work = work_of({key.lower(): value for key, value in fields})
+        method, url = method_for(function, method), address(function.url, path, query)
+        choice = self._transports.choose()
+        passage = lane.enter()
+        span = self._tracer().call(work.trace, name, method, function.url)
         request = EdgeRequest(
             name=name,
-            id=(ident := request_id(found.get(REQUEST_ID_HEADER.lower()))),
-            method=method_for(function, method),
-            url=address(function.url, path, query),
+            id=work.request_id,
+            method=method,
+            url=url,
             timeout=min(function.timeout, patience or function.timeout),
-            headers=forwarded(function, fields, ident),
+            headers=forwarded(function, fields, work.request_id, span.trace),
             body=body if isinstance(body, bytes) else None,
             max_bytes=function.max_response,
             stream=function.stream,
         )
-        choice = self._transports.choose()
-        given = body if isinstance(body, CallerBody) else None
-        return self._called(function, request, given, choice, lane.enter())
+        result = Invocation(name, request.id, choice, passage, span)
+        self._call(result, function, request, body if isinstance(body, CallerBody) else None)
+        return result
 
     def checks(self) -> list[Check]:
         """What the service's own health says of edge functions; calls nobody.
@@ -219,33 +228,30 @@ class EdgeClient:
         self.deadlines.close()
         self.statistics.close()
 
-    def _called(
+    def _call(
         self,
+        result: Invocation,
         function: EdgeFunction,
         request: EdgeRequest,
         body: CallerBody | None,
-        choice: TransportChoice,
-        passage: Passage,
-    ) -> Invocation:
-        until = time.monotonic() + request.timeout
-        result = Invocation(function.name, request.id, choice, passage, 0.0)
+    ) -> None:
+        until, passage = time.monotonic() + request.timeout, result.passage
         try:
             if body is not None:
                 in_by = until - request.timeout * BODY_MARGIN
                 request = replace(request, body=body.admit(function.max_request, in_by))
-            result.reply = call(choice.transport, request, until, function.retries)
+            result.reply = call(result.choice.transport, request, until, function.retries)
         except CallFailed as failure:
             result.error, result.failed_status = failure.kind, failure.status
         except CallerFault:
             passage.ended(CALLER_FAULT)
-            passage.leave()
+            result.close(CALLER_FAULT)
             raise
-        except BaseException:
-            passage.leave()
+        except BaseException as error:
+            result.close(type(error).__name__)
             raise
         result.seconds = passage.seconds
         result.settle()
-        return result
 
     def _lane(self, function: EdgeFunction) -> Lane:
         """The function's lane; a breaker stays as long as the URL does."""

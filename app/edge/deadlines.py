@@ -72,7 +72,7 @@ class Deadlines:
         with self._changed:
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, name="edge-deadlines", daemon=True
+                    target=self._run, name="request-deadlines", daemon=True
                 )
                 self._thread.start()
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from app.edge.errors import InvalidPath, MethodRefused
 from app.edge.functions import READING, EdgeFunction
-from app.edge.tracing import trace_headers
+from app.telemetry.context import REQUEST_ID_HEADER, Trace
 
 #: The request headers that reach a function. Authorization is the operator's and stays here; what
 #: a function needs of that kind is registered with it.
@@ -35,7 +35,6 @@ RETURNED_HEADERS = frozenset(
 )
 #: How many seconds a caller gives a call, and a function is told that it has.
 TIMEOUT_HEADER = "X-Request-Timeout"
-REQUEST_ID_HEADER = "X-Request-ID"
 _CLEAN_VALUE = re.compile(r"[ -~\t]{0,4096}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
 # What RFC 3986 allows in a path and in a query; the rest is percent-encoded.
@@ -73,7 +72,7 @@ def method_for(function: EdgeFunction, method: str) -> str:
 
 
 def forwarded(
-    function: EdgeFunction, given: Iterable[tuple[str, str]], request_id: str
+    function: EdgeFunction, given: Iterable[tuple[str, str]], request_id: str, trace: Trace
 ) -> dict[str, str]:
     """What reaches the function: the caller's allowed fields, trace context, what is registered."""
     lower = {name.lower(): value for name, value in given}
@@ -82,7 +81,7 @@ def forwarded(
         for name in FORWARDED_HEADERS
         if _CLEAN_VALUE.fullmatch(lower.get(name.lower(), "\0"))
     }
-    ours = {REQUEST_ID_HEADER: request_id, **trace_headers(lower)}
+    ours = {REQUEST_ID_HEADER: request_id, **trace.headers()}
     registered = {name.lower() for name, _ in function.headers}
     headers = {n: v for n, v in {**passed, **ours}.items() if n.lower() not in registered}
     return {**headers, **dict(function.headers)}

@@ -9,6 +9,7 @@ from app.edge.errors import ErrorKind
 from app.edge.exchange import CHUNK_BYTES, CallFailed, Reply
 from app.edge.lane import Passage
 from app.edge.transports import TransportChoice
+from app.telemetry.tracing import Span
 
 
 @dataclass(slots=True)
@@ -23,7 +24,8 @@ class Invocation:
     id: str
     choice: TransportChoice
     passage: Passage
-    seconds: float
+    span: Span
+    seconds: float = 0.0
     reply: Reply | None = None
     error: ErrorKind | None = None
     failed_status: int | None = None
@@ -63,6 +65,7 @@ class Invocation:
             yield from self.reply.rest or ()
         except CallFailed as failure:
             self.passage.ended(failure.kind)
+            self.error = failure.kind
             raise
         self.passage.answered(self.reply.status)
 
@@ -79,8 +82,13 @@ class Invocation:
         if self.whole and len(self.body) <= CHUNK_BYTES:
             self.close()
 
-    def close(self) -> None:
-        """Give back the connection and the place; closing twice is closing once."""
+    def close(self, error: str | None = None) -> None:
+        """Give back the connection and the place; closing twice is closing once.
+
+        Args:
+            error: what ended the call, when that was not the function.
+        """
         if self.reply is not None:
             self.reply.close()
         self.passage.leave()
+        self.span.end(status=self.status, error=error or self.error)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.canaries import inspect_raw
 from tests.support.processes import Server, serve
 
 INVOKE = "/api/edge-functions/{}/invoke{}"
@@ -63,6 +64,7 @@ def raw(server: Server, *pieces: bytes, pause: float = 0.0, timeout: float = 20)
         with contextlib.suppress(ConnectionError):
             while chunk := connection.recv(65536):
                 answer += chunk
+    inspect_raw(bytes(answer))
     status = int(answer.split(b" ", 2)[1]) if answer else 0
     return Answer(status, bytes(answer), time.monotonic() - started)
 

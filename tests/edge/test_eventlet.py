@@ -63,6 +63,7 @@ def test_health_and_edge_calls(tmp_path: Path, way: str) -> None:
         file.write_text(function("f", functions.url, timeout=20) + hasty)
         settings["EDGE_FUNCTIONS_FILE"] = str(file)
         with serve(tmp_path / "log", settings, arguments=arguments) as server:
+            wait_until(lambda: not server.get("/api/auto-fix/health").json()["pending"])
             health = server.get("/api/auto-fix/health").json()
             assert health["overall_status"] == "healthy", health
             check = health["checks"]["edge_functions"]

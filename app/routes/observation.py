@@ -1,0 +1,178 @@
+"""What is noted of each request: its ids, how long it took, what it came to.
+
+The layer stands around Flask, so that what Flask's own error handlers, the quarantine and the
+limits answer is noted like anything else. Each request passes here: what it costs is measured in
+``benchmarks/observation.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+
+from app.services import Services
+from app.telemetry import structured
+from app.telemetry.context import REQUEST_ID_HEADER, continued, enter, leave, request_id
+from app.telemetry.methods import METHODS
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from werkzeug.routing import Rule
+
+#: Of the access lines alone, so that they can be told apart and turned down by name.
+access = logging.getLogger("app.access")
+
+UNMATCHED, OTHER_METHOD = "unmatched", "other"
+#: They are asked every few seconds, and their success says nothing.
+QUIET_ROUTES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_FIRST_ERROR, _UNEXPECTED = 400, 500
+#: Under this key werkzeug leaves the request that it makes of the environ, and Flask takes it away
+#: when the answer has begun.
+_WERKZEUG_REQUEST = "werkzeug.request"
+
+
+def init_app(app: Flask) -> None:
+    """Note every request of the application, and give each response its X-Request-ID."""
+    services: Services = app.extensions["services"]
+    app.wsgi_app = Observation(app.wsgi_app, services)  # type: ignore[method-assign]
+
+
+class Observation:
+    """A WSGI application around another one."""
+
+    def __init__(self, wsgi_app: WSGIApplication, services: Services) -> None:
+        self.wsgi_app = wsgi_app
+        self.tracing = services.tracing
+        self.metrics = services.metrics
+        self.load = services.load
+        self._access_log = services.settings.access_log
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request; it is over when the server closes the answer."""
+        observed = _Request(self, environ, start_response)
+        observed.answer()
+        return observed
+
+    def is_told(self, route: str, status: int, *, whole: bool) -> bool:
+        """Whether a request gets an access line."""
+        if status >= _FIRST_ERROR or not whole:
+            return self._access_log != "off"
+        return self._access_log == "all" and route not in QUIET_ROUTES
+
+
+class _Request:
+    """One request, and its answer as the server reads it."""
+
+    __slots__ = (
+        "_began", "_chunks", "_closed", "_entered", "_environ", "_error", "_id", "_method",
+        "_observation", "_rule", "_sent", "_span", "_start_response", "_status", "_whole",
+    )  # fmt: skip
+
+    def __init__(
+        self, observation: Observation, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
+        self._began = time.perf_counter()
+        self._closed = True
+        self._observation, self._environ = observation, environ
+        self._start_response = start_response
+        self._chunks: Iterable[bytes] = ()
+        self._status, self._sent = _UNEXPECTED, 0
+        self._error: str | None = None
+        self._rule: Rule | None = None
+        self._whole = False
+        method = environ["REQUEST_METHOD"]
+        self._method: str = method if method in METHODS else OTHER_METHOD
+        self._id = request_id(environ.get("HTTP_X_REQUEST_ID"))
+        parent = continued(environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_TRACESTATE"))
+        self._span = observation.tracing.tracer.request(
+            parent, self._method, environ["PATH_INFO"], environ["wsgi.url_scheme"]
+        )
+        self._entered = enter(self._id, self._span.trace)
+        structured.forget_bound()
+
+    def answer(self) -> None:
+        """Have the request answered.
+
+        What the application raises is raised again, and is an error of the request.
+        """
+        self._closed = False
+        self._observation.load.enter()
+        try:
+            self._chunks = self._observation.wsgi_app(self._environ, self._start)
+        except BaseException as error:
+            self._error = type(error).__name__
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body, counted."""
+        try:
+            for chunk in self._chunks:
+                self._sent += len(chunk)
+                yield chunk
+        except Exception as error:
+            self._error = type(error).__name__
+            raise
+        self._whole = True
+
+    def close(self) -> None:
+        """It is over; closing twice is closing once."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close: Callable[[], None] | None = getattr(self._chunks, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._note()
+            leave(self._entered)
+
+    def __del__(self) -> None:
+        """A client of a test drops what it has read and closes nothing."""
+        self.close()
+
+    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
+        self._status = int(status[:3])
+        self._rule = getattr(self._environ.get(_WERKZEUG_REQUEST), "url_rule", None)
+        headers.append((REQUEST_ID_HEADER, self._id))
+        return self._start_response(status, headers, exc_info)
+
+    def _note(self) -> None:
+        """Count the request, end its span, write its line."""
+        seconds = time.perf_counter() - self._began
+        observation, status = self._observation, self._status
+        observation.load.leave()
+        route = self._rule.rule if self._rule is not None else UNMATCHED
+        observation.metrics.request(route, self._method, status, seconds)
+        known = route if self._rule is not None else None
+        self._span.end(status=status, error=self._error, route=known)
+        if observation.is_told(route, status, whole=self._whole):
+            self._tell(route, seconds)
+
+    def _tell(self, route: str, seconds: float) -> None:
+        if not access.isEnabledFor(logging.INFO):
+            return
+        fields: dict[str, object] = {
+            "method": self._method,
+            "route": route,
+            "path": _text(self._environ["PATH_INFO"]),
+            "status": self._status,
+            "milliseconds": round(seconds * 1000, 3),
+            "bytes": self._sent,
+        }
+        if not self._whole:
+            fields["broken_off"] = self._error or "client"
+        # As Logger.info does, without its search of the stack for who calls, which no line shows.
+        record = logging.LogRecord(access.name, logging.INFO, "", 0, "request", (), None)
+        record.fields = fields
+        access.handle(record)
+
+
+def _text(path: str) -> str:
+    """A path as it was meant: WSGI hands its bytes over as Latin-1."""
+    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")

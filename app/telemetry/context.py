@@ -1,0 +1,120 @@
+"""Whose work this is: the request's id, and its place in a trace.
+
+Trace context is that of the W3C (https://www.w3.org/TR/trace-context/). A request and the calls
+that are made for it share one, and their log lines show it. It follows the work of a request into
+the threads that are started with a copy of its context.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import NamedTuple
+
+from app import logs
+
+REQUEST_ID_HEADER = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=+/-]{0,127}", re.ASCII)
+# A later version may have more behind the flags, which says nothing to this one.
+_TRACEPARENT = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})"
+    r"-(?P<flags>[0-9a-f]{2})(?P<more>-[!-~]*)?",
+    re.ASCII,
+)
+_TRACESTATE = re.compile(r"[ -~\t]{1,512}")
+_NOT_SAMPLED = "00"
+
+
+class Trace(NamedTuple):
+    """One span's place in a trace: lower-case hexadecimal ids and flags, and the vendors' state."""
+
+    trace_id: str
+    span_id: str
+    flags: str = _NOT_SAMPLED
+    state: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """The header fields that hand it on."""
+        fields = {"Traceparent": f"00-{self.trace_id}-{self.span_id}-{self.flags}"}
+        return {**fields, "Tracestate": self.state} if self.state else fields
+
+
+class Work(NamedTuple):
+    """The request that something is done for; ``trace`` is None where none goes on."""
+
+    request_id: str
+    trace: Trace | None
+
+
+_current: ContextVar[Work | None] = ContextVar("current_work", default=None)
+Entered = tuple[Token[Work | None], Token[Mapping[str, object]]]
+
+
+def enter(request_id: str, trace: Trace) -> Entered:
+    """Do what follows for this request: it is ``current``, and its ids stand on every log line."""
+    fields = logs.bind(request_id=request_id, trace_id=trace.trace_id)
+    return _current.set(Work(request_id, trace)), fields
+
+
+def leave(entered: Entered) -> None:
+    """Go back to what was before ``enter``; in a context other than that one's, do nothing."""
+    logs.unbind(entered[1])
+    try:
+        _current.reset(entered[0])
+    except ValueError:
+        return
+
+
+def current() -> Work | None:
+    """The request that this is done for; None outside of any."""
+    return _current.get()
+
+
+def current_trace() -> Trace | None:
+    """The place in a trace of the request that this is done for."""
+    work = _current.get()
+    return work.trace if work is not None else None
+
+
+def current_id() -> str:
+    """The id of the request that this is done for, or a new one outside of any."""
+    work = _current.get()
+    return work.request_id if work is not None else request_id(None)
+
+
+def work_of(headers: Mapping[str, str]) -> Work:
+    """The request that this is done for, or else what headers (by lower-case name) say of one."""
+    return _current.get() or Work(
+        request_id(headers.get("x-request-id")),
+        continued(headers.get("traceparent"), headers.get("tracestate")),
+    )
+
+
+def request_id(given: str | None) -> str:
+    """The caller's id when it is a plain one, or else a new one."""
+    return given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+
+
+def continued(traceparent: str | None, tracestate: str | None = None) -> Trace | None:
+    """The caller's place in a trace; None when it names none, or none that is valid."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if match is None or not _is_valid(match):
+        return None
+    state = tracestate if tracestate and _TRACESTATE.fullmatch(tracestate) else ""
+    return Trace(match["trace"], match["span"], match["flags"], state)
+
+
+def begun(parent: Trace | None) -> Trace:
+    """A new span's place: below ``parent``, or at the root of a new trace that is not sampled."""
+    if parent is not None:
+        return Trace(parent.trace_id, os.urandom(8).hex(), parent.flags, parent.state)
+    ids = os.urandom(24).hex()
+    return Trace(ids[:32], ids[32:])
+
+
+def _is_valid(match: re.Match[str]) -> bool:
+    version = match["version"]
+    known = version != "ff" and not (version == "00" and match["more"])
+    return known and set(match["trace"]) != {"0"} and set(match["span"]) != {"0"}

@@ -1,0 +1,122 @@
+"""The directory in which the workers of a server count together.
+
+Each worker has files of its own there, and a scrape adds them up (:mod:`app.telemetry.slots`). It
+belongs in memory: every request writes to it. A server's master provides it before it has workers,
+and before anything imports prometheus_client, which asks the same variable.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import functools
+import logging
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+#: The variable is prometheus_client's; the operator's value wins.
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: How a directory is known that a master has made itself, and may remove.
+PREFIX = "orchestrator-metrics-"
+#: Each living master holds a shared lock on it, so whoever can have it alone is the only one.
+MASTERS = "masters.lock"
+#: What a worker leaves behind: its counts, and the file that said which were its own.
+LEFT_BEHIND = ("*.db", "*.slot")
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of its own is made there
+
+
+def shared_directory() -> Path | None:
+    """Where this process counts with others; None when it counts for itself alone."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else None
+
+
+@functools.cache
+def provide() -> Path | None:
+    """Give this master and its workers a directory, and name it in the environment.
+
+    The one that the operator has named is emptied of an earlier server's counts. A new one is made
+    otherwise, in memory where there is such a file system, and removed when the last master ends
+    that uses it: a server that becomes a newer one (gunicorn's USR2) hands it on. Calls after the
+    first do nothing: gunicorn reads its configuration again on HUP.
+
+    None when there can be no such directory; then each worker counts for itself, which is logged.
+    """
+    try:
+        directory = shared_directory() or _make()
+        descriptor = _hold(directory)
+    except OSError as error:
+        os.environ.pop(VARIABLE, None)
+        fields = {"error": str(error)}
+        logger.warning("there is no directory to count in", extra={"fields": fields})
+        return None
+    os.environ[VARIABLE] = str(directory)
+    atexit.register(_let_go, directory, descriptor, os.getpid())
+    return directory
+
+
+def handed_on() -> dict[str, str]:
+    """The variable as a process needs it that is to use the same directory."""
+    return {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+
+
+def _make() -> Path:
+    for base in (IN_MEMORY, Path(tempfile.gettempdir())):
+        if os.access(base, os.W_OK | os.X_OK):
+            _sweep(base)
+            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    raise FileNotFoundError("no directory for temporary files can be written")
+
+
+def _sweep(base: Path) -> None:
+    """Remove what masters have left that were killed."""
+    for left in base.glob(f"{PREFIX}*"):
+        # Anybody can put anything here. A lock that a living master holds raises, and it all stays.
+        with suppress(OSError):
+            if left.lstat().st_uid == os.getuid():
+                with (left / MASTERS).open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _hold(directory: Path) -> int:
+    """Use the directory for as long as the descriptor is open; empty it if nobody else does."""
+    while True:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / MASTERS
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        alone = _alone(descriptor)
+        if not alone:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # The last of the others may have removed it all while this one waited.
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
+    if alone:
+        for left in (path for pattern in LEFT_BEHIND for path in directory.glob(pattern)):
+            left.unlink(missing_ok=True)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def _alone(descriptor: int) -> bool:
+    """Whether no other master uses the directory; if so none can begin to, until it is shared."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _let_go(directory: Path, descriptor: int, owner: int) -> None:
+    """Remove what was made here, unless another master uses it. Workers end in here too."""
+    if os.getpid() != owner:
+        return
+    if directory.name.startswith(PREFIX) and _alone(descriptor):
+        shutil.rmtree(directory, ignore_errors=True)
+    os.close(descriptor)

@@ -1,0 +1,236 @@
+"""Traces over OpenTelemetry's SDK, sent as OTLP over HTTP from a thread of its own.
+
+Imported through the engine and only where an endpoint is configured: see
+:mod:`app.telemetry.tracing`. The SDK's own variables count (``OTEL_SERVICE_NAME``,
+``OTEL_TRACES_SAMPLER``, ``OTEL_EXPORTER_OTLP_HEADERS``, ``OTEL_BSP_*`` ...). Attributes are named
+by the semantic conventions for HTTP; no query string is among them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from opentelemetry import trace as api
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation import set_span_in_context
+
+from app.healing.journal import Attempt
+from app.healing.outcomes import Outcome
+from app.telemetry.context import Trace, current_trace
+from app.telemetry.methods import METHODS
+from app.telemetry.tracing import NullTracer, Tracer
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "royal-equips-orchestrator"
+#: What the SDK calls a service that has no name.
+_UNNAMED = "unknown_service"
+_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+#: The first status that makes a span a failed one: for who answers, and for who asked.
+_SERVER_ERROR, _CLIENT_ERROR = 500, 400
+_OTHER_METHOD = "_OTHER"
+_NANOSECONDS = 1_000_000_000
+
+
+def tracer(endpoint: str) -> Tracer:
+    """A tracer that sends to ``endpoint``, or to where the SDK's own variable for traces says.
+
+    Starts the thread that sends. With ``OTEL_SDK_DISABLED`` there is no such thread, and nobody
+    hears of a span.
+    """
+    url = None if os.environ.get(_TRACES_ENDPOINT) else f"{endpoint.rstrip('/')}/v1/traces"
+    provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+    if isinstance(provider.get_tracer(SERVICE), api.NoOpTracer):
+        return NullTracer()
+    told = _SdkRecords()
+    provider.add_span_processor(BatchSpanProcessor(_Exporter(OTLPSpanExporter(url), told)))
+    return OtelTracer(provider, told)
+
+
+class OtelTracer:
+    """Makes spans that are sent in batches. A collector that is slow or gone costs spans alone."""
+
+    def __init__(self, provider: TracerProvider, told: _SdkRecords) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer(SERVICE)
+        self._told = told
+
+    def request(self, parent: Trace | None, method: str, path: str, scheme: str) -> OtelSpan:
+        """A server span, named after its method until its route is known."""
+        attributes = {"url.path": path, "url.scheme": scheme, **_method(method)}
+        name = method if method in METHODS else "HTTP"
+        span = self._tracer.start_span(
+            name, _below(parent, remote=True), SpanKind.SERVER, attributes
+        )
+        return OtelSpan(span, _SERVER_ERROR, name)
+
+    def call(self, parent: Trace | None, function: str, method: str, url: str) -> OtelSpan:
+        """A client span."""
+        attributes = {"edge.function": function, **_method(method), **_peer(url)}
+        span = self._tracer.start_span(
+            f"{method} {function}", _below(parent), SpanKind.CLIENT, attributes
+        )
+        return OtelSpan(span, _CLIENT_ERROR)
+
+    def heal(self, attempt: Attempt) -> None:
+        """A span of the attempt's own time."""
+        end = attempt.at or time.time()
+        attributes = {
+            "auto_fix.kind": attempt.kind,
+            "auto_fix.module": attempt.subject,
+            "auto_fix.cause": str(attempt.cause),
+            "auto_fix.outcome": str(attempt.outcome),
+        }
+        span = self._tracer.start_span(
+            f"heal {attempt.subject}",
+            _below(current_trace()),
+            attributes=attributes,
+            start_time=int((end - attempt.seconds) * _NANOSECONDS),
+        )
+        if attempt.outcome != Outcome.HEALED:
+            _fail(span, str(attempt.outcome))
+        span.end(int(end * _NANOSECONDS))
+
+    def close(self) -> None:
+        """Send what has not been sent, and end the thread."""
+        self._provider.shutdown()
+        self._told.remove()
+
+
+class OtelSpan:
+    """A span under way."""
+
+    __slots__ = ("_failed_from", "_name", "_span", "trace")
+
+    def __init__(self, span: api.Span, failed_from: int, name: str = "") -> None:
+        self._span, self._failed_from, self._name = span, failed_from, name
+        self.trace = _trace(span)
+
+    def end(
+        self, *, status: int | None = None, error: str | None = None, route: str | None = None
+    ) -> None:
+        """It is over; the SDK takes a first end only, and warns of a second."""
+        span = self._span
+        if not span.is_recording():
+            return
+        if status is not None:
+            span.set_attribute("http.response.status_code", status)
+        if route is not None:
+            span.set_attribute("http.route", route)
+            span.update_name(f"{self._name} {route}")
+        if error is not None or (status is not None and status >= self._failed_from):
+            _fail(span, error or str(status))
+        span.end()
+
+
+class _Exporter(SpanExporter):
+    """Sends, and says once that this fails and once that it works again."""
+
+    def __init__(self, exporter: SpanExporter, told: _SdkRecords) -> None:
+        self._exporter, self._told = exporter, told
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch."""
+        result = self._exporter.export(spans)
+        failing = result is not SpanExportResult.SUCCESS
+        if failing and not self._failing:
+            fields = {"reason": self._told.reason}
+            logger.warning("traces cannot be sent, spans are lost", extra={"fields": fields})
+        elif self._failing and not failing:
+            logger.info("traces are sent again")
+            self._told.forget()
+        self._failing = failing
+        return result
+
+    def shutdown(self) -> None:
+        """Send no more."""
+        self._exporter.shutdown()
+
+
+class _SdkRecords(logging.Handler):
+    """What the SDK logs: each kind of line once, and the exporter's only as a reason.
+
+    The SDK tells of every batch and every retry that fails, for as long as a collector is down.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.reason = ""
+        self._seen: set[tuple[str, object]] = set()
+        self._logger = logging.getLogger("opentelemetry")
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record, or pass it on."""
+        kind = (record.name, record.msg)
+        if record.name.startswith("opentelemetry.exporter"):
+            self.reason = record.getMessage()
+        elif kind not in self._seen:
+            self._seen.add(kind)
+            logging.getLogger().handle(record)
+
+    def forget(self) -> None:
+        """Pass each kind on once more."""
+        self._seen.clear()
+
+    def remove(self) -> None:
+        """Let the SDK's loggers be as they were."""
+        self._logger.removeHandler(self)
+        self._logger.propagate = True
+
+
+def _resource() -> Resource:
+    """What sends: by the SDK's variables, or else by the name of this service."""
+    found = Resource.create()
+    named = not str(found.attributes[SERVICE_NAME]).startswith(_UNNAMED)
+    return found if named else found.merge(Resource({SERVICE_NAME: SERVICE}))
+
+
+def _below(parent: Trace | None, *, remote: bool = False) -> Context:
+    """The context of a child of ``parent``, or of a root, whatever the thread is in."""
+    if parent is None:
+        return Context()
+    place = api.SpanContext(
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
+        is_remote=remote,
+        trace_flags=api.TraceFlags(int(parent.flags, 16)),
+        trace_state=api.TraceState.from_header([parent.state]) if parent.state else None,
+    )
+    return set_span_in_context(api.NonRecordingSpan(place), Context())
+
+
+def _trace(span: api.Span) -> Trace:
+    place = span.get_span_context()
+    return Trace(
+        api.format_trace_id(place.trace_id),
+        api.format_span_id(place.span_id),
+        f"{place.trace_flags:02x}",
+        place.trace_state.to_header(),
+    )
+
+
+def _method(method: str) -> Mapping[str, str]:
+    return {"http.request.method": method if method in METHODS else _OTHER_METHOD}
+
+
+def _peer(url: str) -> Mapping[str, str | int]:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {"server.address": parts.hostname or "", "server.port": port}
+
+
+def _fail(span: api.Span, kind: str) -> None:
+    span.set_status(Status(StatusCode.ERROR))
+    span.set_attribute("error.type", kind)
