@@ -23,20 +23,20 @@ from app.edge.statistics import FunctionStatistics
 def edge_series(edge: EdgeClient) -> Iterator[Metric]:
     """Every series."""
     counted = report.statistics(edge)
-    yield _one("edge_functions_registered", "Registered edge functions", len(edge.functions))
-    yield _one("edge_registry_valid", "1 while the registry file can be used", _is_valid(edge))
-    yield _one("edge_calls_in_flight", "Edge calls under way in all workers", _in_flight(edge))
+    yield GaugeMetricFamily(
+        "edge_functions_registered", "Registered edge functions", value=len(edge.functions)
+    )
+    yield GaugeMetricFamily(
+        "edge_registry_valid", "1 while the registry file can be used", value=_is_valid(edge)
+    )
+    yield GaugeMetricFamily(
+        "edge_calls_in_flight", "Edge calls under way in all workers", value=_in_flight(edge)
+    )
     yield _up(edge)
     yield _open_breakers(edge)
     yield _calls(counted)
     yield _seconds(counted)
     yield _uptime(counted)
-
-
-def _one(name: str, text: str, value: float) -> Metric:
-    family = GaugeMetricFamily(name, text)
-    family.add_metric([], value)
-    return family
 
 
 def _is_valid(edge: EdgeClient) -> float:
@@ -53,7 +53,9 @@ def _in_flight(edge: EdgeClient) -> int:
 
 def _up(edge: EdgeClient) -> Metric:
     up = GaugeMetricFamily(
-        "edge_function_up", "1 when the last health check went well", labels=["function"]
+        "edge_function_up",
+        "1 when the last health check on the host went well",
+        labels=["function"],
     )
     for result in edge.results.values():
         up.add_metric([result.name], float(result.healthy))
@@ -64,14 +66,17 @@ def _open_breakers(edge: EdgeClient) -> Metric:
     family = GaugeMetricFamily(
         "edge_breaker_open", "Workers whose breaker of a function is open", labels=["function"]
     )
-    for name, count in report.open_breakers(edge).items():
-        family.add_metric([name], count)
+    counts = report.open_breakers(edge)
+    for function in edge.functions:
+        family.add_metric([function.name], counts[function.name])
     return family
 
 
 def _calls(counted: Mapping[str, FunctionStatistics]) -> Metric:
     family = CounterMetricFamily(
-        "edge_calls", "Calls of edge functions by how they ended", labels=["function", "outcome"]
+        "edge_calls",
+        "Calls of edge functions on the host, by how they ended",
+        labels=["function", "outcome"],
     )
     for name, statistics in counted.items():
         for outcome, calls in statistics.outcomes.items():
@@ -81,7 +86,9 @@ def _calls(counted: Mapping[str, FunctionStatistics]) -> Metric:
 
 def _seconds(counted: Mapping[str, FunctionStatistics]) -> Metric:
     family = HistogramMetricFamily(
-        "edge_call_duration_seconds", "How long calls of edge functions took", labels=["function"]
+        "edge_call_duration_seconds",
+        "How long calls of edge functions took on the host",
+        labels=["function"],
     )
     for name, statistics in counted.items():
         if statistics.latency:
@@ -94,7 +101,7 @@ def _seconds(counted: Mapping[str, FunctionStatistics]) -> Metric:
 def _uptime(counted: Mapping[str, FunctionStatistics]) -> Metric:
     family = GaugeMetricFamily(
         "edge_function_uptime_ratio",
-        "Share of health checks that went well",
+        "Share of health checks on the host that went well",
         labels=["function", "window"],
     )
     for name, statistics in counted.items():

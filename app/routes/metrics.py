@@ -1,4 +1,9 @@
-"""``/metrics``: the system's own counters as Prometheus reads them."""
+"""``/metrics``: the system's own counters as Prometheus reads them.
+
+Requests and heals are what all workers of the server have counted. Attempts, budgets, fixes, drift,
+workers and edge calls are those of the host, read from what its processes share. Mode, health and
+blueprints are those of the worker that answers.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.healing.report import HealthReport, Status
+from app.healing.drift import drift, requirements_beside
+from app.healing.report import AppliedFix, Status
 from app.healing.settings import Mode
-from app.health import BlueprintState, HealthReading, HealthService
+from app.health import BlueprintState, HealthReading
 from app.routes.edge_series import edge_series
+from app.services import Services
+from app.telemetry.series import Series
 from app.utils.auto_fix import AutoFixer
 
 metrics_bp = Blueprint("metrics", __name__)
@@ -33,18 +41,20 @@ def metrics() -> Response:
 
 
 @metrics_bp.record
-def _make_registry(state: BlueprintSetupState) -> None:
-    """A registry for each application, so that two in one process do not mix."""
+def _begin(state: BlueprintSetupState) -> None:
+    """Count from now on, and make the application a registry of its own.
+
+    So two applications of a process do not mix, and share what the process has counted.
+    """
+    services: Services = state.app.extensions["services"]
+    services.metrics.begin(Series)
     registry = CollectorRegistry()
     registry.register(SystemCollector(state.app.extensions))
     state.app.extensions[EXTENSION] = registry
 
 
 class SystemCollector(Collector):
-    """Reads an application's engine, health, blueprints and edge functions at each scrape.
-
-    Attempts count for all processes of the host; the other series are the answering process's.
-    """
+    """Reads what the process counts, and an application's state, at each scrape."""
 
     def __init__(self, extensions: Mapping[str, Any]) -> None:
         self._extensions = extensions
@@ -55,22 +65,28 @@ class SystemCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every series."""
-        fixer: AutoFixer = self._extensions["auto_fixer"]
-        health: HealthService = self._extensions["health"]
-        reading = health.read()
+        services: Services = self._extensions["services"]
+        fixer, fixes = services.fixer, services.fixer.fixes()
+        yield from services.metrics.collect()
         yield from _attempts(fixer)
+        yield _budgets(fixer)
+        yield _fixes(fixes)
+        yield _drift(fixer, fixes)
         yield _one_of("auto_fix_mode", "Mode in force", "mode", list(Mode), fixer.mode)
-        yield from _health(reading)
-        yield _fixes(reading.report)
+        yield from _health(services.health.read())
         yield _blueprints(self._extensions["blueprints"])
-        yield from edge_series(self._extensions["edge"])
+        living = len(services.workers.read())
+        yield GaugeMetricFamily("auto_fix_workers", "Living workers of the host", value=living)
+        yield from edge_series(services.edge)
 
 
 def _attempts(fixer: AutoFixer) -> Iterator[Metric]:
     labels = ["kind", "module", "cause", "outcome"]
-    counts = CounterMetricFamily("auto_fix_attempts", "Attempts to fix a fault", labels=labels)
+    counts = CounterMetricFamily(
+        "auto_fix_attempts", "Attempts to fix a fault on the host, restarts included", labels=labels
+    )
     seconds = CounterMetricFamily(
-        "auto_fix_attempt_seconds", "Seconds spent in attempts", labels=labels
+        "auto_fix_attempt_seconds", "Seconds spent in these attempts", labels=labels
     )
     for total in fixer.attempts_by_outcome():
         values = [total.kind, total.subject, total.cause, total.outcome]
@@ -80,9 +96,45 @@ def _attempts(fixer: AutoFixer) -> Iterator[Metric]:
     yield seconds
 
 
+def _budgets(fixer: AutoFixer) -> Metric:
+    family = GaugeMetricFamily(
+        "auto_fix_budget_attempts_left",
+        "Attempts left on the host before a pause, for each module that was attempted",
+        labels=["module"],
+    )
+    for module in fixer.fix_attempts:
+        family.add_metric([module], fixer.budget(module).attempts_left)
+    return family
+
+
+def _fixes(fixes: Iterable[AppliedFix]) -> Metric:
+    family = GaugeMetricFamily(
+        "auto_fix_fixes",
+        "What runs on the host only because it was fixed",
+        labels=["kind", "module"],
+    )
+    for fix in fixes:
+        family.add_metric([fix.kind, fix.subject], 1)
+    return family
+
+
+def _drift(fixer: AutoFixer, fixes: Iterable[AppliedFix]) -> Metric:
+    """Fixes that the next image would have to make again."""
+    family = GaugeMetricFamily(
+        "auto_fix_drift",
+        "1 for each fix on the host that the requirements do not list",
+        labels=["module"],
+    )
+    for item in drift(fixes, requirements_beside(fixer.settings.lock)):
+        if not item.listed:
+            family.add_metric([item.fix.subject], 1)
+    return family
+
+
 def _one_of(name: str, text: str, label: str, choices: list[str], current: str) -> Metric:
     """One series a choice: 1 for the one that holds, 0 for the others."""
-    family = GaugeMetricFamily(name, f"{text}: 1 for the one that holds", labels=[label])
+    text = f"{text} in the worker that answers, 1 for the one that holds"
+    family = GaugeMetricFamily(name, text, labels=[label])
     for choice in choices:
         family.add_metric([str(choice)], float(choice == current))
     return family
@@ -91,28 +143,24 @@ def _one_of(name: str, text: str, label: str, choices: list[str], current: str) 
 def _health(reading: HealthReading) -> Iterator[Metric]:
     status = reading.report.overall_status
     yield _one_of("auto_fix_health_status", "Overall health", "status", list(Status), status)
-    age = GaugeMetricFamily("auto_fix_health_age_seconds", "Age of the health reading")
-    age.add_metric([], reading.age_seconds)
-    yield age
-    failed = GaugeMetricFamily("auto_fix_failed_checks", "Checks that fail", labels=["critical"])
+    age = "Age of the health reading in the worker that answers"
+    yield GaugeMetricFamily("auto_fix_health_age_seconds", age, value=reading.age_seconds)
+    failed = GaugeMetricFamily(
+        "auto_fix_failed_checks",
+        "Checks that fail in the worker that answers",
+        labels=["critical"],
+    )
     for critical in (True, False):
         count = sum(c.critical is critical and not c.ok for c in reading.report.checks)
         failed.add_metric([str(critical).lower()], count)
     yield failed
 
 
-def _fixes(report: HealthReport) -> Metric:
+def _blueprints(states: Iterable[BlueprintState]) -> Metric:
     family = GaugeMetricFamily(
-        "auto_fix_fixes", "What runs only because it was fixed", labels=["kind", "module"]
-    )
-    for fix in report.fixes:
-        family.add_metric([fix.kind, fix.subject], 1)
-    return family
-
-
-def _blueprints(states: tuple[BlueprintState, ...]) -> Metric:
-    family = GaugeMetricFamily(
-        "auto_fix_blueprint_active", "1 for a blueprint that serves", labels=["blueprint"]
+        "auto_fix_blueprint_active",
+        "1 for a blueprint that serves in the worker that answers, 0 for one in quarantine",
+        labels=["blueprint"],
     )
     for state in states:
         family.add_metric([state.name], float(state.active))
