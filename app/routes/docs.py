@@ -1,0 +1,86 @@
+"""``/api/openapi.json`` and ``/api/docs``: what the API is, for programs and for people.
+
+The description is data beside the routes (``app.description``), so a fault in it costs these two
+paths and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+
+from flask import Blueprint, Response, current_app, render_template, request
+from flask.blueprints import BlueprintSetupState
+
+from app.description import describe, outline, sections, shared_headers
+from app.health import BlueprintState
+from app.routes.pages import PAGE_POLICY
+from app.services import Services
+
+docs_bp = Blueprint("docs", __name__)
+
+EXTENSION = "description"
+
+
+class Description:
+    """One application's description, made when it is first asked for.
+
+    A blueprint that comes back brings a new application, and so a new description.
+    """
+
+    @cached_property
+    def document(self) -> dict[str, object]:
+        """The OpenAPI document of the application that answers."""
+        states: tuple[BlueprintState, ...] = current_app.extensions["blueprints"]
+        services: Services = current_app.extensions["services"]
+        reasons = {s.name: None if s.active else s.reason or "unavailable" for s in states}
+        return describe(reasons, guarded=services.tokens.configured)
+
+    @cached_property
+    def json(self) -> bytes:
+        """The document as it is sent."""
+        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @cached_property
+    def page(self) -> bytes:
+        """The document as a page."""
+        return render_template(
+            "docs.html",
+            document=self.document,
+            sections=sections(self.document),
+            shared_headers=shared_headers(self.document),
+            outline=outline,
+        ).encode()
+
+
+@docs_bp.get("/api/openapi.json")
+def openapi() -> Response:
+    """The document."""
+    return _representation(_description().json, "application/json")
+
+
+@docs_bp.get("/api/docs")
+def docs() -> Response:
+    """The page: rendered here, without any script."""
+    response = _representation(_description().page, "text/html")
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
+
+
+@docs_bp.record
+def _make_description(state: BlueprintSetupState) -> None:
+    state.app.extensions[EXTENSION] = Description()
+
+
+def _description() -> Description:
+    description: Description = current_app.extensions[EXTENSION]
+    return description
+
+
+def _representation(body: bytes, mimetype: str) -> Response:
+    """Kept by whoever likes, and asked for again each time: 304 while it is the same."""
+    response = Response(body, mimetype=mimetype, headers={"Cache-Control": "no-cache"})
+    response.set_etag(hashlib.sha256(body).hexdigest()[:32])
+    response.make_conditional(request)
+    return response

@@ -1,0 +1,1 @@
+"""The API's description, its page, and the API held to them."""
