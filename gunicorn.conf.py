@@ -14,6 +14,8 @@ from gunicorn.glogging import Logger
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from app.logs import logging_dict
+from app.telemetry import directory
+from app.tokens import check_token_file
 from deploy.serve import settings_or_exit
 
 if TYPE_CHECKING:
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class QuietLogger(Logger):  # type: ignore[misc] # gunicorn ships no type hints
-    """Writes access lines only where ``--access-logfile`` asks for them.
+    """Writes gunicorn's access lines only where ``--access-logfile`` asks for them.
 
-    gunicorn's own turns them on with any logging configuration, and a line for each request, the
-    probes' included, costs more than it tells: /metrics counts requests.
+    gunicorn's own turns them on with any logging configuration. The service has better ones: with
+    the route and the request's ids, without query strings (``app.routes.observation``).
     """
 
     @property
@@ -34,7 +36,10 @@ class QuietLogger(Logger):  # type: ignore[misc] # gunicorn ships no type hints
         return bool(self.cfg.accesslog)
 
 
-# gunicorn 26 removed its own; deployments still start with it, by variable or `--worker-class`.
+# Ours bound what a slow client can hold and answer its faults as problems; gunicorn 26 removed
+# its own eventlet worker. Deployments choose by variable or `--worker-class`.
+SUPPORTED_WORKERS["gthread"] = "app.serving.gthread_worker.PatientThreadWorker"
+SUPPORTED_WORKERS["sync"] = "app.serving.sync_worker.PatientSyncWorker"
 SUPPORTED_WORKERS["eventlet"] = "app.serving.eventlet_worker.EventletWorker"
 
 _current = settings_or_exit(os.environ)
@@ -43,17 +48,50 @@ bind = f"0.0.0.0:{_current.port}"
 workers = _current.web_concurrency
 threads = _current.threads
 worker_class = _current.worker_class
+if worker_class == "sync" and threads > 1:
+    # gunicorn does the same, but with its own class.
+    worker_class = "gthread"
 # Load balancers keep idle connections for 60 s. A server that closes first answers a request
 # that is already on its way with a reset.
 keepalive = 75
 # `docker stop` waits ten seconds before it kills.
 graceful_timeout = 8
+# A request line as long as nginx passes on (8 KiB, gunicorn's maximum): query strings of edge
+# functions are their own business. Header fields: what gunicorn, Apache and nginx take.
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+# Nobody's X-Forwarded-Proto is believed here, as by default that of 127.0.0.1 would be: it is the
+# application that knows TRUSTED_PROXIES. And no header says where the application is mounted.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+# It waits for ever for a client that does not read; the few static files are small.
+sendfile = False
 # The heartbeat file is touched every second; on a disk-backed file system that can block.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - not shared data
 # It would let the service's own user stop the server, and logs errors on a read-only root.
 control_socket_disable = True
 logger_class = QuietLogger
 logconfig_dict = logging_dict(_current.log_level, _current.log_format)
+
+
+def on_starting(_server: Arbiter) -> None:
+    """Look whether the tokens can be used: at the start alone, not when a signal reloads this."""
+    settings_or_exit(os.environ, check_token_file)
+
+
+# Before a worker, or with --preload the master, can import prometheus_client.
+directory.provide()
+
+
+def pre_exec(server: Arbiter) -> None:
+    """Let the master that USR2 starts count on where this one counts, until this one has ended."""
+    server.cfg.env_orig.update(directory.handed_on())
+
+
+def post_fork(_server: Arbiter, worker: Worker) -> None:
+    """Tell a worker how long a request may take to arrive."""
+    worker.request_timeout = _current.request_timeout
 
 
 def post_worker_init(worker: Worker) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.base_async import AsyncWorker
 
+from app.serving.refusals import Refusing
+
 with warnings.catch_warnings():
     # The worker itself says that it is deprecated, in one line of the log.
     warnings.simplefilter("ignore")
@@ -37,7 +39,7 @@ LINGER = 0.5
 ACCEPT_PAUSE = 0.1
 
 
-class EventletWorker(AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
+class EventletWorker(Refusing, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
     """Serves each connection on a green thread of one patched process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own

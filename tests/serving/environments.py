@@ -82,7 +82,7 @@ def path_without(name: str) -> str:
 
 def _repack(distribution: importlib.metadata.Distribution, directory: Path) -> Path:
     wheel = distribution.read_text("WHEEL") or ""
-    tag = re.findall(r"^Tag: (\S+)", wheel, re.MULTILINE)[0]
+    tag = re.findall(r"^Tag: (?!py2-)(\S+)", wheel, re.MULTILINE)[0]
     name = normalise(distribution.name).replace("-", "_")
     path = directory / f"{name}-{distribution.version}-{tag}.whl"
     members = [file for file in distribution.files or () if _belongs(file)]

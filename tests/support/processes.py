@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from tests.support import canaries
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from email.message import Message
@@ -54,8 +56,19 @@ def http_request(
 
     Raises:
         OSError: No server answered within ``timeout`` seconds.
+        Leak: An error response says what none may say.
     """
-    request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
+    response = _exchange(url, method, dict(headers or {}), body, timeout)
+    sent = next((v for k, v in (headers or {}).items() if k.lower() == "authorization"), None)
+    secrets = canaries.credentials(sent)
+    canaries.inspect(response.status, response.headers.items(), response.body, secrets)
+    return response
+
+
+def _exchange(
+    url: str, method: str, headers: dict[str, str], body: bytes | None, timeout: float
+) -> Response:
+    request = urllib.request.Request(url, data=body, headers=headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout) as answer:
@@ -94,8 +107,13 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10, interval: float 
 
 
 def base_environ(**values: str) -> dict[str, str]:
-    """Return a small environment: no setting of this project or of an installer leaks in."""
-    return {name: os.environ[name] for name in INHERITED if name in os.environ} | values
+    """Return a small environment: no setting of this project or of an installer leaks in.
+
+    Nor does a ``.env`` file, unless ``ENV_FILE`` asks for it; empty is the project's own. There is
+    a secret in it, which no error response may tell.
+    """
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "ENV_FILE": os.devnull, **canaries.ENVIRON, **values}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,347 @@
+"""gunicorn's threaded worker, in which no slow client holds a thread.
+
+gunicorn's own reads a request's head in a thread and waits there for as long as the client likes;
+eight dripping connections take all of eight threads. Here the poller gathers each head, and a
+thread gets the connection when the head is whole.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import logging
+import re
+import selectors
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.errors import (
+    InvalidHeader,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    NoMoreData,
+)
+from gunicorn.http.message import Request
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from app.config import REQUEST_TIMEOUT
+from app.serving.refusals import HeadTooSlow, Refusing
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of a request's head, and what is asked of a socket at once. nginx takes 32 KiB by default.
+HEAD_BYTES, RECEIVE_BYTES = 32 * 1024, 8 * 1024
+#: Seconds and bytes for which a connection is still read after its last answer, so that the answer
+#: is not lost in a reset (RFC 9112 section 9.6). gunicorn's own numbers.
+LINGER_SECONDS, LINGER_BYTES = 2.0, 64 * 1024
+#: Connections that are given up when the process has no descriptor left.
+SPARE = 32
+#: Seconds before accepting is tried again then.
+ACCEPT_PAUSE = 0.1
+_END = b"\r\n\r\n"
+#: RFC 3986 section 3.2: a name or an address, and a port.
+_HOST = re.compile(r"[\w.~%!$&'()*+,;=:\[\]-]*", re.ASCII)
+
+
+class Head(enum.Enum):
+    """How much of a request's head is here."""
+
+    PARTIAL = enum.auto()
+    WHOLE = enum.auto()
+    TOO_LARGE = enum.auto()
+    #: The client ended the connection.
+    NEVER = enum.auto()
+
+
+class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
+    """A connection whose requests' heads are gathered without waiting."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        super().__init__(*args)
+        self.head = bytearray()
+        self.drained = 0
+        # gunicorn's handler must not wait for bytes in its thread.
+        self.data_ready = True
+
+    def init(self) -> None:
+        """Make the parser, once."""
+        super().init()
+        self.parser.mesg_class = StrictRequest
+
+    def gather(self, came: bytes) -> Head:
+        """Add bytes; the head is whole too when it cannot become a valid one."""
+        # The end may have begun in what was here before.
+        searched = max(0, len(self.head) - len(_END))
+        self.head += came
+        if self.head.find(_END, searched) >= 0:
+            return Head.WHOLE
+        if len(self.head) > HEAD_BYTES:
+            return Head.TOO_LARGE
+        # gunicorn's parser refuses a bare line feed as soon as it sees one, and reads no further.
+        bare = self.head.count(b"\n") != self.head.count(b"\r\n")
+        return Head.WHOLE if bare else Head.PARTIAL
+
+    def receive(self) -> Head:
+        """Gather what has come."""
+        try:
+            came = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return Head.PARTIAL
+        except OSError:
+            return Head.NEVER
+        return self.gather(came) if came else Head.NEVER
+
+    def hand_over(self) -> None:
+        """Give the parser what was gathered."""
+        self.init()
+        self.parser.unreader.unread(bytes(self.head))
+        self.head.clear()
+
+    def drain(self) -> bool:
+        """Whether there may be more to read after the last answer."""
+        try:
+            came = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self.drained += len(came)
+        return bool(came) and self.drained < LINGER_BYTES
+
+
+class StrictRequest(Request):  # type: ignore[misc]
+    """A request after which the connection goes on only when the next one's start is known."""
+
+    body: Any
+
+    def set_body_reader(self) -> None:
+        """Choose how the body is read.
+
+        Raises:
+            InvalidHeader: the host is missing or cannot be one (RFC 9112 section 3.2).
+        """
+        hosts = [value for name, value in self.headers if name == "HOST"]
+        if not all(map(_HOST.fullmatch, hosts)) or (not hosts and self.version > (1, 0)):
+            raise InvalidHeader("HOST", req=self)
+        super().set_body_reader()
+        if type(self.body.reader) is LengthReader:
+            self.body = Body(WholeReader(self.unreader, self.body.reader.length))
+
+    def should_close(self) -> bool:
+        """Whether no other request can follow on the connection.
+
+        A body that nobody read is not waited for: a thread could be held with it.
+        """
+        return bool(super().should_close() or self._body_is_left())
+
+    def _body_is_left(self) -> bool:
+        if self.body is None or self.body.failed:
+            return self.body is not None
+        reader = self.body.reader
+        if isinstance(reader, ChunkedReader):
+            return reader.parser is not None
+        return bool(reader.length > self.unreader.buf.getbuffer().nbytes)
+
+
+class WholeReader(LengthReader):  # type: ignore[misc]
+    """Reads a body of known length, and takes no shorter one for it."""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes.
+
+        Raises:
+            NoMoreData: the connection ended before the body did.
+        """
+        wanted = min(size, self.length)
+        found: bytes = super().read(size)
+        if len(found) < wanted:
+            raise NoMoreData
+        return found
+
+
+class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
+    """Serves requests on threads that no client can hold by being slow.
+
+    A head that is not whole ``request_timeout`` seconds after its first byte (the first one of a
+    connection: after the connection was accepted) is answered with 408. An answer of which the
+    client takes nothing for that long is given up. With as many connections as there may be, the
+    one that has waited longest makes room for a new one, so that silent clients keep nobody out.
+    """
+
+    request_timeout: float = REQUEST_TIMEOUT.default
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        super().__init__(*args, **kwargs)
+        self.lingering: deque[Connection] = deque()
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        """Refuse what the poller cannot read.
+
+        Raises:
+            RuntimeError: with the sentence that gunicorn ends with.
+        """
+        super().check_config(cfg, log)
+        if cfg.is_ssl or "h2" in str(cfg.http_protocols):
+            raise RuntimeError("TLS and HTTP/2 end at the proxy in front of this service")
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a connection, and wait for its first request."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            self._not_accepted(error)
+            return
+        self.nr_conns += 1
+        patience = struct.pack("ll", int(self.request_timeout), 0)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        self._await_head(Connection(self.cfg, client, address, listener.getsockname()))
+
+    def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """Take more of a head that is waited for."""
+        head = conn.receive()
+        if head is not Head.PARTIAL:
+            self.poller.unregister(client)
+            self.pending_conns.remove(conn)
+            self._proceed(conn, head)
+
+    def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """Take the beginning of the next request on a connection that was kept open."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(conn)
+        self._proceed(conn, conn.receive())
+
+    def handle(self, conn: Connection) -> object:
+        """Serve one request whose head is here; runs in a thread."""
+        conn.hand_over()
+        try:
+            return super().handle(conn)
+        except SystemExit as error:
+            # gunicorn's own would end the worker when a view calls sys.exit().
+            self.handle_error(None, conn.sock, conn.client, error)
+            return False
+
+    def handle_request(self, req: Request, conn: Connection) -> bool:
+        """Let the application answer."""
+        try:
+            return bool(super().handle_request(req, conn))
+        except BlockingIOError:
+            # What a blocking socket raises when its send timeout is over.
+            fields = {"peer": conn.client[0] if conn.client else ""}
+            logger.info("answer not taken", extra={"fields": fields})
+            return False
+
+    def finish_request(self, conn: Connection, fs: Future[object]) -> None:
+        """Go on with a connection that a thread is done with."""
+        if fs.exception() or not fs.result():
+            self._linger(conn)
+        elif rest := conn.parser.unreader.take_buffered():
+            self._proceed(conn, conn.gather(rest))
+        else:
+            super().finish_request(conn, fs)
+
+    def murder_pending(self) -> None:
+        """End what has waited too long; one that sent nothing has asked for no answer.
+
+        gunicorn calls this after each round of events, so no event of a closed connection is left.
+        """
+        for conn in self._expired(self.pending_conns):
+            if conn.head:
+                self._refuse(conn, HeadTooSlow())
+            else:
+                self._drop(conn)
+        for conn in self._expired(self.lingering):
+            self._drop(conn)
+        while self.nr_conns >= self.worker_connections and self._make_room():
+            pass
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """A worker that stops waits no longer for the rest of a head than for a next request."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def _proceed(self, conn: Connection, head: Head) -> None:
+        if head is Head.WHOLE:
+            self.enqueue_req(conn)
+        elif head is Head.PARTIAL:
+            self._await_head(conn)
+        elif head is Head.NEVER:
+            self._drop(conn)
+        elif b"\r\n" in conn.head:
+            self._refuse(conn, LimitRequestHeaders("head"))
+        else:
+            self._refuse(conn, LimitRequestLine(len(conn.head)))
+
+    def _await_head(self, conn: Connection) -> None:
+        # The same time for all keeps the queue in the order of its times.
+        conn.timeout = time.monotonic() + self.request_timeout
+        self.pending_conns.append(conn)
+        conn.sock.settimeout(0)
+        on_readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
+
+    def _refuse(self, conn: Connection, error: Exception) -> None:
+        self.handle_error(None, conn.sock, conn.client, error)
+        self._linger(conn)
+
+    def _linger(self, conn: Connection) -> None:
+        """Say that nothing more comes, and wait without a thread until the client has seen it."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.settimeout(0)
+        except OSError:
+            self._drop(conn)
+            return
+        conn.timeout = time.monotonic() + LINGER_SECONDS
+        self.lingering.append(conn)
+        on_readable = partial(self._on_lingering_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
+
+    def _on_lingering_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        if not conn.drain():
+            self.poller.unregister(client)
+            self.lingering.remove(conn)
+            self._drop(conn)
+
+    def _drop(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def _expired(self, waiting: deque[Connection]) -> Iterator[Connection]:
+        now = time.monotonic()
+        while waiting and waiting[0].timeout <= now:
+            yield self._first(waiting)
+
+    def _first(self, waiting: deque[Connection]) -> Connection:
+        conn = waiting.popleft()
+        self.poller.unregister(conn.sock)
+        return conn
+
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest; False when all are being answered."""
+        waits = (
+            (LINGER_SECONDS, self.lingering),
+            (self.request_timeout, self.pending_conns),
+            (self.cfg.keepalive, self.keepalived_conns),
+        )
+        since = [(queue[0].timeout - seconds, queue) for seconds, queue in waits if queue]
+        if since:
+            self._drop(self._first(min(since, key=lambda pair: pair[0])[1]))
+        return bool(since)
+
+    def _not_accepted(self, error: OSError) -> None:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            self.worker_connections = max(2 * self.cfg.threads, self.nr_conns - SPARE)
+            fields = {"connections": self.worker_connections}
+            logger.warning("no descriptors left, fewer connections", extra={"fields": fields})
+            time.sleep(ACCEPT_PAUSE)
+        elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
+            raise error

@@ -1,0 +1,147 @@
+"""What a client gets for a request that never reaches the application."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import uuid
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from gunicorn import SERVER, util
+from gunicorn.http import errors
+
+from app.utils.problem_document import MEDIA_TYPE, SAFE_HEADERS, problem_document
+
+logger = logging.getLogger(__name__)
+
+#: The longest request target that is logged when a request fails unexpectedly.
+_SHOWN = 200
+
+
+class HeadTooSlow(Exception):
+    """A request's head did not arrive whole within the time that it has."""
+
+
+class Refusal(NamedTuple):
+    """The problem that a client's fault is answered with."""
+
+    status: HTTPStatus
+    code: str
+    detail: str
+
+
+_MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "The request is malformed.")
+_FAILED = Refusal(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "internal_error",
+    "The request failed unexpectedly; the log has the reason under this id.",
+)
+#: By the first class that fits. The texts of gunicorn's own errors quote the request.
+_REFUSALS: dict[type[Exception], Refusal] = {
+    # Names of headers that the application gave: no client's fault, though the classes say so.
+    errors.InvalidResponseHeader: _FAILED,
+    errors.InvalidResponseHeaderName: _FAILED,
+    errors.ConfigurationProblem: _FAILED,
+    HeadTooSlow: Refusal(
+        HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time."
+    ),
+    errors.LimitRequestLine: Refusal(
+        HTTPStatus.REQUEST_URI_TOO_LONG, "uri_too_long", "The request line is too long."
+    ),
+    errors.LimitRequestHeaders: Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "request_header_fields_too_large",
+        "The request has too many header fields, or too large ones.",
+    ),
+    errors.ExpectationFailed: Refusal(
+        HTTPStatus.EXPECTATION_FAILED,
+        "expectation_failed",
+        "The only expectation that can be met is 100-continue.",
+    ),
+    errors.UnsupportedTransferCoding: Refusal(
+        HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "The transfer coding is not supported."
+    ),
+    errors.InvalidHTTPVersion: Refusal(
+        HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+        "http_version_not_supported",
+        "The service speaks HTTP/1.1.",
+    ),
+    errors.ForbiddenProxyRequest: Refusal(
+        HTTPStatus.FORBIDDEN, "forbidden", "This address may not speak the PROXY protocol."
+    ),
+    errors.ParseException: _MALFORMED,
+}
+
+
+class Refusing:
+    """A mixin for gunicorn's workers: its own errors become problems too (RFC 9457).
+
+    Nothing that a client sent, no exception's text and no version is in an answer. A client's fault
+    is one line of the log without what was sent, because a malformed header may hold a credential.
+    """
+
+    def handle_error(
+        self,
+        req: Any,  # noqa: ANN401 - gunicorn's own
+        client: Any,  # noqa: ANN401
+        addr: Any,  # noqa: ANN401
+        exc: BaseException,
+    ) -> None:
+        """Answer in the place of a request that cannot be served; the connection ends with it."""
+        refusal = refusal_of(exc)
+        extra: dict[str, object] = {}
+        if refusal is _FAILED:
+            extra["id"] = _log_failure(req, exc)
+        else:
+            _log_refusal(refusal, addr, exc)
+        # The client may be gone already.
+        with contextlib.suppress(OSError):
+            util.write_nonblock(client, answer(refusal, **extra))
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    """What to answer; an error that no client can cause is a 500."""
+    if isinstance(error, errors.InvalidHTTPVersion) and isinstance(error.version, str):
+        # It is no HTTP version at all.
+        return _MALFORMED
+    return next((r for kind, r in _REFUSALS.items() if isinstance(error, kind)), _FAILED)
+
+
+def answer(refusal: Refusal, **extra: object) -> bytes:
+    """The whole response."""
+    status, code, detail = refusal
+    body = problem_document(status, code, status.phrase, detail, **extra).encode()
+    headers = {
+        "Server": SERVER,
+        "Date": formatdate(usegmt=True),
+        "Connection": "close",
+        "Content-Type": MEDIA_TYPE,
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        **SAFE_HEADERS,
+    }
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *map(": ".join, headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _log_refusal(refusal: Refusal, addr: Any, error: BaseException) -> None:  # noqa: ANN401
+    fields = {
+        "status": refusal.status.value,
+        "reason": type(error).__name__,
+        # A peer over a Unix socket has no address.
+        "peer": addr[0] if addr else "",
+    }
+    logger.warning("request refused", extra={"fields": fields})
+
+
+def _log_failure(req: Any, error: BaseException) -> str:  # noqa: ANN401
+    reference = uuid.uuid4().hex
+    fields = {
+        "id": reference,
+        "method": getattr(req, "method", None),
+        "path": (getattr(req, "path", None) or "")[:_SHOWN],
+    }
+    logger.error("request failed unexpectedly", exc_info=error, extra={"fields": fields})
+    return reference
