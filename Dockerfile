@@ -58,11 +58,13 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv /srv
 
 # With the system's certificates an authority that is added to the image, or mounted over that
-# file, serves uv, pip and the calls to edge functions alike.
+# file, serves uv, pip and the calls to edge functions alike. `flask` leaves .env files to the
+# service, which reads one itself.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     UV_SYSTEM_CERTS=true \
     AUTO_FIX_HOME=/var/lib/auto-fix \
+    FLASK_SKIP_DOTENV=1 \
     LOG_FORMAT=json
 WORKDIR /srv
 USER 10001:10001

@@ -41,11 +41,15 @@ else:
 
 def serve() -> None:
     """Serve for development until interrupted."""
-    from werkzeug.serving import run_simple
+    from werkzeug.serving import WSGIRequestHandler, run_simple
+
+    class Handler(WSGIRequestHandler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """Leave that to the application, which logs each request itself."""
 
     application.start()
     try:
-        run_simple("127.0.0.1", settings.port, application, threaded=True)
+        run_simple("127.0.0.1", settings.port, application, threaded=True, request_handler=Handler)
     finally:
         application.stop()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.config import Settings
 from app.healing.errors import HealingError
-from app.health import BlueprintState, blueprint_checks
+from app.health import BlueprintState, Group
 from app.utils.auto_fix import AutoFixer, auto_fixer
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ BOOT_PATIENCE = 5.0
 LEAST_PATIENCE = 0.2
 #: Seconds that healing Flask itself may take: there is nothing to serve with before.
 FLASK_DEADLINE = 60.0
+#: Seconds that the boot waits to say how healthy it is.
+HEALTH_PATIENCE = 1.0
 REGISTRATION_FAILED = "registration_failed"
 BLUEPRINT_MISSING = "blueprint_missing"
 
@@ -76,6 +78,7 @@ BLUEPRINTS = (
         "edge_functions", "app.routes.edge_functions", "edge_functions_bp", "/api/edge-functions"
     ),
     BlueprintSpec("metrics", "app.routes.metrics", "metrics_bp", paths=("/metrics",)),
+    BlueprintSpec("docs", "app.routes.docs", "docs_bp", paths=("/api/openapi.json", "/api/docs")),
     BlueprintSpec("main", "app.routes.main", "main_bp", paths=("/",)),
 )
 
@@ -170,7 +173,12 @@ def _assemble(
 
 
 def _new_app(flask: ModuleType, services: Services, config: Mapping[str, Any]) -> Flask:
+    from app.routes.bodies import REQUEST_LIMITS
+
     app: Flask = flask.Flask(__name__)
+    # A path with doubled slashes is another path: no HTML redirect to where Host says.
+    app.url_map.merge_slashes = False
+    app.config.update(REQUEST_LIMITS)
     app.config.update(config, SETTINGS=services.settings, AUTO_FIXER=services.fixer)
     app.extensions["services"] = services
     app.extensions["auto_fixer"] = services.fixer
@@ -203,7 +211,8 @@ def _complete(
 ) -> None:
     """Error handlers, quarantine and commands; imported here because they need Flask."""
     from app.cli.flask_command import add_commands
-    from app.routes import problems, quarantine
+    from app.routes import hardening, limits, observation, problems, proxies, quarantine
+    from app.telemetry import structured
 
     app.extensions["blueprints"] = states
     add_commands(app)
@@ -211,6 +220,11 @@ def _complete(
     quarantine.init_app(
         app, {spec.answers_for: state for (spec, _), state in zip(found, states, strict=True)}
     )
+    limits.init_app(app)
+    hardening.init_app(app)
+    observation.init_app(app)
+    proxies.init_app(app)
+    structured.configure()
 
 
 def _unregistered(spec: BlueprintSpec, module: object) -> BlueprintState:
@@ -242,8 +256,9 @@ def _state(
 
 
 def _log_health(services: Services) -> None:
-    """What can be told without importing more: the reconciler asks the other providers later."""
-    report = services.fixer.health_report().with_checks(blueprint_checks(services.board.states))
+    """What can be told without importing more or asking others: those checks are made later."""
+    reading = services.health.refresh(Group.READY, wait=HEALTH_PATIENCE)
+    report = reading.groups[Group.READY]
     fields = {
         "overall_status": str(report.overall_status),
         "checks": len(report.checks),

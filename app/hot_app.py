@@ -71,10 +71,13 @@ class HotApplication:
         """Start the services of this process."""
         self._reconciler.start()
         self.services.monitor.start()
+        self.services.health.start()
 
     def stop(self) -> None:
         """Stop them and close what is open."""
         self._reconciler.stop()
         self.services.monitor.stop()
+        self.services.health.stop()
         self.services.workers.close()
         self.services.edge.close()
+        self.services.tracing.stop()

@@ -20,14 +20,13 @@ from app.healing.diagnosis import Cause, Diagnosis
 from app.healing.lookup import find_on_disk
 from app.health import BlueprintState
 from app.services import Services
+from app.telemetry import structured
 from app.utils.import_reports import ImportReport
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two passes (DESIGN section 1: a fix is noticed within a second).
 TICK = 0.5
-#: Seconds between two refreshes of health and of what this worker says of itself.
-REFRESH = 5.0
 #: Seconds that a quarantined blueprint's import may hold up a pass before it goes on in its thread.
 PATIENCE = 2.0
 #: First and longest pause, in seconds, between two imports of a blueprint that nothing heals.
@@ -79,7 +78,6 @@ class Reconciler:
         self._rebuild = rebuild
         self._retries: dict[str, _Retry] = {}
         self._failed_build: _Retry | None = None
-        self._refresh_at = 0.0
         self._missing: tuple[Diagnosis, ...] = ()
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._told: dict[str, object] = {}
@@ -115,15 +113,17 @@ class Reconciler:
             fixer.heal_in_background(diagnosis)
         changed, self._missing = changed or missing != self._missing, missing
         quarantined = self._services.board.quarantined
-        if quarantined:
+        if quarantined or self._services.absent:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
         moved = [state.name for state in quarantined if self._moves(state, followed=changed)]
-        if moved:
+        returned = self._returned(followed=changed)
+        if moved or returned:
             self._build_anew(moved)
         self._tell()
-        if changed or moved or time.monotonic() >= self._refresh_at:
-            self._refresh_at = time.monotonic() + REFRESH
+        structured.configure()
+        self._services.tracing.follow()
+        if changed or moved:
             self._services.health.refresh()
 
     def _build_anew(self, moved: list[str]) -> None:
@@ -140,6 +140,16 @@ class Reconciler:
         for name in moved:
             if name not in quarantined:
                 logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
+
+    def _returned(self, *, followed: bool) -> bool:
+        """Whether a module that the application was built without can be imported by now."""
+        for name in tuple(self._services.absent):
+            retry = self._retries.setdefault(name, _Retry())
+            if followed or retry.is_due:
+                retry.put_off()
+                if self._services.fixer.find(name) is not None:
+                    return True
+        return False
 
     def _moves(self, state: BlueprintState, *, followed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from typing import Any
 
 from app.config import Settings
 from app.edge import EdgeClient, EdgeMonitor, RegistryFile
 from app.healing.workers import WorkerBoard
-from app.health import BlueprintBoard, HealthService, blueprint_checks
+from app.health import BlueprintBoard, HealthService, Load
+from app.health.standard import health_service
+from app.telemetry.directory import shared_directory
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
+from app.tokens import Tokens
 from app.utils.auto_fix import AutoFixer
+from app.utils.failed_attempts import FailedAttempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,28 +28,50 @@ class Services:
     edge: EdgeClient
     monitor: EdgeMonitor
     health: HealthService
+    load: Load
     board: BlueprintBoard
     workers: WorkerBoard
+    tracing: Tracing
+    metrics: Metrics
+    tokens: Tokens
+    failures: FailedAttempts
+    #: Modules that an application was built without, and would be better with.
+    absent: set[str] = field(default_factory=set)
+    #: What one application leaves for the next, by the name of the part that keeps it.
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:
         """Wire them together; starts nothing."""
+        tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(
             RegistryFile(settings.edge_functions_file),
             importer=fixer.find,
             home=fixer.settings.home,
             share=settings.edge_share,
+            tracer=lambda: tracing.tracer,
         )
+        metrics = Metrics(shared_directory())
+        fixer.observe(metrics.heal)
+        fixer.observe(tracing.attempted)
         board = BlueprintBoard()
-        health = HealthService(fixer.health_report)
-        health.add(lambda: blueprint_checks(board.states))
-        health.add(edge.checks)
+        load = Load(_threads(settings))
         return cls(
             settings=settings,
             fixer=fixer,
             edge=edge,
             monitor=EdgeMonitor(edge, fixer.settings.home),
-            health=health,
+            health=health_service(fixer, board, load, edge.checks, os.environ),
+            load=load,
             board=board,
             workers=WorkerBoard(fixer.settings.home),
+            tracing=tracing,
+            metrics=metrics,
+            tokens=Tokens.from_settings(settings),
+            failures=FailedAttempts(),
         )
+
+
+def _threads(settings: Settings) -> int | None:
+    """How many requests a worker can answer at once; nothing bounds an eventlet one."""
+    return {"gthread": settings.threads, "sync": 1}.get(settings.worker_class)

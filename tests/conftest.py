@@ -12,18 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from app.healing.settings import HealingSettings
 from app.utils.auto_fix import AutoFixer
+from tests.support import canaries
 from tests.support.index import SimpleIndex
 from tests.support.wheels import build_wheel, lock_text, project_of
 
 #: Settings of this project and of the installers: none of them leaks into a test.
-FOREIGN_SETTINGS = ("AUTO_FIX_", "UV_", "PIP_", "EDGE_FUNCTIONS_FILE", "PORT", "LOG_")
+FOREIGN_SETTINGS = (
+    "AUTO_FIX_",
+    "UV_",
+    "PIP_",
+    "EDGE_FUNCTIONS_FILE",
+    "PORT",
+    "LOG_",
+    "ACCESS_LOG",
+    "OTEL_",
+)
 
 
 def pytest_configure() -> None:
-    """A run in the background of a shell ignores Ctrl-C, and so would the processes it starts."""
+    """Make ready what no test may have to think of.
+
+    A run in the background of a shell ignores Ctrl-C, and so would the processes that it starts.
+    Every error response that tests receive is inspected for what it must not say.
+    """
+    os.environ.update(canaries.ENVIRON)
+    Flask.test_client_class = canaries.inspected_client()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STANDARD_LIBRARY_ONLY = ["app/healing", "app/utils", "app/config.py", "app/logs.py"]
+STANDARD_LIBRARY_ONLY = [
+    "app/healing",
+    "app/utils",
+    "app/config.py",
+    "app/logs.py",
+    "app/tokens.py",
+]
 LOOK_AROUND = """
 import json, os, sys, threading
 sys.path.insert(0, sys.argv[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +26,7 @@ from app import BLUEPRINTS, create_app
 from app.config import Settings
 from app.edge import EdgeClient, load_registry
 from app.healing.report import Check
-from app.health import HealthService
+from app.health import Group, HealthCheck, HealthService
 from app.logs import ConsoleFormatter
 from tests.conftest import World
 from tests.support.edge_server import MEBIBYTE, EdgeServer, edge_server
@@ -112,8 +114,13 @@ def _fail(client: FlaskClient, *, critical: bool) -> None:
         name="made_up", kind="test", subject="x", ok=False, critical=critical, reason="broken",
         advice=f"mend {SECRET}",
     )  # fmt: skip
+    _add(client, HealthCheck(name="made_up", kind="test", run=lambda: [check]))
+
+
+def _add(client: FlaskClient, check: HealthCheck) -> None:
+    """Look at one more part from now on."""
     health: HealthService = client.application.extensions["health"]
-    health.add(lambda: [check])
+    health.add(check, Group.READY)
     health.force()
 
 
@@ -134,9 +141,63 @@ class TestAutoFixHealth:
 
     def test_cached(self, client: FlaskClient) -> None:
         """Two readings in a row are the same one, and may be cached as long as it is fresh."""
+        client.get("/api/auto-fix/force-health-check")
         first, second = (client.get("/api/auto-fix/health") for _ in range(2))
-        assert first.get_json()["timestamp"] == second.get_json()["timestamp"]
-        assert re.fullmatch(r"private, max-age=\d", first.headers["Cache-Control"])
+        assert first.data == second.data
+        assert first.headers["Cache-Control"] == "private, max-age=10"
+        assert first.headers["Vary"] == "Accept, Authorization"
+        assert 0 <= int(first.headers["Age"]) < 10
+
+    def test_known_by_its_tag(self, client: FlaskClient) -> None:
+        """Who has the newest reading is told so with 304, and gets it when there is a newer one."""
+        client.get("/api/auto-fix/force-health-check")
+        first = client.get("/api/auto-fix/health")
+        known = {"If-None-Match": f'"other", {first.headers["ETag"]}'}
+        again = client.get("/api/auto-fix/health", headers=known)
+        assert (again.status_code, again.data) == (304, b"")
+        assert again.headers["ETag"] == first.headers["ETag"]
+        assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+        client.get("/api/auto-fix/force-health-check")
+        newer = client.get("/api/auto-fix/health", headers=known)
+        assert newer.status_code == 200
+        assert newer.headers["ETag"] != first.headers["ETag"]
+
+    @pytest.mark.parametrize(
+        "tag", ["", "x", '"', '""', "\xff", 'W/"x"', ", ,", '"a" "b"', '"' + "x" * 9000]
+    )
+    def test_odd_tags(self, client: FlaskClient, tag: str) -> None:
+        """A tag that nobody was given finds nothing."""
+        response = client.get("/api/auto-fix/health", headers={"If-None-Match": tag})
+        assert response.status_code == 200
+
+    def test_results_have_their_time(self, client: FlaskClient) -> None:
+        """Each result says when it was found and whether it is stale, and so does the whole."""
+        body = client.get("/api/auto-fix/force-health-check").get_json()
+        assert (body["stale"], body["pending"]) == (False, [])
+        for check in body["checks"].values():
+            assert datetime.fromisoformat(check["checked_at"]).tzinfo is not None
+            assert check["stale"] is False
+        assert "age_seconds" not in body
+
+    def test_looks_at_everything(self, client: FlaskClient) -> None:
+        """The journal, the home, installer and index, edge functions, threads and clock."""
+        body = client.get("/api/auto-fix/force-health-check").get_json()
+        assert {
+            "auto_fix_home",
+            "clock",
+            "module_app_routes_auto_fix",
+            "edge_functions",
+            "installer",
+            "journal",
+            "package_source",
+            "worker_pool",
+        } <= set(body["checks_performed"])
+
+    def test_forced_is_not_kept(self, client: FlaskClient) -> None:
+        """What was computed for one caller is no answer for the next."""
+        response = client.get("/api/auto-fix/force-health-check")
+        assert response.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in response.headers
 
     def test_forced_is_new(self, client: FlaskClient) -> None:
         """A forced check has its own time and becomes the cached reading."""
@@ -161,6 +222,75 @@ class TestAutoFixHealth:
         assert response.status_code == 503
         assert response.get_json()["overall_status"] == "unhealthy"
         assert response.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in response.headers
+
+
+class TestHealthJson:
+    """``application/health+json``, draft-inadarei-api-health-check-06."""
+
+    PATHS = ("/api/auto-fix/health", "/api/auto-fix/force-health-check", "/healthz")
+
+    def _get(self, client: FlaskClient, path: str = PATHS[0], **headers: str) -> TestResponse:
+        return client.get(path, headers={"Accept": "application/health+json", **headers})
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_passes(self, client: FlaskClient, path: str) -> None:
+        """A healthy service passes; each check is an array and says when it was made."""
+        response = self._get(client, path)
+        body = json.loads(response.data)
+        assert (response.status_code, body["status"]) == (200, "pass")
+        assert response.mimetype == "application/health+json"
+        assert "Accept" in response.headers["Vary"]
+        assert "output" not in body
+        (module,) = body["checks"]["module_app_routes_health"]
+        assert (module["componentType"], module["status"]) == ("component", "pass")
+        assert datetime.fromisoformat(module["time"]).tzinfo is not None
+        (room,) = body["checks"]["auto_fix_home"]
+        assert (room["observedUnit"], room["observedValue"] > 0) == ("MiB", True)
+
+    @pytest.mark.parametrize(
+        ("critical", "code", "word"), [(False, 200, "warn"), (True, 503, "fail")]
+    )
+    def test_fails(self, client: FlaskClient, code: int, word: str, *, critical: bool) -> None:
+        """What degrades is a warning with 200, what is critical fails with 503."""
+        _fail(client, critical=critical)
+        response = self._get(client)
+        body = json.loads(response.data)
+        assert (response.status_code, body["status"], body["output"]) == (code, word, "made_up")
+        assert body["checks"]["made_up"][0]["status"] == word
+        assert body["checks"]["made_up"][0]["output"] == f"mend {SECRET}"
+        assert body["notes"][0].startswith("1 of ")
+
+    def test_details_need_the_token(self, guarded: FlaskClient) -> None:
+        """Advice and what was measured are for those who have the token."""
+        _fail(guarded, critical=False)
+        body = json.loads(self._get(guarded).data)
+        assert body["checks"]["made_up"][0]["output"] == "broken"
+        assert "observedValue" not in body["checks"]["auto_fix_home"][0]
+        assert SECRET in self._get(guarded, **BEARER).text
+
+    @pytest.mark.parametrize(
+        ("accept", "chosen"),
+        [
+            ("", "application/json"),
+            ("*/*", "application/json"),
+            ("application/json", "application/json"),
+            ("text/html", "application/json"),
+            ("application/health+json;q=0", "application/json"),
+            ("application/health+json;q=0.1, application/json", "application/json"),
+            ("application/health+json, application/json;q=0.9", "application/health+json"),
+            ("text/html, application/health+json;q=0.5", "application/health+json"),
+        ],
+    )
+    def test_negotiated(self, client: FlaskClient, accept: str, chosen: str) -> None:
+        """Whoever does not ask for it gets the documented JSON, never a refusal."""
+        response = client.get("/api/auto-fix/health", headers={"Accept": accept})
+        assert (response.status_code, response.mimetype) == (200, chosen)
+
+    def test_each_format_has_its_tag(self, client: FlaskClient) -> None:
+        """A tag of one format is none of the other."""
+        tag = client.get("/api/auto-fix/health").headers["ETag"]
+        assert self._get(client, **{"If-None-Match": tag}).status_code == 200
 
 
 class TestStatus:
@@ -403,26 +533,67 @@ class TestProbes:
         assert client.get("/healthz").status_code == 503
         assert client.get("/livez").status_code == 200
 
-    def test_livez_computes_nothing(self, client: FlaskClient) -> None:
-        """Liveness is answered while a health check hangs."""
-        gate = threading.Event()
-        entered = threading.Event()
+    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/api/auto-fix/health"])
+    def test_a_hung_check_delays_no_answer(self, client: FlaskClient, path: str) -> None:
+        """While a check hangs everything is answered by what is known."""
+        with _hung(client):
+            assert client.get(path).status_code == 200
 
-        def hang() -> list[Check]:
-            entered.set()
-            assert gate.wait(WAIT)
+    def test_livez_begins_nothing(self, client: FlaskClient) -> None:
+        """Liveness looks at nothing, not even in the background."""
+        looked = threading.Event()
+
+        def look() -> list[Check]:
+            looked.set()
             return []
 
         health: HealthService = client.application.extensions["health"]
-        health.add(hang)
-        computing = threading.Thread(target=health.force)
-        computing.start()
-        try:
-            assert entered.wait(WAIT)
-            assert client.get("/livez").status_code == 200
-        finally:
-            gate.set()
-            computing.join(WAIT)
+        health.add(HealthCheck(name="looked", kind="test", run=look), Group.LIVE)
+        assert client.get("/livez").text == "alive\n"
+        assert not looked.is_set()
+
+    def test_livez_depends_on_its_group(self, client: FlaskClient) -> None:
+        """A critical check that liveness is made to depend on ends it."""
+        check = Check(
+            name="loop", kind="test", subject="x", ok=False, critical=True, reason="stuck"
+        )
+        health: HealthService = client.application.extensions["health"]
+        health.add(HealthCheck(name="loop", kind="test", run=lambda: [check]), Group.LIVE)
+        health.force()
+        body = _assert_problem(client.get("/livez"), 503, "not_alive")
+        assert body["failed"] == ["loop"]
+        assert client.get("/readyz").status_code == 200
+
+    @pytest.mark.parametrize("path", ["/livez", "/readyz"])
+    def test_plain_text(self, client: FlaskClient, path: str) -> None:
+        """A probe that looks at more than the status reads a word."""
+        response = client.get(path)
+        assert (response.mimetype, response.text) == ("text/plain", f"{_word(path)}\n")
+
+
+def _word(path: str) -> str:
+    return {"/livez": "alive", "/readyz": "ready"}[path]
+
+
+@contextlib.contextmanager
+def _hung(client: FlaskClient) -> Iterator[None]:
+    """A check that was begun and does not end before the block does."""
+    gate, entered = threading.Event(), threading.Event()
+
+    def hang() -> list[Check]:
+        entered.set()
+        assert gate.wait(WAIT)
+        return []
+
+    health: HealthService = client.application.extensions["health"]
+    health.force()
+    health.add(HealthCheck(name="hung", kind="test", run=hang), Group.READY)
+    health.refresh()
+    try:
+        assert entered.wait(WAIT)
+        yield
+    finally:
+        gate.set()
 
 
 class TestErrors:
@@ -546,9 +717,7 @@ class TestLandingPage:
             name="y", kind="test", subject="<script>alert(1)</script>", ok=False, reason="odd",
             fallback="requests",
         )  # fmt: skip
-        health: HealthService = client.application.extensions["health"]
-        health.add(lambda: [check])
-        health.force()
+        _add(client, HealthCheck(name="y", kind="test", run=lambda: [check]))
         text = client.get("/").text
         assert "Something critical is missing" in text
         assert "<script>" not in text

@@ -11,8 +11,6 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from app.edge import (
     EXPLANATIONS,
-    BodyTooLarge,
-    BodyTooSlow,
     CallerFault,
     CallFailed,
     CircuitOpen,
@@ -27,9 +25,9 @@ from app.edge import (
     UnknownFunction,
     report,
 )
-from app.edge.headers import REQUEST_ID_HEADER, TIMEOUT_HEADER, patience, returned
+from app.edge.headers import TIMEOUT_HEADER, patience, returned
 from app.routes.access import details_allowed
-from app.routes.caller import CallerStream
+from app.routes.caller import CallerStream, caller_fault
 from app.routes.problems import problem
 
 logger = logging.getLogger(__name__)
@@ -139,16 +137,7 @@ def refused(refusal: Refused) -> Response:
     return _later(problem(503, code, "Not called now", detail), refusal.retry_after)
 
 
-@edge_functions_bp.errorhandler(CallerFault)
-def caller_fault(fault: CallerFault) -> Response:
-    """A caller's body that cannot be sent on; its connection is of no more use."""
-    if isinstance(fault, BodyTooLarge):
-        detail = f"The body may have at most {fault.limit} bytes."
-        return problem(413, "content_too_large", "Content Too Large", detail)
-    if isinstance(fault, BodyTooSlow):
-        detail = "The body did not arrive within the time of the call."
-        return problem(408, "request_timeout", "Request Timeout", detail)
-    return problem(400, "incomplete_body", "Incomplete body", "The body broke off.")
+edge_functions_bp.register_error_handler(CallerFault, caller_fault)
 
 
 def _edge() -> EdgeClient:
@@ -206,7 +195,6 @@ def _answer(invocation: Invocation) -> Response:
     except BaseException:
         invocation.close()
         raise
-    response.headers[REQUEST_ID_HEADER] = invocation.id
     response.headers["X-Edge-Function"] = invocation.function
     response.headers["X-Edge-Transport"] = invocation.choice.transport.name
     if invocation.choice.fallback_reason is not None:

@@ -8,15 +8,11 @@ from app.edge import EdgeClient
 from app.healing.report import HealthReport, Status
 from app.health import BlueprintState, HealthService
 from app.routes.access import details_allowed
+from app.routes.pages import PAGE_POLICY
 from app.utils.auto_fix import AutoFixer
 
 main_bp = Blueprint("main", __name__)
 
-#: The page loads its own style sheet and icon, and nothing else from anywhere.
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _HEADLINES = {
     Status.HEALTHY: "Everything is up.",
     Status.DEGRADED: "Serving, but not everything is as it should be.",
@@ -30,6 +26,7 @@ _LINKS = (
     ("health", "/healthz", "health in a few words"),
     ("health", "/readyz", "ready to serve?"),
     ("metrics", "/metrics", "for Prometheus"),
+    ("docs", "/api/docs", "the whole API, described"),
 )
 
 
@@ -53,7 +50,7 @@ def index() -> Response:
         drift=_drift(report),
     )
     headers = {
-        "Content-Security-Policy": _POLICY,
+        "Content-Security-Policy": PAGE_POLICY,
         "Cache-Control": "no-store",
         "Vary": "Authorization",
     }
