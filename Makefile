@@ -12,7 +12,7 @@ IMAGE  ?= royal-equips-orchestrator
 DOCKER ?= docker
 ARGS   ?=
 # Test files that run side by side; most of their time is waiting.
-JOBS   ?= 3
+JOBS   ?= 4
 # uv trusts the certificates that the system trusts, as pip does; so do the heals of `make run`.
 export UV_SYSTEM_CERTS ?= true
 

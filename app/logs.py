@@ -16,7 +16,7 @@ import logging.config
 import math
 import re
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -42,20 +42,12 @@ _to_json = json.JSONEncoder(allow_nan=False).encode
 _quote = json.encoder.encode_basestring_ascii
 
 
-def bind(**fields: object) -> Token[Mapping[str, object]]:
-    """Put fields on every line that this context logs from now on, until ``unbind``.
+def bind(**fields: object) -> None:
+    """Put these fields, and no others, on every line that this context logs from now on.
 
-    They join what is bound already. A record's own field of the same name wins.
+    A record's own field of the same name wins. Without any, nothing is put on the lines.
     """
-    return _bound.set({**_bound.get(), **fields})
-
-
-def unbind(token: Token[Mapping[str, object]]) -> None:
-    """Go back to what was bound before ``bind``; in a context other than that one's, do nothing."""
-    try:
-        _bound.reset(token)
-    except ValueError:
-        return
+    _bound.set(fields)
 
 
 def _escape(text: str) -> str:

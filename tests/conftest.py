@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ FOREIGN_SETTINGS = (
     "ACCESS_LOG",
     "OTEL_",
 )
+#: Seconds that a check which still runs at the end of a test is waited for.
+LAST_CHECK = 10.0
 
 
 def pytest_configure() -> None:
@@ -124,6 +127,18 @@ def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN_SETTINGS):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _health_checks_end(_no_foreign_settings: None) -> Iterator[None]:
+    """No check of a test's application runs on while the environment goes back to what it was.
+
+    The C library reads the environment without a lock when an address is looked up.
+    """
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("health "):
+            thread.join(LAST_CHECK)
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextvars import Context, copy_context
+from contextvars import copy_context
 
 import pytest
 
-from app.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict, unbind
+from app.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict
 from app.utils.bounded import BoundedCall
 
 HOSTILE = 'x\n2026-01-01T00:00:00.000Z ERROR root forged\r\x1b[31m\u2028\u202e"\ud800'
@@ -136,9 +136,9 @@ class TestBound:
 
     @pytest.fixture(autouse=True)
     def _bound(self) -> Iterator[None]:
-        token = bind(request_id="abc", trace_id="def")
+        bind(request_id="abc", trace_id="def")
         yield
-        unbind(token)
+        bind()
 
     def _line(self, fields: Mapping[str, object] | None = None) -> dict[str, object]:
         line: dict[str, object] = json.loads(JsonFormatter().format(_record(fields=fields)))
@@ -154,14 +154,12 @@ class TestBound:
         """A record's field of the same name is the one that is shown."""
         assert self._line({"request_id": "own"})["request_id"] == "own"
 
-    def test_they_join(self) -> None:
-        """More can be bound for a while; then it is as before."""
-        token = bind(request_id="inner", more=1)
-        line = self._line()
-        assert (line["request_id"], line["trace_id"], line["more"]) == ("inner", "def", 1)
-        unbind(token)
-        assert self._line()["request_id"] == "abc"
-        assert "more" not in self._line()
+    def test_they_replace(self) -> None:
+        """What is bound next stands in the place of what was, and in the end there is nothing."""
+        bind(more=1)
+        assert self._line()["more"] == 1
+        bind()
+        assert {"more", "request_id"}.isdisjoint(self._line())
 
     def test_bounded_call_carries_them(self) -> None:
         """A call in a thread of its own logs under the ids of whoever began it."""
@@ -175,11 +173,9 @@ class TestBound:
         thread.join()
         assert "request_id" not in seen[0]
 
-    def test_unbound_elsewhere(self) -> None:
-        """Unbinding in another context changes nothing, there or here."""
-        token = copy_context().run(bind, request_id="elsewhere")
-        Context().run(unbind, token)
-        unbind(token)
+    def test_bound_elsewhere(self) -> None:
+        """Binding in another context changes nothing here."""
+        copy_context().run(bind, request_id="elsewhere")
         assert self._line()["request_id"] == "abc"
 
 

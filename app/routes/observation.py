@@ -68,8 +68,8 @@ class _Request:
     """One request, and its answer as the server reads it."""
 
     __slots__ = (
-        "_began", "_chunks", "_closed", "_entered", "_environ", "_error", "_id", "_method",
-        "_observation", "_rule", "_sent", "_span", "_start_response", "_status", "_whole",
+        "_began", "_chunks", "_closed", "_environ", "_error", "_id", "_method",
+        "_observation", "_rule", "_sent", "_span", "_start_response", "_status", "_whole", "_work",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +91,7 @@ class _Request:
         self._span = observation.tracing.tracer.request(
             parent, self._method, environ["PATH_INFO"], environ["wsgi.url_scheme"]
         )
-        self._entered = enter(self._id, self._span.trace)
+        self._work = enter(self._id, self._span.trace)
         structured.forget_bound()
 
     def answer(self) -> None:
@@ -130,7 +130,7 @@ class _Request:
                 close()
         finally:
             self._note()
-            leave(self._entered)
+            leave(self._work)
 
     def __del__(self) -> None:
         """A client of a test drops what it has read and closes nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import errno
 import logging
+import math
 import re
 import selectors
 import socket
@@ -41,6 +42,8 @@ HEAD_BYTES, RECEIVE_BYTES = 32 * 1024, 8 * 1024
 #: Seconds and bytes for which a connection is still read after its last answer, so that the answer
 #: is not lost in a reset (RFC 9112 section 9.6). gunicorn's own numbers.
 LINGER_SECONDS, LINGER_BYTES = 2.0, 64 * 1024
+#: Seconds that a connection has in any case: with all of them younger, new ones wait their turn.
+LEAST_WAIT = 0.25
 #: Connections that are given up when the process has no descriptor left.
 SPARE = 32
 #: Seconds before accepting is tried again then.
@@ -326,16 +329,18 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
         return conn
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest; False when all are being answered."""
+        """Close the connection that has waited longest; False when none has for long enough."""
         waits = (
             (LINGER_SECONDS, self.lingering),
             (self.request_timeout, self.pending_conns),
             (self.cfg.keepalive, self.keepalived_conns),
         )
         since = [(queue[0].timeout - seconds, queue) for seconds, queue in waits if queue]
-        if since:
-            self._drop(self._first(min(since, key=lambda pair: pair[0])[1]))
-        return bool(since)
+        first, queue = min(since, key=lambda pair: pair[0], default=(math.inf, None))
+        if queue is None or time.monotonic() - first < LEAST_WAIT:
+            return False
+        self._drop(self._first(queue))
+        return True
 
     def _not_accepted(self, error: OSError) -> None:
         if error.errno in {errno.EMFILE, errno.ENFILE}:

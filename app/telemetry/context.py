@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from app import logs
@@ -49,22 +49,21 @@ class Work(NamedTuple):
 
 
 _current: ContextVar[Work | None] = ContextVar("current_work", default=None)
-Entered = tuple[Token[Work | None], Token[Mapping[str, object]]]
 
 
-def enter(request_id: str, trace: Trace) -> Entered:
+def enter(request_id: str, trace: Trace) -> Work:
     """Do what follows for this request: it is ``current``, and its ids stand on every log line."""
-    fields = logs.bind(request_id=request_id, trace_id=trace.trace_id)
-    return _current.set(Work(request_id, trace)), fields
+    work = Work(request_id, trace)
+    _current.set(work)
+    logs.bind(request_id=request_id, trace_id=trace.trace_id)
+    return work
 
 
-def leave(entered: Entered) -> None:
-    """Go back to what was before ``enter``; in a context other than that one's, do nothing."""
-    logs.unbind(entered[1])
-    try:
-        _current.reset(entered[0])
-    except ValueError:
-        return
+def leave(work: Work) -> None:
+    """Do nothing more for this request; changes nothing where another one has begun since."""
+    if _current.get() is work:
+        _current.set(None)
+        logs.bind()
 
 
 def current() -> Work | None:
