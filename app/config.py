@@ -132,6 +132,14 @@ OTEL_EXPORTER_OTLP_ENDPOINT: Variable[str | None] = Variable(
     "an http or https URL",
     "where traces are sent (OTLP over HTTP); with none there are no traces",
 )
+#: prometheus_client looks for it when it is imported, so app.telemetry.directory puts it there.
+PROMETHEUS_MULTIPROC_DIR: Variable[Path | None] = Variable(
+    "PROMETHEUS_MULTIPROC_DIR",
+    None,
+    path,
+    "a directory of this service alone",
+    "where workers count together, emptied at the start; with none one in memory is made",
+)
 LOG_FORMAT = Variable(
     "LOG_FORMAT",
     "console",
@@ -158,6 +166,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     REQUEST_TIMEOUT,
     TRUSTED_PROXIES,
     OTEL_EXPORTER_OTLP_ENDPOINT,
+    PROMETHEUS_MULTIPROC_DIR,
     ENV_FILE,
 )
 
@@ -215,6 +224,7 @@ class Settings:
     request_timeout: int = REQUEST_TIMEOUT.default
     trusted_proxies: int = TRUSTED_PROXIES.default
     otlp_endpoint: str | None = OTEL_EXPORTER_OTLP_ENDPOINT.default
+    metrics_directory: Path | None = PROMETHEUS_MULTIPROC_DIR.default
 
     @property
     def edge_share(self) -> int:
@@ -254,6 +264,7 @@ class Settings:
             request_timeout=read(REQUEST_TIMEOUT),
             trusted_proxies=read(TRUSTED_PROXIES),
             otlp_endpoint=read(OTEL_EXPORTER_OTLP_ENDPOINT),
+            metrics_directory=read(PROMETHEUS_MULTIPROC_DIR),
         )
 
 

@@ -40,6 +40,7 @@ EVERYTHING = {
     "REQUEST_TIMEOUT": "20",
     "TRUSTED_PROXIES": "1",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    "PROMETHEUS_MULTIPROC_DIR": "metrics",
 }
 
 
@@ -83,6 +84,7 @@ def test_everything_set() -> None:
         request_timeout=20,
         trusted_proxies=1,
         otlp_endpoint="http://127.0.0.1:4318",
+        metrics_directory=Path("metrics"),
     )
     left = {
         field.name

@@ -76,7 +76,7 @@ class _Request:
         self, observation: Observation, environ: WSGIEnvironment, start_response: StartResponse
     ) -> None:
         self._began = time.perf_counter()
-        self._closed = True
+        self._closed = False
         self._observation, self._environ = observation, environ
         self._start_response = start_response
         self._chunks: Iterable[bytes] = ()
@@ -99,7 +99,6 @@ class _Request:
 
         What the application raises is raised again, and is an error of the request.
         """
-        self._closed = False
         self._observation.load.enter()
         try:
             self._chunks = self._observation.wsgi_app(self._environ, self._start)
@@ -131,10 +130,6 @@ class _Request:
         finally:
             self._note()
             leave(self._work)
-
-    def __del__(self) -> None:
-        """A client of a test drops what it has read and closes nothing."""
-        self.close()
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
         self._status = int(status[:3])

@@ -97,7 +97,8 @@ def inspected_client() -> type[FlaskClient]:
 
     class InspectedClient(FlaskClient):
         def open(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - werkzeug's own
-            response = super().open(*args, **kwargs)
+            # As a server does: read to the end, and closed.
+            response = super().open(*args, **{"buffered": True, **kwargs})
             if response.status_code >= 400:
                 sent = response.request.headers.get("Authorization")
                 secrets = [*credentials(sent), *self._configured()]
