@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.conftest import World
 from tests.serving.environments import Wheelhouse, environment, pack
@@ -21,6 +23,19 @@ def house(tmp_path: Path, world: World) -> House:
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Wheelhouse:
     """Wheels of everything that the service runs on, with their lock."""
     return pack(tmp_path_factory.mktemp("wheelhouse"))
+
+
+@pytest.fixture
+def environ(tmp_path: Path, wheelhouse: Wheelhouse) -> dict[str, str]:
+    """Heals by the lock of the wheelhouse, with uv."""
+    uv = str(Path(find_uv_bin()).parent)
+    return {
+        "AUTO_FIX_HOME": str(tmp_path / "home"),
+        "AUTO_FIX_LOCK": str(wheelhouse.lock),
+        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
+        "UV_NO_CONFIG": "1",
+        "PATH": os.pathsep.join((uv, os.environ["PATH"])),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from uv import find_uv_bin
 
 from app.routes.limits import LIMITS
 from tests.serving.environments import Wheelhouse, environment
@@ -33,17 +31,9 @@ def unprotected(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse
 
 
 @pytest.fixture
-def environ(tmp_path: Path, wheelhouse: Wheelhouse) -> dict[str, str]:
-    """Heals by the lock of the wheelhouse, with uv."""
-    uv = str(Path(find_uv_bin()).parent)
-    return {
-        "AUTO_FIX_HOME": str(tmp_path / "home"),
-        "AUTO_FIX_LOCK": str(wheelhouse.lock),
-        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
-        "UV_NO_CONFIG": "1",
-        "PATH": os.pathsep.join((uv, os.environ["PATH"])),
-        "WEB_CONCURRENCY": "1",
-    }
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    """The same with one worker."""
+    return {**environ, "WEB_CONCURRENCY": "1"}
 
 
 def test_until_it_is_healed(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pytest
-from uv import find_uv_bin
 
 from tests.serving.environments import Wheelhouse
 from tests.serving.house import workers
@@ -16,19 +12,6 @@ from tests.support.processes import serve, wait_until
 
 if TYPE_CHECKING:
     from tests.support.processes import Server
-
-
-@pytest.fixture
-def environ(tmp_path: Path, wheelhouse: Wheelhouse) -> dict[str, str]:
-    """Heals by the lock of the wheelhouse, with uv."""
-    uv = str(Path(find_uv_bin()).parent)
-    return {
-        "AUTO_FIX_HOME": str(tmp_path / "home"),
-        "AUTO_FIX_LOCK": str(wheelhouse.lock),
-        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
-        "UV_NO_CONFIG": "1",
-        "PATH": os.pathsep.join((uv, os.environ["PATH"])),
-    }
 
 
 class TestEdgeFunctions:
