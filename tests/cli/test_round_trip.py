@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from uv import find_uv_bin
 
-from app.healing.lock import Lock
 from tests.cli.support import Checkout
 from tests.serving.environments import environment, pack
 from tests.support.processes import ROOT, http_request, serve, wait_until
-from tests.support.wheels import build_wheel
+from tests.support.wheels import build_wheel, project_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import World
 
 FAULT = "aiohttp"
+PIN = re.compile(r"^([a-z0-9-]+)==([^ ]+)", re.MULTILINE)
 
 
 @pytest.fixture
@@ -30,11 +30,12 @@ def project(world: World, small: Checkout) -> Checkout:
     for path in world.index.directory.iterdir():
         path.unlink()
     house = pack(world.index.directory)
-    for entry in Lock.read(ROOT / "requirements-flask.lock").entries.values():
-        if entry.name not in house.projects():
-            # Not in this environment, or too large to be packed: its name is all that matters.
-            files = {f"{entry.name}/__init__.py": ""}
-            build_wheel(house.directory, entry.name, entry.version, files=files)
+    here = {project_of(wheel.name) for wheel in house.directory.glob("*.whl")}
+    for name, version in PIN.findall((ROOT / "requirements-flask.lock").read_text()):
+        if (name, version) not in here:
+            # Not in this environment (for another Python above all), or too large to be packed:
+            # its name is all that matters.
+            build_wheel(house.directory, name, version, files={f"{name}/__init__.py": ""})
     (small.root / "requirements-flask.lock").unlink()
     python = environment(world.root / "bare")
     house.install(python, house.projects() - {FAULT})
