@@ -257,9 +257,8 @@ def _needs(distribution: str, *, anywhere: bool = False) -> set[str]:
 def _direct_needs(name: str, *, anywhere: bool) -> Iterator[str]:
     for requirement in map(Requirement, _requires(name)):
         marker = requirement.marker
-        if marker is None or marker.evaluate({"extra": ""}):
-            yield requirement.name
-        elif anywhere and "extra" not in str(marker):
+        elsewhere = anywhere and "extra" not in str(marker)
+        if marker is None or elsewhere or marker.evaluate({"extra": ""}):
             yield requirement.name
 
 
