@@ -7,7 +7,7 @@ the threads that are started with a copy of its context.
 
 from __future__ import annotations
 
-import os
+import random
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -93,7 +93,7 @@ def work_of(headers: Mapping[str, str]) -> Work:
 
 def request_id(given: str | None) -> str:
     """The caller's id when it is a plain one, or else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return given if given and _REQUEST_ID.fullmatch(given) else _hex(16)
 
 
 def continued(traceparent: str | None, tracestate: str | None = None) -> Trace | None:
@@ -108,9 +108,18 @@ def continued(traceparent: str | None, tracestate: str | None = None) -> Trace |
 def begun(parent: Trace | None) -> Trace:
     """A new span's place: below ``parent``, or at the root of a new trace that is not sampled."""
     if parent is not None:
-        return Trace(parent.trace_id, os.urandom(8).hex(), parent.flags, parent.state)
-    ids = os.urandom(24).hex()
+        return Trace(parent.trace_id, _hex(8), parent.flags, parent.state)
+    ids = _hex(24)
     return Trace(ids[:32], ids[32:])
+
+
+def _hex(size: int) -> str:
+    """So many random bytes: unique, not secret.
+
+    Asking the kernel would let another thread go first, twice a request. Each process has a seed of
+    its own, after a fork too.
+    """
+    return random.randbytes(size).hex()  # noqa: S311 - guards nothing
 
 
 def _is_valid(match: re.Match[str]) -> bool:
