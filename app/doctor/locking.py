@@ -182,7 +182,7 @@ def _compile(
     bound = ["-c", lock.bound_by] if lock.bound_by and (mirror / lock.bound_by).is_file() else []
     command = [find_uv(environ), "pip", "compile", *OPTIONS, *extra, *bound, "-o", lock.name]
     run = run_tool([*command, *sources], {**environ, **NAMED}, mirror, DEADLINE)
-    if run.returncode:
+    if run.status != 0:
         raise _failure(run, lock)
     _pins(mirror / lock.name)
 

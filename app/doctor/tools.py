@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.doctor.errors import Unavailable
-from app.healing.children import child_group, kill_group
+from app.healing.children import Child, child_group
 from app.healing.installer import find_tool
 
 
@@ -18,7 +17,7 @@ from app.healing.installer import find_tool
 class Run:
     """How a program ended, and all that it printed."""
 
-    returncode: int
+    status: int | None
     words: str
 
 
@@ -32,9 +31,9 @@ def run_tool(
     """
     late = threading.Event()
 
-    def end(child: subprocess.Popen[bytes]) -> None:
+    def end(child: Child) -> None:
         late.set()
-        kill_group(child)
+        child.kill()
 
     with tempfile.TemporaryFile() as output:
         try:
@@ -52,7 +51,7 @@ def run_tool(
         words = output.read().decode(errors="replace")
     if late.is_set():
         raise Unavailable(f"{Path(command[0]).name} did not end within {deadline:.0f} s")
-    return Run(child.returncode, words)
+    return Run(child.wait(), words)
 
 
 def find_uv(environ: Mapping[str, str]) -> str:

@@ -86,7 +86,7 @@ def _download(entries: list[LockedDistribution], staging: Path, environ: Mapping
     listed.write_text("".join(lines), encoding="utf-8")
     command = [*find_pip(environ), "download", *OPTIONS, "-d", str(staging), "-r", str(listed)]
     run = run_tool(command, environ, staging, DEADLINE)
-    if run.returncode:
+    if run.status != 0:
         raise Unavailable(f"the wheels could not be downloaded: {redact(run.words)}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -16,6 +17,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+
+class Child:
+    """A process that leads a session of its own; any thread may wait for it or kill it.
+
+    Its exit status is lost where other code of this process reaps whatever child ends, as
+    gunicorn's master does, in which ``--preload`` heals; ``Popen`` would take that for a success.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._status: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether somebody has waited for its end."""
+        return self._process.returncode is not None
+
+    def wait(self) -> int | None:
+        """Wait for its end: the exit status, or minus the signal; None when that is lost."""
+        if not self.ended:
+            status = _end(self.pid) if sys.platform == "linux" else self._process.wait()
+            self._status = self._status if status is None else status
+            self._process.wait()
+        return self._status
+
+    def kill(self) -> int | None:
+        """Kill what is left of its session, itself included; how it ended, as ``wait`` tells it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.wait()
 
 
 @contextmanager
@@ -26,7 +59,7 @@ def child_group(
     directory: Path,
     output: IO[bytes] | None = None,
     keep: Sequence[int] = (),
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Child]:
     """Run ``command``; on leaving, it and all that it started in its session is killed.
 
     ``output`` gets stdout and stderr, which are thrown away without it. ``keep`` are descriptors
@@ -38,7 +71,7 @@ def child_group(
     leash, hand = os.pipe()
     try:
         try:
-            child = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output or subprocess.DEVNULL,
@@ -48,22 +81,35 @@ def child_group(
                 cwd=directory,
                 start_new_session=True,
             )
-            _fasten(leash, child.pid)
+            _fasten(leash, process.pid)
         finally:
             os.close(leash)
+        child = Child(process)
         try:
             yield child
         finally:
-            kill_group(child)
+            child.kill()
     finally:
         os.close(hand)
 
 
-def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the session that ``child`` leads, and reap the child."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+def _end(pid: int) -> int | None:
+    """Wait until a child has ended: its status, None when it has been reaped; does not reap it."""
+    with suppress(OSError):
+        watched = os.pidfd_open(pid)
+        try:
+            # The module's choice: where eventlet has patched it, the other green threads go on.
+            with selectors.DefaultSelector() as selector:
+                selector.register(watched, selectors.EVENT_READ)
+                selector.select()
+        finally:
+            os.close(watched)
+    # Before Linux 5.3 this is what waits.
+    with suppress(ChildProcessError):
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        if end is not None:
+            return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+    return None
 
 
 def _fasten(leash: int, group: int) -> None:
@@ -72,6 +118,9 @@ def _fasten(leash: int, group: int) -> None:
     Unlike ``PR_SET_PDEATHSIG`` this needs neither code in the child nor the thread that made it.
     """
     if sys.platform == "linux":
-        fcntl.fcntl(leash, fcntl.F_SETOWN, -group)
+        try:
+            fcntl.fcntl(leash, fcntl.F_SETOWN, -group)
+        except ProcessLookupError:
+            return  # it has ended, and somebody has reaped it
         fcntl.fcntl(leash, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)

@@ -20,6 +20,7 @@ from pathlib import Path
 from app.healing.catalog import Catalog, Plan
 from app.healing.diagnosis import Cause, Diagnosis
 from app.healing.flight import Busy, Overtaken
+from app.healing.installed import is_whole
 from app.healing.installer import Installer
 from app.healing.journal import Attempt, Journal
 from app.healing.layers import Layer, Layers, Stage, now
@@ -198,7 +199,11 @@ class DependencyHealer:
             return FixResult(subject=plan.module, outcome=run.outcome, detail=run.detail)
         wanted = {entry.pin for entry in plan.missing}
         found = set(_distributions(stage.site))
-        if not found or (plan.locked and found != wanted):
+        complete = found == wanted if plan.locked else bool(found)
+        if run.uncertain and not (complete and is_whole(stage.site)):
+            detail = "the installer's exit status was lost, and it has left something out"
+            return FixResult(subject=plan.module, outcome=Outcome.INSTALLER_FAILED, detail=detail)
+        if not complete:
             detail = "the wheels hold other distributions than were asked for"
             return FixResult(subject=plan.module, outcome=Outcome.INVALID_WHEEL, detail=detail)
         return None

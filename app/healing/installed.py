@@ -6,9 +6,11 @@ and its ``files`` leave out what is gone from disk; a diagnosis is about exactly
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
 import re
 from importlib.metadata import Distribution, PackageNotFoundError
+from pathlib import Path
 
 from app.healing.names import normalize
 
@@ -53,6 +55,14 @@ def _find(distribution: str) -> Distribution | None:
         return importlib.metadata.distribution(distribution)
     except (PackageNotFoundError, ValueError):
         return None
+
+
+def is_whole(site: Path) -> bool:
+    """Whether all that the RECORDs of the distributions in a directory list inside it is there."""
+    found = importlib.metadata.distributions(path=[str(site)])
+    rows = csv.reader(line for distribution in found for line in _lines(distribution, "RECORD"))
+    files = [row[0] for row in rows if row]
+    return all((site / file).exists() for file in files if not file.startswith(("../", "/")))
 
 
 def _records(found: Distribution, module: str) -> bool:

@@ -12,7 +12,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app.healing.children import child_group, kill_group
+from app.healing.children import Child, child_group
 from app.healing.lock import LockedDistribution
 from app.healing.lookup import find_on_disk
 from app.healing.outcomes import Outcome
@@ -71,12 +70,16 @@ SIGNS: Sequence[tuple[Outcome, str]] = (
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """How one run of an installer ended. ``detail`` is for the log, without credentials."""
+    """How one run of an installer ended. ``detail`` is for the log, without credentials.
+
+    ``uncertain`` means that it was judged by its words alone: its exit status was lost.
+    """
 
     outcome: Outcome
     tool: str
     seconds: float
     detail: str = ""
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +146,10 @@ class Installer:
             in_time = _wait(child, self.deadline)
             said = _telling_lines(output, tool.telling)
         seconds = time.monotonic() - started
-        outcome = _outcome(child.returncode, said) if in_time else Outcome.DEADLINE
+        status = child.wait()
+        outcome = _outcome(status, said) if in_time else Outcome.DEADLINE
         detail = "" if outcome is Outcome.HEALED else redact(said)
-        return Installed(outcome, tool.name, seconds, detail)
+        return Installed(outcome, tool.name, seconds, detail, uncertain=status is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     return {**environ, "UV_CACHE_DIR": str(work / "cache")}
 
 
-def _wait(child: subprocess.Popen[bytes], deadline: float) -> bool:
+def _wait(child: Child, deadline: float) -> bool:
     """Wait without the polling of ``Popen.wait(timeout)``, which sleeps up to 50 ms too long."""
     expired = threading.Event()
     timer = threading.Timer(deadline, _expire, (child, expired))
@@ -224,10 +228,10 @@ def _wait(child: subprocess.Popen[bytes], deadline: float) -> bool:
     return not expired.is_set()
 
 
-def _expire(child: subprocess.Popen[bytes], expired: threading.Event) -> None:
-    if child.returncode is None:
+def _expire(child: Child, expired: threading.Event) -> None:
+    if not child.ended:
         expired.set()
-        kill_group(child)
+        child.kill()
 
 
 def _open_output(work: Path) -> IO[bytes]:
@@ -243,11 +247,14 @@ def _telling_lines(output: IO[bytes], telling: str) -> str:
     return "\n".join(line for line in lines if re.match(rf"\s*({telling})", line))
 
 
-def _outcome(returncode: int, said: str) -> Outcome:
-    """A clean exit is a success, but not when uv has left a file out of a wheel for its name."""
-    if returncode == 0 and "unsafe file name" not in said:
+def _outcome(status: int | None, said: str) -> Outcome:
+    """A clean exit is a success, but not when uv has left a file out of a wheel for its name.
+
+    Without a status it is one when nothing tells of a failure; what was installed has to show it.
+    """
+    if status == 0 and "unsafe file name" not in said:
         return Outcome.HEALED
-    if returncode == -signal.SIGXFSZ:
+    if status == -signal.SIGXFSZ:
         return Outcome.TOO_LARGE
     found = (outcome for outcome, sign in SIGNS if re.search(sign, said, re.IGNORECASE))
-    return next(found, Outcome.INSTALLER_FAILED)
+    return next(found, Outcome.HEALED if status is None else Outcome.INSTALLER_FAILED)

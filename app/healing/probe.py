@@ -79,7 +79,7 @@ def probe(
     ):
         ours.close()
         message = _message(reader, deadline)
-    return _verdict(message, child.returncode)
+    return _verdict(message, child.wait())
 
 
 def _message(descriptor: int, deadline: float) -> bytes | None:
@@ -90,14 +90,19 @@ def _message(descriptor: int, deadline: float) -> bytes | None:
         return os.read(descriptor, 65536) if selector.select(deadline) else None
 
 
-def _verdict(message: bytes | None, returncode: int) -> Verdict:
+def _verdict(message: bytes | None, status: int | None) -> Verdict:
     if message is None:
         return Verdict(ok=False, crashed=True, error_class="deadline")
     if not message:
-        left = f"signal {-returncode}" if returncode < 0 else f"exit {returncode}"
-        return Verdict(ok=False, crashed=True, error_class=left)
+        return Verdict(ok=False, crashed=True, error_class=_end(status))
     told = message.decode(errors="replace").split("\0", PARTS - 1)
     if len(told) != PARTS or not f"_{told[0]}".isidentifier():
         return Verdict(ok=False, crashed=True, error_class="garbled verdict")
     error, missing, text = told
     return Verdict(ok=not error, error_class=error, missing=missing or None, detail=text)
+
+
+def _end(status: int | None) -> str:
+    if status is None:
+        return "no verdict"
+    return f"signal {-status}" if status < 0 else f"exit {status}"
