@@ -19,7 +19,7 @@ import importlib.machinery
 import importlib.metadata
 import json
 import logging
-import math
+import os
 import shutil
 import sys
 import threading
@@ -203,9 +203,12 @@ class Layers:
     def quarantine(self, stage: Stage) -> None:
         """Keep a staged fix that failed its probe out of the way, and only the newest few."""
         shutil.rmtree(stage.work)
-        stage.directory.touch()
+        # The kernel's own stamps count in steps of milliseconds, too coarse to tell an order.
+        now = time.time_ns()
+        os.utime(stage.directory, ns=(now, now))
         stage.directory.rename(self._quarantine / stage.directory.name)
-        for path in sorted(self._quarantine.iterdir(), key=_age)[KEPT_IN_QUARANTINE:]:
+        newest_first = sorted(self._quarantine.iterdir(), key=_modified, reverse=True)
+        for path in newest_first[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
 
     def abandoned(self) -> tuple[str, ...]:
@@ -247,7 +250,7 @@ class Layers:
 
     def _remove_unused_keys(self) -> None:
         for used in self._home.glob(f"layers/*/{USED}"):
-            if _age(used) > KEY_KEPT:
+            if time.time() - _modified(used) / 1e9 > KEY_KEPT:
                 shutil.rmtree(used.parent, ignore_errors=True)
                 shutil.rmtree(self._home / "staging" / used.parent.name, ignore_errors=True)
 
@@ -298,12 +301,12 @@ def _settled(modified: int) -> bool:
     return time.time_ns() - modified > SETTLED
 
 
-def _age(path: Path) -> float:
-    """Seconds since the last change; endless for what is gone by now."""
+def _modified(path: Path) -> int:
+    """When it was last changed, in nanoseconds since the epoch; 0 for what is gone by now."""
     try:
-        return time.time() - path.stat().st_mtime
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
-        return math.inf
+        return 0
 
 
 def _remove(path: Path) -> None:

@@ -68,7 +68,7 @@ def scraping(program: str, target: str, directory: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        wait_until(lambda: answers(f"http://{address}/-/ready"), timeout=30)
+        wait_until(lambda: answers(f"http://{address}/-/ready", 200), timeout=30)
         yield f"http://{address}"
     finally:
         stop(process)

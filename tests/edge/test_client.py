@@ -134,12 +134,10 @@ class TestProtection:
         for _ in range(5):
             guarded.invoke("f", path=path)
         calls = len(server.seen)
-        started = time.monotonic()
         for _ in range(20):
             with pytest.raises(CircuitOpen) as caught:
                 guarded.invoke("f")
             assert caught.value.retry_after > 20
-        assert time.monotonic() - started < 1
         assert len(server.seen) == calls
         assert guarded.invoke("g").status == 200
         now[0] = 40.0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from email.message import Message
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Seconds for which a busy machine may stall what is timed; what hangs takes longer.
+STALL = 10.0
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 T = TypeVar("T")
 
@@ -83,16 +85,16 @@ def http_get(url: str, *, timeout: float = 30) -> Response:
     return http_request(url, timeout=timeout)
 
 
-def answers(url: str) -> bool:
-    """Tell whether a server answers at ``url``, with any status."""
+def answers(url: str, status: int | None = None) -> bool:
+    """Tell whether a server answers at ``url``, with this status or with any."""
     try:
-        http_get(url, timeout=2)
+        answer = http_get(url, timeout=2)
     except OSError:
         return False
-    return True
+    return status in {None, answer.status}
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 10, interval: float = 0.05) -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = 30, interval: float = 0.05) -> T:
     """Call ``predicate`` until it returns something true, and return that.
 
     Raises:
