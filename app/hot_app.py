@@ -81,3 +81,4 @@ class HotApplication:
         self.services.workers.close()
         self.services.edge.close()
         self.services.tracing.stop()
+        self.services.notes.flush()

@@ -22,6 +22,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
+#: The logger of access lines alone, so that they can be told apart and turned down by name.
+ACCESS = "app.access"
+
 _bound: ContextVar[Mapping[str, object]] = ContextVar("log_fields", default=MappingProxyType({}))
 
 #: Control characters, line separators, text-direction overrides and lone surrogates.
@@ -98,19 +101,17 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of ASCII JSON."""
-        members = [
-            f'{{"time": "{self._clock.text(record.created)}"',
-            f'"level": {_quote(record.levelname)}',
-            f'"logger": {_quote(record.name)}',
-            f'"event": {_quote(_event(record))}',
-            f'"pid": {record.process or 0}',
+        told = _told(record.levelname, record.name, _event(record))
+        parts = [
+            f'{{"time": "{self._clock.text(record.created)}", {told}, "pid": {record.process or 0}'
         ]
         if text := _exception_text(self, record):
-            members.append(f'"exception": {_quote(text)}')
+            parts.append(f', "exception": {_quote(text)}')
         for key, value in _fields(record).items():
             text = _quote(value) if type(value) is str and len(value) <= _MAX_VALUE else ""
-            members.append(_member_name(key) + (text or _json_text(value)))
-        return ", ".join(members) + "}"
+            parts += (_member_name(key), text or _json_text(value))
+        parts.append("}")
+        return "".join(parts)
 
 
 class _Clock:
@@ -160,9 +161,15 @@ def _shorten(text: str) -> str:
 
 
 @lru_cache(maxsize=256)
+def _told(level: str, logger: str, event: str) -> str:
+    """What is the same each time; code has few events."""
+    return f'"level": {_quote(level)}, "logger": {_quote(logger)}, "event": {_quote(event)}'
+
+
+@lru_cache(maxsize=256)
 def _member_name(key: object) -> str:
-    """How a field's member of a JSON object begins; code has few names for its fields."""
-    return _quote(f"{key}_" if key in _OWN_NAMES else str(key)) + ": "
+    """How a further member of a JSON object begins; code has few names for its fields."""
+    return f", {_quote(f'{key}_' if key in _OWN_NAMES else str(key))}: "
 
 
 def _json_text(value: object) -> str:
@@ -193,7 +200,8 @@ _FORMATTERS = {"console": ConsoleFormatter, "json": JsonFormatter}
 def logging_dict(level: str, log_format: str) -> dict[str, Any]:
     """The configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``.
 
-    Everything goes to standard error through one handler of the root logger.
+    Everything goes to standard error through one handler of the root logger, access lines together
+    (:mod:`app.telemetry.notes`).
 
     Args:
         level: a name such as ``INFO``.
@@ -206,9 +214,10 @@ def logging_dict(level: str, log_format: str) -> dict[str, Any]:
         "formatters": {"line": {"()": _FORMATTERS[log_format]}},
         "handlers": {
             "stderr": {
-                "class": "logging.StreamHandler",
+                "class": "app.utils.gathering_handler.GatheringHandler",
                 "formatter": "line",
                 "stream": "ext://sys.stderr",
+                "gathered": [ACCESS],
             }
         },
         "root": {"level": level, "handlers": ["stderr"]},

@@ -13,6 +13,7 @@ from app.health import BlueprintBoard, HealthService, Load
 from app.health.standard import health_service
 from app.telemetry.directory import shared_directory
 from app.telemetry.metrics import Metrics
+from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
 from app.tokens import Tokens
 from app.utils.auto_fix import AutoFixer
@@ -33,6 +34,7 @@ class Services:
     workers: WorkerBoard
     tracing: Tracing
     metrics: Metrics
+    notes: RequestNotes
     tokens: Tokens
     failures: FailedAttempts
     #: Modules that an application was built without, and would be better with.
@@ -67,6 +69,7 @@ class Services:
             workers=WorkerBoard(fixer.settings.home),
             tracing=tracing,
             metrics=metrics,
+            notes=RequestNotes(metrics),
             tokens=Tokens.from_settings(settings),
             failures=FailedAttempts(),
         )

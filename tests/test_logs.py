@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import logging.config
@@ -15,6 +16,7 @@ import pytest
 
 from app.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict
 from app.utils.bounded import BoundedCall
+from app.utils.gathering_handler import MOST_LINES, GatheringHandler
 
 HOSTILE = 'x\n2026-01-01T00:00:00.000Z ERROR root forged\r\x1b[31m\u2028\u202e"\ud800'
 
@@ -219,3 +221,78 @@ def test_dictionary_is_plain_data() -> None:
     first = logging_dict("INFO", "json")
     first["root"]["level"] = "DEBUG"
     assert logging_dict("INFO", "json")["root"]["level"] == "INFO"
+
+
+class TestGathering:
+    """Lines that wait for others."""
+
+    @pytest.fixture
+    def stream(self) -> io.StringIO:
+        """What is written to."""
+        return io.StringIO()
+
+    @pytest.fixture
+    def handler(self, stream: io.StringIO) -> Iterator[GatheringHandler]:
+        """A handler of a logger that lets some lines wait."""
+        made = GatheringHandler(stream, ["t.busy"])
+        logger = logging.getLogger("t")
+        logger.addHandler(made)
+        logger.setLevel(logging.INFO)
+        yield made
+        logger.removeHandler(made)
+        logger.setLevel(logging.NOTSET)
+
+    def test_until_the_flush(self, handler: GatheringHandler, stream: io.StringIO) -> None:
+        """The lines of the loggers that are named wait for it."""
+        for number in range(3):
+            logging.getLogger("t.busy").info("line %d", number)
+        assert stream.getvalue() == ""
+        handler.flush()
+        assert stream.getvalue() == "line 0\nline 1\nline 2\n"
+
+    @pytest.mark.parametrize(("name", "level"), [("t", "INFO"), ("t.busy", "ERROR")])
+    def test_others_are_written_at_once(
+        self, handler: GatheringHandler, stream: io.StringIO, name: str, level: str
+    ) -> None:
+        """Another logger's line, and whatever is above INFO; those before it come before it."""
+        logging.getLogger("t.busy").info("first")
+        logging.getLogger(name).log(logging.getLevelNamesMapping()[level], "second")
+        assert stream.getvalue() == "first\nsecond\n"
+        assert handler.level == logging.NOTSET
+
+    def test_so_many_wait(self, handler: GatheringHandler, stream: io.StringIO) -> None:
+        """Memory stays bounded when nobody flushes."""
+        for _ in range(MOST_LINES):
+            logging.getLogger("t.busy").info("x")
+        assert stream.getvalue() == "x\n" * MOST_LINES
+        assert handler.stream is stream
+
+    def test_a_record_that_cannot_be_told(
+        self, handler: GatheringHandler, stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It costs its own line, and says so as logging does."""
+        logging.getLogger("t.busy").info("first")
+        # To this handler alone: the test runner's own would raise.
+        handler.handle(logging.LogRecord("t", logging.INFO, "", 0, "second %d", ("no",), None))
+        logging.getLogger("t").info("third")
+        assert stream.getvalue() == "first\nthird\n"
+        assert "Logging error" in capsys.readouterr().err
+        assert handler.stream is stream
+
+    def test_a_stream_that_is_closed(self, handler: GatheringHandler, stream: io.StringIO) -> None:
+        """Nobody who logs gets an error for it."""
+        logging.getLogger("t.busy").info("first")
+        stream.close()
+        handler.flush()
+        logging.getLogger("t").info("second")
+
+    def test_the_end_of_the_process(self) -> None:
+        """What still waits is written."""
+        code = (
+            "import logging; from app import logs; logs.configure_logging('INFO', 'json');"
+            "logging.getLogger(logs.ACCESS).info('last words')"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+        assert json.loads(done.stderr)["event"] == "last words"

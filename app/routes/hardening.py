@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
+from flask import Flask
 
 from app.services import Services
 from app.utils.problem_document import SAFE_HEADERS
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +33,38 @@ def init_app(app: Flask) -> None:
     secure = services.fixer.find("secure")
     (services.absent.add if secure is None else services.absent.discard)("secure")
     more, over_tls = _made_by(secure) if secure else ({}, {})
-    plain = _items({**more, **SAFE_HEADERS})
-    encrypted = [*plain, *_items(over_tls)]
+    app.wsgi_app = Hardening(app.wsgi_app, {**more, **SAFE_HEADERS}, over_tls)  # type: ignore[method-assign]
 
-    def harden(response: Response) -> Response:
-        items = encrypted if request.environ["wsgi.url_scheme"] == "https" else plain
-        present = {name.lower() for name, _ in response.headers}
-        response.headers.extend([(name, value) for key, name, value in items if key not in present])
-        return response
 
-    app.after_request(harden)
+class Hardening:
+    """A WSGI application around another one, which adds headers to its responses.
+
+    There, and not after the view, because a list takes them at a tenth of what they cost in Flask's
+    headers, and because what answers in Flask's place gets them too.
+
+    Args:
+        wsgi_app: the other one.
+        headers: those for any connection.
+        over_tls: those for an encrypted one alone.
+    """
+
+    def __init__(
+        self, wsgi_app: WSGIApplication, headers: Mapping[str, str], over_tls: Mapping[str, str]
+    ) -> None:
+        self._wsgi_app = wsgi_app
+        self._plain = _items(headers)
+        self._encrypted = [*self._plain, *_items(over_tls)]
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        added = self._encrypted if environ["wsgi.url_scheme"] == "https" else self._plain
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
+            present = {name.lower() for name, _ in headers}
+            headers += [field for name, field in added if name not in present]
+            return start_response(status, headers, exc_info)
+
+        return self._wsgi_app(environ, start)
 
 
 def _made_by(secure: ModuleType) -> tuple[Mapping[str, str], Mapping[str, str]]:
@@ -72,5 +98,5 @@ def _for_https(secure: ModuleType) -> Mapping[str, str]:
     return headers
 
 
-def _items(headers: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    return [(name.lower(), name, value) for name, value in headers.items()]
+def _items(headers: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:
+    return [(name.lower(), (name, value)) for name, value in headers.items()]

@@ -47,6 +47,8 @@ def _begin(state: BlueprintSetupState) -> None:
     So two applications of a process do not mix, and share what the process has counted.
     """
     services: Services = state.app.extensions["services"]
+    # What was asked before is not counted, however lately.
+    services.notes.flush()
     services.metrics.begin(Series)
     registry = CollectorRegistry()
     registry.register(SystemCollector(state.app.extensions))
@@ -67,6 +69,7 @@ class SystemCollector(Collector):
         """Every series."""
         services: Services = self._extensions["services"]
         fixer, fixes = services.fixer, services.fixer.fixes()
+        services.notes.flush()
         yield from services.metrics.collect()
         yield from _attempts(fixer)
         yield _budgets(fixer)

@@ -7,7 +7,6 @@ limits answer is noted like anything else. Each request passes here: what it cos
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,11 @@ from app.services import Services
 from app.telemetry import structured
 from app.telemetry.context import REQUEST_ID_HEADER, continued, enter, leave, request_id
 from app.telemetry.methods import METHODS
+from app.telemetry.notes import Note
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from werkzeug.routing import Rule
-
-#: Of the access lines alone, so that they can be told apart and turned down by name.
-access = logging.getLogger("app.access")
 
 UNMATCHED, OTHER_METHOD = "unmatched", "other"
 #: They are asked every few seconds, and their success says nothing.
@@ -47,7 +44,7 @@ class Observation:
     def __init__(self, wsgi_app: WSGIApplication, services: Services) -> None:
         self.wsgi_app = wsgi_app
         self.tracing = services.tracing
-        self.metrics = services.metrics
+        self.notes = services.notes
         self.load = services.load
         self._access_log = services.settings.access_log
 
@@ -138,20 +135,18 @@ class _Request:
         return self._start_response(status, headers, exc_info)
 
     def _note(self) -> None:
-        """Count the request, end its span, write its line."""
+        """Have the request counted and told, and end its span."""
         seconds = time.perf_counter() - self._began
         observation, status = self._observation, self._status
         observation.load.leave()
         route = self._rule.rule if self._rule is not None else UNMATCHED
-        observation.metrics.request(route, self._method, status, seconds)
         known = route if self._rule is not None else None
         self._span.end(status=status, error=self._error, route=known)
-        if observation.is_told(route, status, whole=self._whole):
-            self._tell(route, seconds)
+        told = observation.is_told(route, status, whole=self._whole)
+        line = self._line(route, seconds) if told else None
+        observation.notes.add(Note(route, self._method, status, seconds, time.time(), line))
 
-    def _tell(self, route: str, seconds: float) -> None:
-        if not access.isEnabledFor(logging.INFO):
-            return
+    def _line(self, route: str, seconds: float) -> dict[str, object]:
         fields: dict[str, object] = {
             "method": self._method,
             "route": route,
@@ -159,13 +154,12 @@ class _Request:
             "status": self._status,
             "milliseconds": round(seconds * 1000, 3),
             "bytes": self._sent,
+            "request_id": self._id,
+            "trace_id": self._span.trace.trace_id,
         }
         if not self._whole:
             fields["broken_off"] = self._error or "client"
-        # As Logger.info does, without its search of the stack for who calls, which no line shows.
-        record = logging.LogRecord(access.name, logging.INFO, "", 0, "request", (), None)
-        record.fields = fields
-        access.handle(record)
+        return fields
 
 
 def _text(path: str) -> str:

@@ -18,7 +18,7 @@ from app.healing.settings import HealingSettings
 from tests.conftest import World
 from tests.serving.house import House
 from tests.support.index import SimpleIndex
-from tests.support.processes import Response, Server, http_request, wait_until
+from tests.support.processes import Response, Server, http_request, stop, wait_until
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 #: A made-up secret in a query string and a header.
@@ -134,7 +134,9 @@ def _served(house: House, **environ: str) -> Iterator[Server]:
 
 def _lines(server: Server, **fields: object) -> list[dict[str, Any]]:
     """The log lines that have these fields, in order."""
-    lines = [json.loads(line) for line in server.log_text.splitlines() if line.startswith("{")]
+    # What stands behind the last line feed may be half a line.
+    whole = server.log_text.rpartition("\n")[0].splitlines()
+    lines = [json.loads(line) for line in whole if line.startswith("{")]
     return [line for line in lines if fields.items() <= line.items()]
 
 
@@ -326,6 +328,17 @@ class TestAccessLine:
         _ask(server, "/noisy/hello/x", "g-1")
         _access(server, "g-1")
         assert not _lines(server, logger="gunicorn.access")
+
+    @pytest.mark.parametrize("worker", ["sync", "gthread", "eventlet"])
+    def test_none_is_lost_at_the_end(self, noisy: House, worker: str) -> None:
+        """A worker that stops just after its requests writes their lines, each once."""
+        identities = [f"last-{number}" for number in range(30)]
+        with _served(noisy, WORKER_CLASS=worker) as server:
+            for identity in identities:
+                _ask(server, "/noisy/hello/x", identity)
+            assert stop(server.process) == 0
+            told = [line["request_id"] for line in _lines(server, logger="app.access")]
+            assert sorted(n for n in told if n.startswith("last-")) == sorted(identities)
 
     @pytest.mark.parametrize("worker", ["sync", "gthread"])
     def test_preloaded(self, noisy: House, worker: str) -> None:
