@@ -211,11 +211,12 @@ def _complete(
 ) -> None:
     """Error handlers, quarantine and commands; imported here because they need Flask."""
     from app.cli.flask_command import add_commands
-    from app.routes import hardening, limits, observation, problems, proxies, quarantine
+    from app.routes import hardening, limits, observation, problems, proxies, quarantine, sessions
     from app.telemetry import structured
 
     app.extensions["blueprints"] = states
     add_commands(app)
+    sessions.init_app(app)
     problems.init_app(app)
     quarantine.init_app(
         app, {spec.answers_for: state for (spec, _), state in zip(found, states, strict=True)}

@@ -142,26 +142,17 @@ class _Request:
         route = self._rule.rule if self._rule is not None else UNMATCHED
         known = route if self._rule is not None else None
         self._span.end(status=status, error=self._error, route=known)
-        told = observation.is_told(route, status, whole=self._whole)
-        line = self._line(route, seconds) if told else None
-        observation.notes.add(Note(route, self._method, status, seconds, time.time(), line))
-
-    def _line(self, route: str, seconds: float) -> dict[str, object]:
-        fields: dict[str, object] = {
-            "method": self._method,
-            "route": route,
-            "path": _text(self._environ["PATH_INFO"]),
-            "status": self._status,
-            "milliseconds": round(seconds * 1000, 3),
-            "bytes": self._sent,
-            "request_id": self._id,
-            "trace_id": self._span.trace.trace_id,
-        }
-        if not self._whole:
-            fields["broken_off"] = self._error or "client"
-        return fields
-
-
-def _text(path: str) -> str:
-    """A path as it was meant: WSGI hands its bytes over as Latin-1."""
-    return path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+        note = Note(
+            route,
+            self._method,
+            self._environ["PATH_INFO"],
+            status,
+            seconds,
+            self._sent,
+            None if self._whole else self._error or "client",
+            self._id,
+            self._span.trace.trace_id,
+            time.time(),
+            observation.is_told(route, status, whole=self._whole),
+        )
+        observation.notes.add(note)
