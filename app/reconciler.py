@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from app.healing.lookup import find_on_disk
 from app.health import BlueprintState
 from app.services import Services
 from app.telemetry import structured
+from app.utils.background_loop import BackgroundLoop
 from app.utils.import_reports import ImportReport
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,6 @@ PATIENCE = 2.0
 #: First and longest pause, in seconds, between two imports of a blueprint that nothing heals.
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
 _ABSENT = frozenset({Cause.MISSING_DISTRIBUTION, Cause.FIRST_PARTY_MISSING})
-#: Seconds that stopping waits for a pass that is under way. The thread is a daemon: an install
-#: that is cut off leaves a staging directory, which the next heal removes.
-STOP_WAIT = 2.0
 
 
 @dataclass(slots=True)
@@ -81,31 +78,20 @@ class Reconciler:
         self._missing: tuple[Diagnosis, ...] = ()
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._told: dict[str, object] = {}
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._loop = BackgroundLoop(self._pass, "reconciler", TICK)
 
     def start(self) -> None:
         """Begin with a pass at once; starting twice is starting once."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
-            self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        """Ask the thread to end and wait for it a moment."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STOP_WAIT)
+        """Ask the thread to end and wait for it a moment.
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._pass()
-            except Exception:
-                # The thread must outlive whatever one pass met; the next pass tries again.
-                logger.exception("reconciler pass failed")
-            self._stopping.wait(TICK)
+        An install that is cut off leaves a staging directory, which the next heal removes.
+        """
+        self._loop.stop()
 
-    def _pass(self) -> None:
+    def _pass(self) -> float:
         fixer = self._services.fixer
         changed = fixer.follow()
         missing = fixer.missing()
@@ -125,6 +111,7 @@ class Reconciler:
         self._services.tracing.follow()
         if changed or moved:
             self._services.health.refresh()
+        return TICK
 
     def _build_anew(self, moved: list[str]) -> None:
         """Have the application rebuilt, unless that failed a moment ago."""

@@ -11,7 +11,6 @@ from app.edge import EdgeClient, EdgeMonitor, RegistryFile
 from app.healing.workers import WorkerBoard
 from app.health import BlueprintBoard, HealthService, Load
 from app.health.standard import health_service
-from app.telemetry.directory import shared_directory
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
@@ -53,7 +52,7 @@ class Services:
             share=settings.edge_share,
             tracer=lambda: tracing.tracer,
         )
-        metrics = Metrics(shared_directory())
+        metrics = Metrics(settings.metrics_directory)
         fixer.observe(metrics.heal)
         fixer.observe(tracing.attempted)
         board = BlueprintBoard()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from app.edge.client import EdgeClient
 from app.edge.errors import NoTransport
 from app.healing.flight import Busy, exclusive
+from app.utils.background_loop import BackgroundLoop
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ LOCK = "edge-checks.lock"
 TICK, SHARE_SECONDS, CHECK_SECONDS = 1.0, 2.0, 30.0
 #: A pause between health checks is up to this share shorter or longer.
 JITTER = 0.2
-_STOP_WAIT = 2.0
 
 
 class EdgeMonitor:
@@ -50,45 +49,25 @@ class EdgeMonitor:
         self._check_seconds = check_seconds
         self._spread = spread
         self._share_at = self._check_at = 0.0
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._lock_held: contextlib.ExitStack | None = None
+        self._loop = BackgroundLoop(self._turn, "edge-monitor", TICK)
 
     def start(self) -> None:
         """Begin; starting twice is starting once."""
-        if self._thread is None:
-            self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="edge-monitor", daemon=True)
-            self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        """Ask the thread to end and wait for it a moment."""
-        thread, self._thread = self._thread, None
-        self._stopping.set()
-        if thread is not None:
-            thread.join(_STOP_WAIT)
+        """Ask the thread to end and wait for it a moment; another worker checks from now on."""
+        self._loop.stop()
+        held, self._lock_held = self._lock_held, None
+        if held is not None:
+            held.close()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            # Until this worker is the one that checks, it looks again at each turn.
-            with self._elected() as elected:
-                self._turns(checking=elected)
-
-    def _turns(self, *, checking: bool) -> None:
-        """One turn, or all of them for the worker that checks."""
-        while not self._stopping.is_set():
-            try:
-                self._turn(checking=checking)
-            except Exception:
-                # The thread must outlive whatever one turn met; the next one tries again.
-                logger.exception("edge monitor failed")
-            self._stopping.wait(TICK)
-            if not checking:
-                return
-
-    def _turn(self, *, checking: bool) -> None:
+    def _turn(self) -> float:
         now = time.monotonic()
-        functions = self._client.functions
-        if checking and functions and now >= self._check_at:
+        # Until this worker is the one that checks, it looks again at each turn.
+        checking = self._is_elected()
+        if checking and self._client.functions and now >= self._check_at:
             pause = self._check_seconds * self._spread(1 - JITTER, 1 + JITTER)
             self._check_at = now + pause
             with contextlib.suppress(NoTransport):
@@ -96,18 +75,20 @@ class EdgeMonitor:
         if now >= self._share_at:
             self._share_at = now + SHARE_SECONDS
             self._client.share_state()
+        return TICK
 
-    @contextlib.contextmanager
-    def _elected(self) -> Iterator[bool]:
-        """Whether this worker holds the lock, for as long as the block runs."""
-        with contextlib.ExitStack() as stack:
+    def _is_elected(self) -> bool:
+        """Whether this worker holds the lock, from now on until it stops."""
+        if self._lock_held is None:
+            held = contextlib.ExitStack()
             try:
                 self._lock.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(exclusive(self._lock, wait=0))
+                held.enter_context(exclusive(self._lock, wait=0))
             except Busy:
-                yield False
-                return
+                return False
             except OSError:
                 # Without a home nothing can be agreed upon: then every worker checks.
                 logger.debug("edge lock cannot be taken", exc_info=True)
-            yield True
+                return True
+            self._lock_held = held
+        return True

@@ -15,11 +15,14 @@ from app.health.checks import Group, HealthCheck
 from app.health.errors import DuplicateCheck, UnknownCheck
 from app.health.reading import HealthReading, assemble
 from app.health.runner import Runner
-from app.health.scheduler import Scheduler
+from app.utils.background_loop import BackgroundLoop
 from app.utils.bounded import BoundedCall
 
 #: Seconds that a first reading, or a forced one, may wait for all checks together.
 FIRST_WAIT, FORCE_WAIT = 1.0, 2.0
+#: Seconds after which the background looks again although nothing seemed due: a run that hung for
+#: longer than its interval may have ended.
+LONGEST_PAUSE = 1.0
 #: Seconds that stopping waits for runs that are under way.
 STOP_WAIT = 1.0
 
@@ -52,7 +55,7 @@ class HealthService:
         self._pid = os.getpid()
         self._runners: dict[str, Runner] = {}
         self._groups: dict[Group, tuple[str, ...]] = dict.fromkeys(Group, ())
-        self._scheduler = Scheduler(self._turn)
+        self._loop = BackgroundLoop(self._turn, "health", LONGEST_PAUSE)
         self._flips_at = -math.inf
         for check in checks:
             self._add(check)
@@ -78,11 +81,11 @@ class HealthService:
         if self._pid != os.getpid():
             # A thread of the parent may have held it at that moment, and is not here to let go.
             self._lock, self._pid = threading.Lock(), os.getpid()
-        self._scheduler.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Begin no more checks, and wait a moment for those under way."""
-        self._scheduler.stop()
+        self._loop.stop()
         calls = [runner.call for runner in self._runners.values()]
         _wait([call for call in calls if call is not None], STOP_WAIT)
 
@@ -92,7 +95,7 @@ class HealthService:
         Without the background thread it begins what is due, and waits, a second at most, for that
         of which nothing is known: for everything the first time, and never twice for what hangs.
         """
-        if not self._scheduler.running:
+        if not self._loop.running:
             self._catch_up()
         return self.peek()
 
