@@ -21,7 +21,7 @@ READY  := $(VENV)/.ready
 CODE   := app tests benchmarks deploy wsgi.py gunicorn.conf.py
 TYPED   = $(wildcard $(CODE))
 # The plugin makes a skipped test fail the run where CI=true: nothing may go untested there.
-PYTEST := $(BIN)/python -m pytest -p tests.support.ci -n $(JOBS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -p tests.support.ci -n $(JOBS) --dist loadfile --no-loadscope-reorder
 COMMANDS := $(BIN)/python -m app.cli
 
 .PHONY: help

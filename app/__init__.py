@@ -168,7 +168,7 @@ def _assemble(
     states = tuple(
         outcome if isinstance(outcome, BlueprintState) else _state(spec) for spec, outcome in found
     )
-    _complete(app, found, states)
+    _complete(app, states)
     return app, states
 
 
@@ -204,11 +204,7 @@ def _register_all(
     return None
 
 
-def _complete(
-    app: Flask,
-    found: Sequence[tuple[BlueprintSpec, ModuleType | BlueprintState]],
-    states: tuple[BlueprintState, ...],
-) -> None:
+def _complete(app: Flask, states: tuple[BlueprintState, ...]) -> None:
     """Error handlers, quarantine and commands; imported here because they need Flask."""
     from app.cli.flask_command import add_commands
     from app.routes import hardening, limits, observation, problems, proxies, quarantine, sessions
@@ -218,9 +214,7 @@ def _complete(
     add_commands(app)
     sessions.init_app(app)
     problems.init_app(app)
-    quarantine.init_app(
-        app, {spec.answers_for: state for (spec, _), state in zip(found, states, strict=True)}
-    )
+    quarantine.init_app(app, states)
     limits.init_app(app)
     hardening.init_app(app)
     observation.init_app(app)
@@ -248,6 +242,7 @@ def _state(
         name=spec.name,
         path=spec.path,
         url_prefix=spec.url_prefix or "/",
+        paths=spec.answers_for,
         critical=spec.critical,
         active=reason is None,
         reason=reason,

@@ -519,6 +519,7 @@ class TestBlueprintChecks:
             name="edge",
             path="app.routes.edge",
             url_prefix="/api/edge",
+            paths=("/api/edge",),
             critical=True,
             active=active,
             reason=reason,

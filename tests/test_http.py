@@ -704,6 +704,16 @@ class TestLandingPage:
             with client.get(link.replace("&amp;", "&")) as linked:
                 assert linked.status_code == 200
 
+    def test_addresses(self, client: FlaskClient) -> None:
+        """Each part is shown with what it answers for, as the status tells it."""
+        text = client.get("/").text
+        told = _body(client.get("/api/auto-fix/status"))["blueprints"]
+        assert isinstance(told, dict)
+        assert told["health"]["paths"] == ["/livez", "/readyz", "/healthz"]
+        for blueprint in told.values():
+            for path in blueprint["paths"]:
+                assert f"<code>{path}</code>" in text
+
     def test_loads_nothing_from_elsewhere(self, client: FlaskClient) -> None:
         """It names no other origin and holds no inline style or script."""
         text = client.get("/").text

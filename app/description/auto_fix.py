@@ -78,7 +78,8 @@ _BLUEPRINT = shape(
     "One part of the service in the process that answers.",
     {
         "active": flag("Whether it serves."),
-        "url_prefix": text("Where it is."),
+        "url_prefix": text("Where it is mounted."),
+        "paths": listed(text(), "What it answers for, with all below it; `/` stands for itself."),
         "critical": flag(),
         "reason": maybe(text("Why it does not serve, as a code.")),
         "advice": maybe(text("What to do about it; with the token only, where one is set.")),

@@ -15,12 +15,14 @@ _IMPORT_FAILURES = frozenset(str(cause) for cause in Cause)
 class BlueprintState:
     """One blueprint: where it lives, whether it serves, and if not, why.
 
+    ``paths`` are the ones that it answers for, each with all below it; ``/`` stands for itself.
     ``reason`` is a code and ``advice`` a sentence that is safe to show; both are None when active.
     """
 
     name: str
     path: str
     url_prefix: str
+    paths: tuple[str, ...]
     critical: bool
     active: bool
     reason: str | None = None

@@ -114,6 +114,7 @@ def _blueprints() -> dict[str, object]:
         state.name: {
             "active": state.active,
             "url_prefix": state.url_prefix,
+            "paths": list(state.paths),
             "critical": state.critical,
             "reason": state.reason,
             "advice": state.advice if details else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from flask import Flask, Response, current_app, request
 
@@ -19,14 +19,14 @@ SHORT_WAIT = 0.2
 STATE = "/api/auto-fix/status"
 
 
-def init_app(app: Flask, states: Mapping[tuple[str, ...], BlueprintState]) -> None:
+def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
     """Answer 503 for every method and path of a quarantined blueprint, and for lazy imports.
 
     Args:
         app: the application, its blueprints registered.
-        states: the paths that a blueprint answers for, to its state.
+        states: what became of each blueprint.
     """
-    quarantined = [(path, s) for paths, s in states.items() if not s.active for path in paths]
+    quarantined = [(path, state) for state in states if not state.active for path in state.paths]
     app.register_error_handler(ModuleNotFoundError, _missing_in_a_view)
     if quarantined:
         # Before routing has a say: an unknown path or method below the prefix is no 404 or 405.

@@ -7,12 +7,15 @@ import logging
 import uuid
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gunicorn import SERVER, util
 from gunicorn.http import errors
 
 from app.utils.problem_document import MEDIA_TYPE, SAFE_HEADERS, problem_document
+
+if TYPE_CHECKING:
+    from app.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,9 @@ class Refusing:
             extra["id"] = _log_failure(req, exc)
         else:
             _log_refusal(refusal, addr, exc)
+        services: Services | None = getattr(getattr(self, "wsgi", None), "services", None)
+        if services is not None:
+            services.metrics.refusal(refusal.status.value)
         # The client may be gone already.
         with contextlib.suppress(OSError):
             util.write_nonblock(client, answer(refusal, **extra))

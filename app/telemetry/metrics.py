@@ -63,15 +63,15 @@ class Metrics:
             status: likewise.
             seconds: how long it took.
         """
-        try:
-            series = self._series or self._made()
-            if series is not None:
-                series.request(route, method, status, seconds)
-        except Exception:
-            # The request has been answered, whatever is wrong with this process's files. It counts
-            # no more, or each request would meet that again.
-            self._make = self._series = None
-            logger.exception("nothing can be counted any more")
+        self._count(lambda series: series.request(route, method, status, seconds))
+
+    def refusal(self, status: int) -> None:
+        """Count a request that the server refused before the application saw it.
+
+        Args:
+            status: the one of the answer, of those that the server gives.
+        """
+        self._count(lambda series: series.refusal(status))
 
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt to heal that is over; one that comes too early is counted later.
@@ -85,6 +85,17 @@ class Metrics:
         """The series of all processes that count together; none before ``begin``."""
         series = self._series or self._made()
         return () if series is None else series.collect()
+
+    def _count(self, count: Callable[[Series], None]) -> None:
+        try:
+            series = self._series or self._made()
+            if series is not None:
+                count(series)
+        except Exception:
+            # The request has been answered, whatever is wrong with this process's files. It counts
+            # no more, or each request would meet that again.
+            self._make = self._series = None
+            logger.exception("nothing can be counted any more")
 
     def _made(self) -> Series | None:
         with self._lock:

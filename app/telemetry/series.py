@@ -53,6 +53,12 @@ class Series:
             ["route", "method", "status"],
             registry=None,
         )
+        self._refused = Counter(
+            "http_requests_refused_total",
+            "Requests refused before the application by all workers",
+            ["status"],
+            registry=None,
+        )
         self._request_seconds = Histogram(
             "http_request_duration_seconds",
             "How long requests took in all workers",
@@ -80,6 +86,14 @@ class Series:
         count()
         observe(seconds)
 
+    def refusal(self, status: int) -> None:
+        """Count a request that was refused; see :meth:`app.telemetry.metrics.Metrics.refusal`.
+
+        Raises:
+            OSError: as ``request`` does.
+        """
+        self._refused.labels(status).inc()
+
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt.
 
@@ -91,7 +105,7 @@ class Series:
     def collect(self) -> Iterable[Metric]:
         """The series, summed over the living and the dead that have counted in the directory."""
         if self._directory is None:
-            own = (self._requests, self._request_seconds, self._heal_seconds)
+            own = (self._requests, self._refused, self._request_seconds, self._heal_seconds)
             return chain.from_iterable(series.collect() for series in own)
         # A file is empty for the moment in which its process makes it.
         files = [str(path) for path in self._directory.glob("*.db") if path.stat().st_size]

@@ -203,4 +203,6 @@ class TestServed:
         client = app.test_client()
         assert client.get("/api/docs").status_code == 503
         assert client.get("/readyz").status_code == 200
-        assert "/api/docs" not in client.get("/").text
+        page = client.get("/").text
+        assert "<code>/api/docs</code>" in page
+        assert 'href="/api/docs"' not in page

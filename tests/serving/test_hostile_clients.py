@@ -16,6 +16,7 @@ import pytest
 
 from tests.serving.house import House
 from tests.support.canaries import EXCEPTION, TOKEN, inspect_raw
+from tests.support.exposition import scrape
 from tests.support.processes import ROOT, Server, base_environ, http_get, serve, stop, wait_until
 
 HOST = b" HTTP/1.1\r\nHost: x\r\n"
@@ -239,6 +240,21 @@ class TestMalformed:
         assert "peer=127.0.0.1" in line
         assert len(line) < 200
         assert TOKEN not in server.log_text
+
+    @pytest.mark.parametrize("name", ["bare line feeds", "large field", "version 2"])
+    def test_counted(self, server: Server, name: str) -> None:
+        """Each is counted by its status, apart from the requests that the application answered."""
+        sent, status = MALFORMED[name]
+        refused, answered = _counted(server, status)
+        exchange(server, sent)
+        wait_until(lambda: _counted(server, status) == (refused + 1, answered))
+
+
+def _counted(server: Server, status: int) -> tuple[float, float]:
+    """The requests of a status that the server refused, and that the application answered."""
+    found, labels = scrape(server), {"status": str(status)}
+    series = ("http_requests_refused_total", "http_requests_total")
+    return found.total(series[0], **labels), found.total(series[1], **labels)
 
 
 class TestAnswered:
