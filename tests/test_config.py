@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
@@ -341,7 +340,7 @@ class TestStarting:
             environ = Path(f"/proc/{server.process.pid}/environ").read_bytes().split(b"\0")
         assert b"GUNICORN_CMD_ARGS=--name=dotenv-canary" in environ
         assert not any(SECRET.encode() in one for one in environ)
-        lines = [json.loads(line) for line in server.log_text.splitlines()]
+        lines = server.lines()
         assert [one["meant"] for one in lines if one["event"] == "variable is no setting"] == [
             "AUTO_FIX_MODE"
         ]

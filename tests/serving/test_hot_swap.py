@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
 from dataclasses import replace
 from datetime import datetime
@@ -198,7 +197,7 @@ def _swaps(server: Server) -> int:
 
 def _times(server: Server, message: str) -> list[datetime]:
     """When an event was logged."""
-    records = [json.loads(line) for line in server.log_text.splitlines()]
+    records = server.lines()
     return [datetime.fromisoformat(r["time"]) for r in records if r["event"].startswith(message)]
 
 

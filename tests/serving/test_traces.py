@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def test_untraced_where_nothing_may_be_healed(
         assert server.get("/readyz").status == 200
         health = server.get("/api/auto-fix/force-health-check").json()
         assert health["checks"]["module_app_telemetry_otel"]["reason"] == "missing_distribution"
-        lines = [json.loads(line) for line in server.log_text.splitlines()]
+        lines = server.lines()
         assert len([line for line in lines if line.get("import") == "app.telemetry.otel"]) == 1
 
 

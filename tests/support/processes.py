@@ -131,6 +131,16 @@ class Server:
         """Everything that it has written to stdout and stderr so far."""
         return self.log.read_text(errors="replace")
 
+    def lines(self, **fields: object) -> list[dict[str, Any]]:
+        """The lines so far of a JSON log that have these fields, in order.
+
+        Access lines come a moment after their answers. What stands behind the last line feed may be
+        half a line.
+        """
+        whole = self.log_text.rpartition("\n")[0].splitlines()
+        lines = [json.loads(line) for line in whole if line.startswith("{")]
+        return [line for line in lines if fields.items() <= line.items()]
+
     def get(self, path: str) -> Response:
         """GET a path of this server."""
         return http_get(self.url + path)

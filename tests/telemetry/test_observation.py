@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import re
 import socket
 from collections.abc import Iterator
@@ -132,17 +131,9 @@ def _served(house: House, **environ: str) -> Iterator[Server]:
         yield server
 
 
-def _lines(server: Server, **fields: object) -> list[dict[str, Any]]:
-    """The log lines that have these fields, in order."""
-    # What stands behind the last line feed may be half a line.
-    whole = server.log_text.rpartition("\n")[0].splitlines()
-    lines = [json.loads(line) for line in whole if line.startswith("{")]
-    return [line for line in lines if fields.items() <= line.items()]
-
-
 def _access(server: Server, identity: str) -> dict[str, Any]:
     """The access line of a request, when it is there."""
-    lines = wait_until(lambda: _lines(server, logger="app.access", request_id=identity))
+    lines = wait_until(lambda: server.lines(logger="app.access", request_id=identity))
     assert len(lines) == 1
     return lines[0]
 
@@ -161,7 +152,7 @@ class TestIds:
         answer = _ask(server, "/noisy/hello/ann", "ann-1", headers=trace)
         assert answer.headers["X-Request-ID"] == "ann-1"
         access = _access(server, "ann-1")
-        (view,) = _lines(server, logger="noisy", name="ann")
+        (view,) = server.lines(logger="noisy", name="ann")
         assert access["trace_id"] == view["trace_id"] == TRACE
         assert view["request_id"] == "ann-1"
 
@@ -173,7 +164,7 @@ class TestIds:
         identity = _ask(server, "/livez", given.encode().decode("latin-1")).headers["X-Request-ID"]
         assert re.fullmatch("[0-9a-f]{32}", identity)
         assert _ask(server, "/noisy/hello/x", given.encode().decode("latin-1")).status == 200
-        assert not _lines(server, request_id=given)
+        assert not server.lines(request_id=given)
 
     def test_invalid_traces_are_replaced(self, server: Server) -> None:
         """A trace context that is none begins a new trace."""
@@ -194,7 +185,7 @@ class TestIds:
     def test_engine_records(self, server: Server) -> None:
         """What the engine logs for a request has the request's ids."""
         _ask(server, "/noisy/engine", "engine-1")
-        (line,) = _lines(server, event="module cannot be imported", **{"import": "nobody_has_this"})
+        (line,) = server.lines(event="module cannot be imported", **{"import": "nobody_has_this"})
         assert line["request_id"] == "engine-1"
 
     def test_heals_in_the_background(self, noisy: House) -> None:
@@ -202,7 +193,7 @@ class TestIds:
         noisy.world.publish("red_wheel")
         with _served(noisy) as server:
             _ask(server, "/noisy/heals", "heal-1")
-            (line,) = wait_until(lambda: _lines(server, event="dependency healed"))
+            (line,) = wait_until(lambda: server.lines(event="dependency healed"))
             assert line["request_id"] == "heal-1"
 
     @pytest.mark.parametrize("worker", ["gthread", "eventlet"])
@@ -212,7 +203,7 @@ class TestIds:
             names = ["a", "b", "c", "d"]
             list(clients.map(lambda n: _ask(server, f"/noisy/together/{n}", f"id-{n}"), names))
             for name in names:
-                lines = _lines(server, logger="noisy", name=name)
+                lines = server.lines(logger="noisy", name=name)
                 assert [line["event"] for line in lines] == ["begun", "met"]
                 assert {line["request_id"] for line in lines} == {f"id-{name}"}
 
@@ -221,8 +212,8 @@ class TestIds:
         with _served(noisy, THREADS="1") as server:
             _ask(server, "/noisy/bound?user=ann", "first")
             _ask(server, "/noisy/bound?user=bob")
-            wait_until(lambda: len(_lines(server, event="after")) == 2)
-            before, after = _lines(server, event="before"), _lines(server, event="after")
+            wait_until(lambda: len(server.lines(event="after")) == 2)
+            before, after = server.lines(event="before"), server.lines(event="after")
             assert [line["user"] for line in after] == ["ann", "bob"]
             assert all("user" not in line for line in before[1:])
             assert before[1]["request_id"] != "first"
@@ -232,7 +223,7 @@ class TestIds:
         assert len(_ask(server, "/noisy/stream", "s-1").body) == 3000
         access = _access(server, "s-1")
         assert (access["bytes"], access["status"]) == (3000, 200)
-        assert len(_lines(server, event="chunk", request_id="s-1")) == 3
+        assert len(server.lines(event="chunk", request_id="s-1")) == 3
 
     def test_errors(self, server: Server) -> None:
         """An error's id in the answer is the request's, and the log has the trace under it."""
@@ -240,7 +231,7 @@ class TestIds:
         assert (answer.status, answer.json()["id"]) == (500, "boom-1")
         assert answer.headers["X-Request-ID"] == "boom-1"
         assert _access(server, "boom-1")["status"] == 500
-        (line,) = _lines(server, event="request failed unexpectedly")
+        (line,) = server.lines(event="request failed unexpectedly")
         assert line["request_id"] == "boom-1"
         assert "RuntimeError: boom" in line["exception"]
 
@@ -287,7 +278,7 @@ class TestAccessLine:
         """A path that means to forge a line is a field of one line."""
         _ask(server, "/no%0A%7B%22level%22%3A%22FORGED%22%7D/n%C3%A4m%C3%A9", "h-1")
         assert _access(server, "h-1")["path"] == '/no\n{"level":"FORGED"}/nämé'
-        assert not _lines(server, level="FORGED")
+        assert not server.lines(level="FORGED")
 
     def test_made_up_methods(self, server: Server) -> None:
         """A method that a caller made up is told as another one."""
@@ -327,7 +318,7 @@ class TestAccessLine:
         """There is one access log, not two."""
         _ask(server, "/noisy/hello/x", "g-1")
         _access(server, "g-1")
-        assert not _lines(server, logger="gunicorn.access")
+        assert not server.lines(logger="gunicorn.access")
 
     @pytest.mark.parametrize("worker", ["sync", "gthread", "eventlet"])
     def test_none_is_lost_at_the_end(self, noisy: House, worker: str) -> None:
@@ -337,7 +328,7 @@ class TestAccessLine:
             for identity in identities:
                 _ask(server, "/noisy/hello/x", identity)
             assert stop(server.process) == 0
-            told = [line["request_id"] for line in _lines(server, logger="app.access")]
+            told = [line["request_id"] for line in server.lines(logger="app.access")]
             assert sorted(n for n in told if n.startswith("last-")) == sorted(identities)
 
     @pytest.mark.parametrize("worker", ["sync", "gthread"])
@@ -351,4 +342,4 @@ class TestAccessLine:
 
 
 def _own(server: Server, identity: str) -> list[dict[str, Any]]:
-    return _lines(server, logger="app.access", request_id=identity)
+    return server.lines(logger="app.access", request_id=identity)

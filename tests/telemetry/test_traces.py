@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -109,11 +107,6 @@ def _ask(server: Server, path: str, **headers: str) -> Response:
     return http_request(server.url + path, headers=headers)
 
 
-def _lines(server: Server, **fields: object) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in server.log_text.splitlines() if line.startswith("{")]
-    return [line for line in lines if fields.items() <= line.items()]
-
-
 class TestRequests:
     """The span of a request."""
 
@@ -146,7 +139,7 @@ class TestRequests:
             _ask(server, "/traced/hello/ann", **{"X-Request-ID": "own"})
             span = _span(found, "GET /traced/hello/<name>")
             assert span.parent == ""
-            (line,) = wait_until(lambda: _lines(server, request_id="own"))
+            (line,) = wait_until(lambda: server.lines(request_id="own"))
             assert line["trace_id"] == span.trace
 
     def test_failures(self, house: House) -> None:
@@ -184,7 +177,8 @@ class TestRequests:
                 _ask(server, "/traced/hello/ann", traceparent=f"00-{TRACE}-{SPAN}-01")
                 assert _span(found, "GET /traced/hello/<name>").service == "shop"
                 assert found.headers[0]["x-tenant"] == "seven"
-                (line,) = _lines(server, request_id="unsampled", logger="app.access")
+                asked = {"request_id": "unsampled", "logger": "app.access"}
+                (line,) = wait_until(lambda: server.lines(**asked))
                 assert set(line["trace_id"]) != {"0"}
             assert not found.named("GET /traced/boom")
 
@@ -293,7 +287,7 @@ class TestWithout:
         """OTEL_SDK_DISABLED means no spans; requests and their ids are as ever."""
         with _sent(house, OTEL_SDK_DISABLED="true") as (server, found):
             _ask(server, "/traced/hello/ann", **{"X-Request-ID": "off"})
-            (line,) = wait_until(lambda: _lines(server, request_id="off"))
+            (line,) = wait_until(lambda: server.lines(request_id="off"))
             assert set(line["trace_id"]) != {"0"}
         assert not found.spans
 
@@ -321,13 +315,13 @@ class TestCollector:
         with _traced(house, f"http://127.0.0.1:{port}") as server:
             for _ in range(20):
                 assert _ask(server, "/traced/hello/ann").status == 200
-            assert wait_until(lambda: _lines(server, event=LOST), timeout=20)[0]["reason"]
+            assert wait_until(lambda: server.lines(event=LOST), timeout=20)[0]["reason"]
             # Batch after batch is lost until one is not.
             with collector(port) as found:
                 wait_until(lambda: _sends(server, found), timeout=30)
-                assert wait_until(lambda: _lines(server, event="traces are sent again"))
-            assert len(_lines(server, event=LOST)) == 1
-            told = [line["logger"] for line in _lines(server)]
+                assert wait_until(lambda: server.lines(event="traces are sent again"))
+            assert len(server.lines(event=LOST)) == 1
+            told = [line["logger"] for line in server.lines()]
             assert not [name for name in told if name.startswith(("opentelemetry", "urllib3"))]
 
     def test_slow(self, house: House) -> None:
@@ -337,7 +331,7 @@ class TestCollector:
                 assert _ask(server, "/traced/hello/ann").status == 200
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(30) == 0
-            assert not _lines(server, level="CRITICAL")
+            assert not server.lines(level="CRITICAL")
 
 
 def _sends(server: Server, found: Collector) -> bool:
