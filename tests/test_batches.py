@@ -114,6 +114,17 @@ class TestThread:
             if number % 4 == 3:
                 wait_until(lambda: done.items == list(range(number + 1)))  # noqa: B023
 
+    def test_when_there_is_none_to_be_had(self, gathering: Batches[int], done: Done) -> None:
+        """Who puts something does the work."""
+        usual = threading.stack_size(1 << 45)
+        try:
+            gathering.put(1)
+            assert done.items == [1]
+        finally:
+            threading.stack_size(usual)
+        gathering.put(2)
+        wait_until(lambda: done.items == [1, 2])
+
 
 class TestFlush:
     """What was put is done now."""

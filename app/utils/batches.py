@@ -72,14 +72,18 @@ class Batches(Generic[T]):
 
     def _attend(self, gathered: _Gathered[T]) -> None:
         with gathered.lock:
-            if not gathered.attended:
-                gathered.wake = threading.Event()
-                gathered.wake.set()
-                gathered.attended = True
-                run = threading.Thread(
-                    target=self._run, args=(gathered,), name=self._name, daemon=True
-                )
+            if gathered.attended:
+                return
+            gathered.wake = threading.Event()
+            gathered.wake.set()
+            gathered.attended = True
+            run = threading.Thread(target=self._run, args=(gathered,), name=self._name, daemon=True)
+            try:
                 run.start()
+            except RuntimeError:
+                # The system has no thread left: then it is done here.
+                gathered.attended = False
+                self._do(gathered)
 
     def _run(self, gathered: _Gathered[T]) -> None:
         while gathered.wake.wait(self._idle):

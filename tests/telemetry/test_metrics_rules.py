@@ -14,7 +14,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.conftest import World
-from tests.edge.served import INVOKE, function
+from tests.edge.served import INVOKE, function, raw
 from tests.serving.house import House
 from tests.support.edge_server import edge_server
 from tests.support.exposition import scrape
@@ -98,7 +98,7 @@ def run(*command: str, given: str = "") -> str:
 
 @pytest.fixture
 def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
-    """A server with something of everything: a heal, drift, a failing and a good function."""
+    """A server with something of everything: a heal, drift, a function, a refused request."""
     world.publish("healable")
     house = House(tmp_path, world)
     house.needs("needy", "healable")
@@ -109,6 +109,7 @@ def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
             wait_until(lambda: server.get("/needy").status == 200, timeout=30)
             server.get(INVOKE.format("good", ""))
             server.get("/api/edge-functions/health-check")
+            assert raw(server, b"nonsense\r\n\r\n").status == 400
             yield server
 
 
