@@ -11,6 +11,7 @@ import os
 import pkgutil
 import platform
 import sys
+import traceback
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -31,16 +32,24 @@ def main(wanted: list[str]) -> int:
         print(f"no such benchmark: {', '.join(sorted(unknown))}", file=sys.stderr)
         print(f"there are: {', '.join(sorted(known))}", file=sys.stderr)
         return 2
-    made = {name: _measure(name) for name in sorted(wanted or known)}
+    found = {name: _measure(name) for name in sorted(wanted or known)}
+    made = {name: measurements for name, measurements in found.items() if measurements is not None}
     rows = [measurement for measurements in made.values() for measurement in measurements]
     print(_table(rows))
     _write(made)
-    return 0 if all(row.met for row in rows) else 1
+    if failed := found.keys() - made.keys():
+        print(f"could not be measured: {', '.join(sorted(failed))}", file=sys.stderr)
+    return 0 if not failed and all(row.met for row in rows) else 1
 
 
-def _measure(name: str) -> list[Measurement]:
+def _measure(name: str) -> list[Measurement] | None:
+    """What a benchmark measured; None when it failed, which costs the others nothing."""
     print(f"measuring {name}", file=sys.stderr)
-    return list(importlib.import_module(f"benchmarks.{name}").measure())
+    try:
+        return list(importlib.import_module(f"benchmarks.{name}").measure())
+    except Exception:  # noqa: BLE001 - its trace is shown, and the exit status tells
+        traceback.print_exc()
+        return None
 
 
 def _table(rows: Iterable[Measurement]) -> str:

@@ -46,7 +46,10 @@ def _begin(state: BlueprintSetupState) -> None:
 
     So two applications of a process do not mix, and share what the process has counted.
     """
-    services: Services = state.app.extensions["services"]
+    services: Services | None = state.app.extensions.get("services")
+    if services is None:
+        # An application of somebody else's: there is nothing to count.
+        return
     # What was asked before is not counted, however lately.
     services.notes.flush()
     services.metrics.begin(Series)
