@@ -44,11 +44,11 @@ class Child:
             self._process.wait()
         return self._status
 
-    def kill(self) -> int | None:
-        """Kill what is left of its session, itself included; how it ended, as ``wait`` tells it."""
+    def kill(self) -> None:
+        """Kill what is left of its session, itself included, and wait for its end."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        return self.wait()
+        self.wait()
 
 
 @contextmanager

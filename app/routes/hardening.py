@@ -39,8 +39,8 @@ def init_app(app: Flask) -> None:
 class Hardening:
     """A WSGI application around another one, which adds headers to its responses.
 
-    There, and not after the view, because a list takes them at a tenth of what they cost in Flask's
-    headers, and because what answers in Flask's place gets them too.
+    There, and not after the view, because a list takes them at less cost than Flask's headers do,
+    and because what answers in Flask's place gets them too.
 
     Args:
         wsgi_app: the other one.

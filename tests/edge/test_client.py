@@ -30,7 +30,7 @@ from app.edge import (
 from app.healing.report import Check
 from tests.edge.conftest import IMPORTERS, PATIENT, SHORT, Clients, until, without
 from tests.support.edge_server import EdgeServer
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, STALL
 
 
 class TestChoice:
@@ -134,10 +134,12 @@ class TestProtection:
         for _ in range(5):
             guarded.invoke("f", path=path)
         calls = len(server.seen)
+        started = time.monotonic()
         for _ in range(20):
             with pytest.raises(CircuitOpen) as caught:
                 guarded.invoke("f")
             assert caught.value.retry_after > 20
+        assert time.monotonic() - started < STALL
         assert len(server.seen) == calls
         assert guarded.invoke("g").status == 200
         now[0] = 40.0
