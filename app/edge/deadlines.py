@@ -58,11 +58,14 @@ class Deadlines:
         return watch
 
     def close(self) -> None:
-        """End the thread; what is watched is forgotten, and the next watch begins anew."""
+        """Do now what is left to be done, and end the thread; the next watch begins anew."""
         with self._changed:
+            left = [watch for _, _, watch in self._heap]
             self._heap.clear()
             self._thread = None
             self._changed.notify()
+        for watch in left:
+            watch.expire()
 
     def _begin(self) -> None:
         """Start the thread; one of a parent process is not in this one."""

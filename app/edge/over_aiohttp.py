@@ -7,6 +7,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
@@ -45,28 +47,28 @@ class AiohttpTransport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        #: Calls whose answers are being passed on.
+        self._read_on: set[_Call] = set()
         self._loop = LoopThread("edge-aiohttp", self._close_session)
 
     def open(self, request: EdgeRequest) -> Reply:
         """Call, and come back with the answer or with its beginning."""
-        until = time.monotonic() + request.timeout
-        body = request.body
-        feed = None if body is None or isinstance(body, bytes) else _Feed(body)
-        call = self._loop.run(self._open(request, feed, until))
+        call = _Call(request, time.monotonic() + request.timeout)
+        begun = self._loop.run(self._open(call))
         try:
-            if feed is not None:
-                self._pump(feed, until)
-            answer = _result(call, request, until)
+            if call.feed is not None:
+                self._pump(call.feed, call.until)
+            answer = _result(begun, call)
         except BaseException:
-            call.cancel()
+            begun.cancel()
+            self._end_soon(call)
             raise
-        rest = None if answer.whole else self._rest(request, answer, until)
         return Reply(
             answer.response.status,
             tuple(answer.response.headers.items()),
             bytes(answer.collector.held),
-            rest,
-            None if answer.whole else lambda: self._loop.call(answer.response.close),
+            None if answer.whole else self._rest(call, answer),
+            None if answer.whole else lambda: self._end_soon(call),
         )
 
     def send(self, batch: Sequence[EdgeRequest]) -> list[EdgeResponse]:
@@ -89,6 +91,8 @@ class AiohttpTransport:
 
     async def _close_session(self) -> None:
         session, self._session = self._session, None
+        for call in tuple(self._read_on):
+            self._end(call)
         if session is not None:
             await session.close()
 
@@ -102,6 +106,7 @@ class AiohttpTransport:
                     keepalive_timeout=IDLE_SECONDS,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_Request,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
             )
@@ -114,11 +119,12 @@ class AiohttpTransport:
     async def _check(self, places: asyncio.Semaphore, request: EdgeRequest) -> EdgeResponse:
         async with places:
             started = time.monotonic()
+            call = _Call(request, started + request.timeout)
             try:
-                answer = await self._open(request, None, started + request.timeout)
+                answer = await self._open(call)
             except CallFailed as failure:
                 return failed(request, failure, time.monotonic() - started)
-            answer.response.close()
+            self._end(call)
             return EdgeResponse(
                 name=request.name,
                 id=request.id,
@@ -126,45 +132,52 @@ class AiohttpTransport:
                 status=answer.response.status,
             )
 
-    async def _open(self, request: EdgeRequest, feed: _Feed | None, until: float) -> _Answer:
+    async def _open(self, call: _Call) -> _Answer:
         started = time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, until - started)):
-                answer = await self._exchange(request, feed)
+            async with asyncio.timeout(max(0.0, call.until - started)):
+                answer = await self._exchange(call)
         except BaseException as error:
-            if feed is not None:
-                feed.close()
+            call.abort()
             if not isinstance(error, Exception):
                 raise
-            raise told(request, error, _kind(error), time.monotonic() - started) from error
-        if feed is not None and answer.whole:
-            if not feed.sent:
+            seconds = time.monotonic() - started
+            raise told(call.request, error, _kind(error), seconds) from error
+        if not answer.whole:
+            self._read_on.add(call)
+        elif call.feed is not None:
+            if not call.feed.sent:
                 # The answer came before all of the body was sent: the connection is of no more use.
-                answer.response.close()
-            feed.close()
+                call.abort()
+            call.feed.close()
         return answer
 
-    async def _exchange(self, request: EdgeRequest, feed: _Feed | None) -> _Answer:
-        response = await self._shared_session().request(
+    async def _exchange(self, call: _Call) -> _Answer:
+        _CALL.set(call)
+        request = call.request
+        call.response = response = await self._shared_session().request(
             request.method,
             request.url,
             headers=request.all_headers(),
             skip_auto_headers=("Content-Type",),
-            data=request.body if feed is None else feed.chunks(),
+            data=request.body if call.feed is None else call.feed.chunks(),
             allow_redirects=False,
             proxy=proxy_for(request.url),
         )
-        try:
-            collector = Collector(request, response.status, response.headers)
-            while collector.holds:
-                chunk = await response.content.readany()
-                collector.held += collector.count(chunk)
-                if not chunk:
-                    return _Answer(response, collector, whole=True)
-        except BaseException:
-            response.close()
-            raise
+        collector = Collector(request, response.status, response.headers)
+        while collector.holds:
+            chunk = await response.content.readany()
+            collector.held += collector.count(chunk)
+            if not chunk:
+                return _Answer(response, collector, whole=True)
         return _Answer(response, collector, whole=False)
+
+    def _end(self, call: _Call) -> None:
+        self._read_on.discard(call)
+        call.abort()
+
+    def _end_soon(self, call: _Call) -> None:
+        self._loop.call(lambda: self._end(call))
 
     def _pump(self, feed: _Feed, until: float) -> None:
         """Hand the caller's body to the loop from the caller's own thread."""
@@ -173,36 +186,72 @@ class AiohttpTransport:
             put = self._loop.run(feed.put(chunk))
             with contextlib.suppress(TimeoutError, CancelledError):
                 put.result(max(0.0, until - time.monotonic()))
-            if not chunk or not put.done():
+            if not chunk or not put.done() or put.cancelled():
                 break
 
-    def _rest(self, request: EdgeRequest, answer: _Answer, until: float) -> Iterator[bytes]:
+    def _rest(self, call: _Call, answer: _Answer) -> Iterator[bytes]:
         """What follows, read as it is asked for."""
         started = time.monotonic()
         while True:
-            read = self._loop.run(_read(answer, until))
+            read = self._loop.run(_read(answer.response, call.until))
             try:
-                chunk = answer.collector.count(_result(read, request, until))
+                chunk = answer.collector.count(_result(read, call))
             except Exception as error:
-                self._loop.call(answer.response.close)
-                kind = _kind(error)
-                raise told(request, error, kind, time.monotonic() - started) from error
+                self._end_soon(call)
+                seconds = time.monotonic() - started
+                raise told(call.request, error, _kind(error), seconds) from error
             if not chunk:
                 return
             yield chunk
 
 
+class _Call:
+    """One call under way: its deadline, what it sends, the transport it is on, its answer."""
+
+    def __init__(self, request: EdgeRequest, until: float) -> None:
+        self.request = request
+        self.until = until
+        body = request.body
+        self.feed = None if body is None or isinstance(body, bytes) else _Feed(body)
+        self.transport: asyncio.Transport | None = None
+        self.response: aiohttp.ClientResponse | None = None
+
+    def abort(self) -> None:
+        """End its connection at once, unless it has been given back in good order.
+
+        aiohttp closes a connection, and asyncio then writes first what waits to be written. A
+        function that has stopped reading would keep the socket and its buffer for as long as it
+        likes.
+        """
+        if self.feed is not None:
+            self.feed.close()
+        ours = self.response is None or self.response.connection is not None
+        if self.response is not None:
+            self.response.close()
+        if self.transport is not None and ours:
+            self.transport.abort()
+
+
+#: The call that a task makes.
+_CALL: ContextVar[_Call] = ContextVar("_CALL")
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that tells its call which transport it goes out on."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Send it."""
+        _CALL.get().transport = conn.transport
+        return await super().send(conn)
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     """What ``_open`` brings: a response, and what of its body has been read."""
 
-    __slots__ = ("collector", "response", "whole")
-
-    def __init__(
-        self, response: aiohttp.ClientResponse, collector: Collector, *, whole: bool
-    ) -> None:
-        self.response = response
-        self.collector = collector
-        self.whole = whole
+    response: aiohttp.ClientResponse
+    collector: Collector
+    whole: bool
 
 
 class _Feed:
@@ -231,20 +280,20 @@ class _Feed:
             self._chunks.get_nowait()
 
 
-async def _read(answer: _Answer, until: float) -> bytes:
+async def _read(response: aiohttp.ClientResponse, until: float) -> bytes:
     async with asyncio.timeout(max(0.0, until - time.monotonic())):
-        return await answer.response.content.readany()
+        return await response.content.readany()
 
 
-def _result(call: Future[T], request: EdgeRequest, until: float) -> T:
+def _result(begun: Future[T], call: _Call) -> T:
     """What the loop brings, or a timeout when it is stopping or starved."""
     try:
-        return call.result(max(0.0, until - time.monotonic()) + GRACE_SECONDS)
+        return begun.result(max(0.0, call.until - time.monotonic()) + GRACE_SECONDS)
     except CancelledError as error:
-        raise told(request, TimeoutError("cancelled"), ErrorKind.TIMEOUT, 0.0) from error
+        raise told(call.request, TimeoutError("cancelled"), ErrorKind.TIMEOUT, 0.0) from error
     except TimeoutError as error:
-        call.cancel()
-        raise told(request, error, ErrorKind.TIMEOUT, request.timeout) from error
+        begun.cancel()
+        raise told(call.request, error, ErrorKind.TIMEOUT, call.request.timeout) from error
 
 
 #: From the particular to the general: several of aiohttp's errors are more than one of these.

@@ -74,7 +74,7 @@ class RequestsTransport:
         return [_result(call, request, until) for call, request in zip(calls, batch, strict=True)]
 
     def close(self) -> None:
-        """Stop the threads as their calls end, and close the connections."""
+        """Cut the calls in flight, which ends their threads, and close the connections."""
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._checks.shutdown(wait=False, cancel_futures=True)
         self._adapter.close()

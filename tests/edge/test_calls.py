@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -32,6 +34,7 @@ from app.edge.registry_file import FixedRegistry
 from tests.edge.conftest import IMPORTERS, PATIENT, SHORT, Clients, until
 from tests.support.edge_server import MEBIBYTE, EdgeServer
 from tests.support.processes import STALL
+from tests.support.sockets import connections_to
 
 
 class TestInvoke:
@@ -251,6 +254,50 @@ def _body(data: bytes, length: int | None = None, step: int = 50_000) -> CallerB
     return CallerBody(length, read)
 
 
+#: What a function sends that then reads no more: nothing, a whole answer, the beginning of one.
+DEAF_ANSWERS = [
+    b"",
+    b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno",
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n",
+]
+
+
+class Deaf:
+    """A function that takes one connection, answers perhaps, and reads nothing more."""
+
+    def __init__(self, listener: socket.socket, answer: bytes) -> None:
+        self._listener, self._answer = listener, answer
+        self.port: int = listener.getsockname()[1]
+        self.reading = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Deaf:
+        """Start."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.recv(4096)
+            self.reading.set()
+            connection.sendall(self._answer)
+            self._stop.wait(3 * PATIENT)
+
+
+@pytest.fixture(params=DEAF_ANSWERS, ids=["silent", "answers", "begins an answer"])
+def deaf(request: pytest.FixtureRequest) -> Iterator[Deaf]:
+    """Each of them in turn."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, Deaf(listener, request.param) as made:
+        yield made
+
+
 class TestBodies:
     """Bodies pass in both directions as they come, within limits."""
 
@@ -332,16 +379,36 @@ class TestBodies:
         assert (invocation.status, invocation.error) in {(413, None), (None, ErrorKind.PROTOCOL)}
         assert invocation.seconds < PATIENT
 
-    def test_function_that_takes_no_more(self, wide: EdgeClient) -> None:
-        """A function that stops reading is given up at the deadline."""
+    def test_function_that_takes_no_more(self, wide: EdgeClient, deaf: Deaf) -> None:
+        """A function that stops reading is given up at the deadline, with its connection."""
+        started = time.monotonic()
+        self._upload(wide, deaf, "hasty")
+        assert time.monotonic() - started < PATIENT / 2
+        until(lambda: connections_to(deaf.port) == 0)
+
+    def test_client_that_is_closed_meanwhile(self, wide: EdgeClient, deaf: Deaf) -> None:
+        """Closing the client ends a call to a function that reads nothing."""
+        caller = threading.Thread(target=self._upload, args=(wide, deaf, "f"))
+        caller.start()
+        deaf.reading.wait(PATIENT)
+        started = time.monotonic()
+        wide.close()
+        caller.join(PATIENT)
+        assert time.monotonic() - started < PATIENT / 2
+        assert connections_to(deaf.port) == 0
+
+    @staticmethod
+    def _upload(client: EdgeClient, deaf: Deaf, name: str) -> None:
+        """Send more than a connection takes, and take what comes for an answer."""
+        function = replace(
+            next(f for f in client.functions if f.name == name), url=f"http://127.0.0.1:{deaf.port}"
+        )
+        client._source = FixedRegistry(EdgeRegistry(functions=(function,), configured=True))
         body = _body(b"x" * 32 * MEBIBYTE, 32 * MEBIBYTE)
-        with socket.create_server(("127.0.0.1", 0)) as deaf:
-            url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-            function = replace(wide.functions[3], url=url)
-            wide._source = FixedRegistry(EdgeRegistry(functions=(function,), configured=True))
-            invocation = wide.invoke("hasty", method="POST", body=body)
-        assert invocation.error is ErrorKind.TIMEOUT
-        assert invocation.seconds < PATIENT / 2
+        invocation = client.invoke(name, method="POST", body=body)
+        with contextlib.suppress(CallFailed):
+            list(invocation.chunks())
+        invocation.close()
 
     @pytest.mark.parametrize("path", ["large", "large-chunked"])
     def test_download(self, wide: EdgeClient, path: str) -> None:
