@@ -127,7 +127,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
 
 def _opened(chromium: Browser, url: str) -> dict[str, int | None]:
     """Open a page; what it asked for, each with its status once all have one."""
-    chromium.requests.clear()
     chromium.complaints.clear()
     chromium.open(url)
 

@@ -37,8 +37,9 @@ class BrowserError(Exception):
 class Browser:
     """One page.
 
-    ``requests`` are the URLs that it asked for, to the status of the answer, None while there is
-    none; ``complaints`` is what the console says, refusals by policy included.
+    ``requests`` are the URLs that the page now open asked for, to the status of the answer, None
+    while there is none. A page that is left may never hear of what it asked for last, its icon for
+    one. ``complaints`` is what the console says, refusals by policy included.
     """
 
     commands: int
@@ -49,6 +50,7 @@ class Browser:
     _rest: bytes = b""
     _ids: Iterator[int] = field(default_factory=itertools.count)
     _loaded: bool = False
+    _page: str = ""
 
     def attach(self) -> None:
         """Open the page and begin to watch it."""
@@ -119,8 +121,13 @@ class Browser:
 
     def _note(self, event: str, told: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
-            self.requests.setdefault(told["request"]["url"], None)
-        elif event == "Network.responseReceived":
+            if told["requestId"] == told["loaderId"]:
+                # The document itself: a new page.
+                self._page = told["loaderId"]
+                self.requests.clear()
+            if told["loaderId"] == self._page:
+                self.requests.setdefault(told["request"]["url"], None)
+        elif event == "Network.responseReceived" and told["loaderId"] == self._page:
             self.requests[told["response"]["url"]] = told["response"]["status"]
         elif event == "Log.entryAdded":
             self.complaints.append(told["entry"]["text"])
