@@ -56,13 +56,16 @@ class Services:
         fixer.observe(metrics.heal)
         fixer.observe(tracing.attempted)
         board = BlueprintBoard()
-        load = Load(_threads(settings))
+        threads = _threads(settings)
+        load = Load(threads)
         return cls(
             settings=settings,
             fixer=fixer,
             edge=edge,
             monitor=EdgeMonitor(edge, fixer.settings.home),
-            health=health_service(fixer, board, load, edge.checks, os.environ),
+            health=health_service(
+                fixer, board, load, edge.checks, os.environ, waiters=_waiters(threads)
+            ),
             load=load,
             board=board,
             workers=WorkerBoard(fixer.settings.home),
@@ -72,6 +75,11 @@ class Services:
             tokens=Tokens.from_settings(settings),
             failures=FailedAttempts(),
         )
+
+
+def _waiters(threads: int | None) -> int | None:
+    """How many of a worker's requests may wait at once for a health check: a quarter of them."""
+    return None if threads is None else max(1, threads // 4)
 
 
 def _threads(settings: Settings) -> int | None:

@@ -258,6 +258,21 @@ class TestForcing:
         assert look.begun <= 2
         assert len({id(reading) for reading in readings}) <= look.begun
 
+    def test_few_wait(self, clock: Clock) -> None:
+        """Who comes when as many wait as may is told at once; afterwards there is room again."""
+        look = Look()
+        service = HealthService([_check(look)], clock=clock, waiters=1)
+        with ThreadPoolExecutor(1) as pool, look.held():
+            first = pool.submit(service.force, WAIT)
+            assert look.entered.wait(WAIT)
+            for _ in range(20):
+                service.force(WAIT)
+            assert not first.done()
+        assert first.result(WAIT).report.overall_status is Status.HEALTHY
+        with look.held():
+            service.force(0.01)
+        assert service.force(WAIT).report.overall_status is Status.HEALTHY
+
     def test_a_hung_check_is_shown_as_it_is(self, look: Look, service: HealthService) -> None:
         """What does not end in time is left to go on; the others are new."""
         hung = Look()

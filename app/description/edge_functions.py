@@ -235,7 +235,7 @@ def _health_check(method: str) -> Operation:
                 headers=("Cache-Control",),
             ),
         ),
-        faults=(NO_TRANSPORT, RATE_LIMITED),
+        faults=(NO_TRANSPORT, SATURATED, RATE_LIMITED),
     )
 
 

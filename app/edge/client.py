@@ -88,6 +88,8 @@ class EdgeClient:
         self.statistics = Statistics(EdgeStore(home), clock=wall_clock)
         self._transports = Transports(importer)
         self._bulkhead = Bulkhead(lambda: GREEN_SHARE if monkey_patched() else share, clock=clock)
+        self._check_limit = self._bulkhead.limit(None)
+        self._check_limit.bound(max(1, self._check_limit.ceiling // 2))
         #: Ends what takes too long on a caller's side.
         self.deadlines = Deadlines()
         self._clock, self._wall_clock = clock, wall_clock
@@ -149,6 +151,22 @@ class EdgeClient:
             NoTransport: when nothing that could make calls can be imported.
         """
         return self._check_all()
+
+    def check_all_for_request(self) -> list[FunctionHealth]:
+        """``check_all`` for somebody whose thread waits for it.
+
+        It takes one of the places of edge calls, of which it leaves half to calls: a function that
+        hangs must not take all of a worker's threads.
+
+        Raises:
+            NoTransport: when nothing that could make calls can be imported.
+            Saturated: when edge calls and checks have their share of threads already.
+        """
+        place = self._bulkhead.enter(self._check_limit)
+        try:
+            return self._check_all()
+        finally:
+            place.leave()
 
     def invoke(
         self,

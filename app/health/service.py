@@ -37,6 +37,7 @@ class HealthService:
     Args:
         checks: what is looked at.
         groups: names of checks by ``Group``. The one for auto-fix has all of them, named or not.
+        waiters: how many callers of ``force`` may wait at once; None for any number.
         clock: seconds that never go back.
 
     Raises:
@@ -48,9 +49,12 @@ class HealthService:
         checks: Iterable[HealthCheck] = (),
         groups: Mapping[Group, Iterable[str]] = MappingProxyType({}),
         *,
+        waiters: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self._waiters = waiters
+        self._waiting = 0
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._runners: dict[str, Runner] = {}
@@ -81,6 +85,7 @@ class HealthService:
         if self._pid != os.getpid():
             # A thread of the parent may have held it at that moment, and is not here to let go.
             self._lock, self._pid = threading.Lock(), os.getpid()
+            self._waiting = 0
         self._loop.start()
 
     def stop(self) -> None:
@@ -112,9 +117,15 @@ class HealthService:
     def force(self, wait: float = FORCE_WAIT) -> HealthReading:
         """Look at everything now, or join whoever does; after ``wait`` seconds at the latest.
 
-        What hangs is shown as it is.
+        What hangs is shown as it is. Who comes when as many wait as may is told at once what is
+        known: one check that hangs must not take all of a server's threads.
         """
-        _wait(self._begin(self._runners), wait)
+        may_wait = self._may_wait()
+        try:
+            _wait(self._begin(self._runners), wait if may_wait else 0)
+        finally:
+            with self._lock:
+                self._waiting -= may_wait
         return self.peek()
 
     def refresh(self, *groups: Group, wait: float = 0.0) -> HealthReading:
@@ -126,6 +137,12 @@ class HealthService:
         chosen = [name for group in groups for name in self._groups[group]]
         _wait(self._begin(chosen if groups else self._runners, again=True), wait)
         return self.peek()
+
+    def _may_wait(self) -> bool:
+        with self._lock:
+            free = self._waiters is None or self._waiting < self._waiters
+            self._waiting += free
+            return free
 
     def _add(self, check: HealthCheck) -> None:
         if check.name in self._runners:

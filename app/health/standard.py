@@ -33,6 +33,7 @@ def health_service(
     load: Load,
     edge: Callable[[], Iterable[Check]],
     environ: Mapping[str, str],
+    waiters: int | None = None,
 ) -> HealthService:
     """The service's health: nothing is looked at yet.
 
@@ -45,6 +46,7 @@ def health_service(
         load: the requests under way.
         edge: what edge functions say of themselves.
         environ: where the installers' settings are read.
+        waiters: how many requests may wait at once for health that is made for them.
     """
     checks = [
         HealthCheck(name="auto_fixer", kind="engine", run=fixer.health_report),
@@ -56,7 +58,7 @@ def health_service(
     ]
     if fixer.settings.mode is Mode.HEAL:
         checks += _for_healing(fixer, environ)
-    return HealthService(checks, GROUPS)
+    return HealthService(checks, GROUPS, waiters=waiters)
 
 
 def _blueprints(board: BlueprintBoard) -> Iterable[Check]:

@@ -71,7 +71,7 @@ def metrics() -> Response:
 def health_check() -> Response:
     """Call the health path of every function concurrently; 200 however they are."""
     edge = _edge()
-    results = [result.to_dict() for result in edge.check_all()]
+    results = [result.to_dict() for result in edge.check_all_for_request()]
     return _uncached({**_overview(edge), **_counts(edge), "results": results})
 
 

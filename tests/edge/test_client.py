@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -179,6 +181,21 @@ class TestProtection:
         for call in calls:
             call.join()
         assert guarded.invoke("g").status == 200
+
+    def test_share_of_checks(self, clients: Clients, server: EdgeServer, transport: str) -> None:
+        """Requests for checks take places, and leave half of them to calls of functions."""
+        healthy = EdgeFunction(name="f", url=server.url, timeout=PATIENT)
+        slow = replace(healthy, name="slow", health_path="/gated")
+        client = clients(healthy, slow, importer=IMPORTERS[transport], share=4)
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(client.check_all_for_request) for _ in range(2)]
+            until(lambda: "/gated" in server.paths() and client._check_limit.in_flight == 2)
+            with pytest.raises(Saturated):
+                client.check_all_for_request()
+            assert client.invoke("f").status == 200
+            server.gate.set()
+            assert all(result.healthy for call in waiting for result in call.result(PATIENT))
+        assert len(client.check_all_for_request()) == 2
 
     def test_reload_keeps_the_breaker(
         self, server: EdgeServer, tmp_path: Path, transport: str

@@ -7,13 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.edge.served import INVOKE, function, head, raw, resident_kib, served
 from tests.support.edge_server import EdgeServer, edge_server
-from tests.support.processes import STALL, Server, http_request, wait_until
+from tests.support.processes import STALL, Server, http_get, http_request, wait_until
 from tests.support.workerd import workers
 
 LARGE = 256 * 1024 * 1024
@@ -310,3 +311,17 @@ def test_registry_follows_its_file(tmp_path: Path, real: Mapping[str, str]) -> N
         wait_until(told)
         assert server.get(INVOKE.format("b", "")).status == 200
         wait_until(lambda: server.get("/healthz").json()["status"] == "degraded", timeout=20)
+
+
+def test_health_checks_that_hang(tmp_path: Path) -> None:
+    """However many ask for checks of a function that hangs, the probes are answered meanwhile."""
+    with edge_server() as functions:
+        hung = function("hung", functions.url, timeout=60, health_path="/gated")
+        with served(tmp_path, hung, THREADS="4") as server, ThreadPoolExecutor(12) as pool:
+            path = server.url + "/api/edge-functions/health-check"
+            asked = [pool.submit(http_get, path, timeout=60) for _ in range(12)]
+            wait_until(lambda: sum(call.done() for call in asked) == 11)
+            assert [server.get("/livez").status for _ in range(8)] == [200] * 8
+            refused = [call.result().json()["code"] for call in asked if call.done()]
+            assert refused == ["edge_saturated"] * 11
+            functions.gate.set()
