@@ -47,6 +47,10 @@ def serve() -> None:
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Leave that to the application, which logs each request itself."""
 
+        def version_string(self) -> str:
+            """What the Server header says: no version of anything."""
+            return "werkzeug"
+
     application.start()
     try:
         run_simple("127.0.0.1", settings.port, application, threaded=True, request_handler=Handler)

@@ -50,6 +50,7 @@ HOSTILE_NAMES = [
     "\u202eevil",
     "nämé",
     "import",
+    "flask.__main__",
     "git+https://evil.example.com/x",
     "x" * 10_000,
 ]

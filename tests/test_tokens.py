@@ -355,11 +355,16 @@ class TestFailedAttempts:
             ("fe80::1%eth0", "fe80::/64"),
             (None, "local"),
             ("", "local"),
-            ("unix:", "unix:"),
+            ("192.0.2.1:40001", "192.0.2.1"),
+            ("[2001:db8:1:2::3]:40001", "2001:db8:1:2::/64"),
+            ("[2001:db8:1:2::3]", "2001:db8:1:2::/64"),
+            ("unix:", "unknown"),
+            ("_hidden", "unknown"),
+            ("192.0.2.1:x", "unknown"),
         ],
     )
     def test_origins(self, address: str | None, origin: str) -> None:
-        """IPv6 addresses of one network are one origin; what is no address is one of its own."""
+        """IPv6 addresses of one network are one origin, and so is all that is no address."""
         assert origin_of(address) == origin
 
     def test_many_threads(self, clock: Clock) -> None:

@@ -130,6 +130,7 @@ CHANGE = (CHANGES_DISABLED, TOKEN_REQUIRED, TOO_MANY_ATTEMPTS)
 _NOT_FIXED = {
     "module": text("The module that was asked for."),
     "success": flag("False: it cannot be imported."),
+    "healed": flag("Whether something has been installed all the same."),
     "available": flag("Whether it is installed."),
     "type": {"type": "null"},
     "diagnosis": maybe(ref("Diagnosis")),

@@ -15,15 +15,20 @@ def check_module_name(name: str) -> str:
     """Return ``name`` when it is an absolute dotted name of ASCII identifiers.
 
     Python would import non-ASCII identifiers too. They are refused because no approved module has
-    one, and look-alike letters are a way to ask for something other than what is read.
+    one, and look-alike letters are a way to ask for something other than what is read. So is
+    ``__main__``, by which a package is run as a program (PEP 338): importing it would run it here.
 
     Raises:
         InvalidModuleName: for anything else: empty, relative, over 200 characters, an option.
     """
     parts = name.split(".") if len(name) <= MAX_MODULE_NAME and name.isascii() else []
-    if not parts or not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
+    if not parts or not all(map(_is_part, parts)):
         raise InvalidModuleName(name)
     return name
+
+
+def _is_part(part: str) -> bool:
+    return part.isidentifier() and not keyword.iskeyword(part) and part != "__main__"
 
 
 def top_level(module: str) -> str:

@@ -30,6 +30,8 @@ MAX_BODY = 16 * 1024
 SEEN_WITHIN = 1.0
 #: The rest of the ways in which a fix can end are refusals, which are the caller's to resolve.
 _FIX_STATUS = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
+#: A heal of the top-level package may not bring the module below it that was asked for.
+_PARTLY = "What was not installed is by now, and the module is still not there. "
 _LOOKED_UP = (
     "The module is installed but neither loaded nor approved, so it was looked up and not imported."
 )
@@ -85,7 +87,7 @@ def test_import() -> Response:
     name = request.args.get("module", "")
     if not name:
         return _module_required("Name a module: ?module=NAME")
-    return _uncached(jsonify(_import_body(_fixer().examine(name))))
+    return _uncached(jsonify(_import_body(_fixer().examine(name), details=details_allowed())))
 
 
 @auto_fix_bp.post("/fix")
@@ -159,44 +161,49 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     return {"at": _iso(attempt.at), **attempt.to_dict()}
 
 
-def _import_body(report: ImportReport) -> dict[str, object]:
+def _import_body(report: ImportReport, *, details: bool) -> dict[str, object]:
     body: dict[str, object] = {
         "module": report.module,
         "success": report.success,
         "available": report.available,
         "type": None if report.loaded is None else type(report.loaded).__name__,
-        "diagnosis": _diagnosis(report),
+        "diagnosis": _diagnosis(report, details=details),
     }
     if report.available and not report.success and report.diagnosis is None:
         body["note"] = _LOOKED_UP
     return body
 
 
-def _diagnosis(report: ImportReport) -> dict[str, object] | None:
+def _diagnosis(report: ImportReport, *, details: bool) -> dict[str, object] | None:
     if report.diagnosis is None:
         return None
     full = report.diagnosis.to_dict()
-    if details_allowed():
+    if details:
         return full
     return {name: value for name, value in full.items() if name not in {"advice", "chain"}}
 
 
 def _fixed(report: ImportReport) -> Response:
     outcome = "healed" if report.healed else "already_available"
-    return _uncached(jsonify({**_import_body(report), "healed": report.healed, "outcome": outcome}))
+    body = {**_import_body(report, details=details_allowed()), "healed": report.healed}
+    return _uncached(jsonify({**body, "outcome": outcome}))
 
 
 def _not_fixed(report: ImportReport) -> Response:
-    """A fix that was refused or failed: the outcome's code and what can be done about it."""
-    outcome = report.result.outcome if report.result else Outcome.NOT_FIXABLE
-    advice = report.result.advice if report.result else "This fault is not mended by installing."
-    response = problem(
-        _FIX_STATUS.get(outcome, 409),
-        str(outcome),
-        "Not fixed",
-        advice,
-        **_import_body(report),
-    )
+    """A fix that was refused or failed: the outcome's code and what can be done about it.
+
+    The diagnosis has no advice, which may name versions: those who may see it ask ``test-import``.
+    """
+    result = report.result
+    healed = result is not None and result.healed
+    if result is None or healed:
+        outcome = Outcome.NOT_FIXABLE
+        advice = f"{_PARTLY if healed else ''}This fault is not mended by installing."
+    else:
+        outcome, advice = result.outcome, result.advice
+    body = _import_body(report, details=False)
+    status = _FIX_STATUS.get(outcome, 409)
+    response = problem(status, str(outcome), "Not fixed", advice, healed=healed, **body)
     if report.result and report.result.retry_after > 0:
         response.headers["Retry-After"] = str(math.ceil(report.result.retry_after))
     return response

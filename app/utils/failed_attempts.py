@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -19,24 +20,35 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 MAX_ORIGINS = 10_000
 #: The network that one IPv6 customer gets at least (RFC 6177), and can pick addresses from.
 IPV6_PREFIX = 64
+#: ``192.0.2.1:8080``, ``[2001:db8::1]:8080`` and ``[2001:db8::1]`` (RFC 7239 section 6).
+_WITH_PORT = re.compile(r"\[(?P<v6>[^]]*)\](?::\d+)?|(?P<v4>[^:]*):\d+", re.ASCII)
 
 
 def origin_of(address: str | None) -> str:
     """Whose address this is: an IPv4 address itself, an IPv6 address's /64 network.
 
-    A peer without an address, over a Unix socket for one, is ``local``.
+    A peer without an address, over a Unix socket for one, is ``local``. Some proxies put the port
+    behind the address in X-Forwarded-For; what has no address at all is one origin, ``unknown``, or
+    each of its spellings would be one that has not failed yet.
     """
     if not address:
         return "local"
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
+    found = _address(address)
+    if found is None:
+        return "unknown"
     if isinstance(found, ipaddress.IPv4Address):
-        return address
+        return str(found)
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((int(found), IPV6_PREFIX), strict=False))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    with_port = _WITH_PORT.fullmatch(text)
+    try:
+        return ipaddress.ip_address(with_port["v6"] or with_port["v4"] if with_port else text)
+    except ValueError:
+        return None
 
 
 @dataclass(slots=True)

@@ -149,6 +149,15 @@ def test_imports_that_fail(service: Described, headers: dict[str, str]) -> None:
         service.ask(path, 200, path=f"{path}?module={name}", headers=headers)
 
 
+def test_a_heal_that_is_not_enough(service: Described) -> None:
+    """A package that is healed may lack the module asked for: that is no success, and says so."""
+    body = {"module": "healable.nope"}
+    answer = service.ask("/api/auto-fix/fix", 409, method="post", json=body, headers=BEARER)
+    assert (answer["code"], answer["healed"], answer["success"]) == ("not_fixable", True, False)
+    again = service.ask("/api/auto-fix/fix", 409, method="post", json=body, headers=BEARER)
+    assert (again["code"], again["healed"]) == ("not_fixable", False)
+
+
 def test_what_is_refused(service: Described) -> None:
     """Refusals are as described, each by its code."""
     ask = partial(service.ask, "/api/auto-fix/fix", method="post", headers=BEARER)

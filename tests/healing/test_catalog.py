@@ -475,6 +475,7 @@ class TestNames:
             "--help",
             "class",
             "a.import",
+            "a.__main__",
             "b\u00e4r",
             "\u0430iohttp",
             "a" * (MAX_MODULE_NAME + 1),

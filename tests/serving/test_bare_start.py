@@ -93,6 +93,8 @@ def test_the_development_server(bare: Path, environ: dict[str, str], tmp_path: P
         wait_until(healthy, timeout=60)
         assert http_get(f"{url}/").status == 200
         assert http_get(f"{url}/metrics").status == 200
+        # As any error it is searched for what it must not say, versions among it.
+        assert http_get(f"{url}/nowhere").status == 404
         assert http_get(f"{url}/api/edge-functions/status").json()["transport"] == "aiohttp"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
