@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.services import Services
 from app.telemetry import structured
@@ -21,28 +23,33 @@ from app.telemetry.notes import Note
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-    from werkzeug.routing import Rule
+    from flask import Request
+    from werkzeug.routing import Map, Rule
 
 UNMATCHED, OTHER_METHOD = "unmatched", "other"
 #: They are asked every few seconds, and their success says nothing.
 QUIET_ROUTES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _FIRST_ERROR, _UNEXPECTED = 400, 500
+_METHOD_NOT_ALLOWED = "405"
 #: Under this key werkzeug leaves the request that it makes of the environ, and Flask takes it away
 #: when the answer has begun.
 _WERKZEUG_REQUEST = "werkzeug.request"
+#: Under this key is the route of a request for who answers it before it is matched with a rule.
+ROUTE = "orchestrator.route"
 
 
 def init_app(app: Flask) -> None:
     """Note every request of the application, and give each response its X-Request-ID."""
     services: Services = app.extensions["services"]
-    app.wsgi_app = Observation(app.wsgi_app, services)  # type: ignore[method-assign]
+    app.wsgi_app = Observation(app.wsgi_app, services, app.url_map)  # type: ignore[method-assign]
 
 
 class Observation:
     """A WSGI application around another one."""
 
-    def __init__(self, wsgi_app: WSGIApplication, services: Services) -> None:
+    def __init__(self, wsgi_app: WSGIApplication, services: Services, url_map: Map) -> None:
         self.wsgi_app = wsgi_app
+        self.url_map = url_map
         self.tracing = services.tracing
         self.notes = services.notes
         self.load = services.load
@@ -66,7 +73,7 @@ class _Request:
 
     __slots__ = (
         "_began", "_chunks", "_closed", "_environ", "_error", "_id", "_method",
-        "_observation", "_rule", "_sent", "_span", "_start_response", "_status", "_whole", "_work",
+        "_observation", "_route", "_sent", "_span", "_start_response", "_status", "_whole", "_work",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +86,7 @@ class _Request:
         self._chunks: Iterable[bytes] = ()
         self._status, self._sent = _UNEXPECTED, 0
         self._error: str | None = None
-        self._rule: Rule | None = None
+        self._route = UNMATCHED
         self._whole = False
         method = environ["REQUEST_METHOD"]
         self._method: str = method if method in METHODS else OTHER_METHOD
@@ -130,17 +137,36 @@ class _Request:
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
         self._status = int(status[:3])
-        self._rule = getattr(self._environ.get(_WERKZEUG_REQUEST), "url_rule", None)
+        self._route = self._matched(status)
         headers.append((REQUEST_ID_HEADER, self._id))
         return self._start_response(status, headers, exc_info)
+
+    def _matched(self, status: str) -> str:
+        """The rule that the request matched, but for its method perhaps, or what answered says."""
+        asked: Request | None = self._environ.get(_WERKZEUG_REQUEST)
+        rule = None if asked is None else asked.url_rule
+        if rule is None and asked is not None and status.startswith(_METHOD_NOT_ALLOWED):
+            rule = self._of_another_method(asked)
+        return str(self._environ.get(ROUTE, UNMATCHED)) if rule is None else rule.rule
+
+    def _of_another_method(self, asked: Request) -> Rule | None:
+        error = asked.routing_exception
+        if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
+            return None
+        method = next(iter(error.valid_methods))
+        with suppress(HTTPException):
+            return self._observation.url_map.bind("").match(
+                asked.path, method=method, return_rule=True
+            )[0]
+        return None
 
     def _note(self) -> None:
         """Have the request counted and told, and end its span."""
         seconds = time.perf_counter() - self._began
         observation, status = self._observation, self._status
         observation.load.leave()
-        route = self._rule.rule if self._rule is not None else UNMATCHED
-        known = route if self._rule is not None else None
+        route = self._route
+        known = None if route is UNMATCHED else route
         self._span.end(status=status, error=self._error, route=known)
         note = Note(
             route,

@@ -8,6 +8,7 @@ from flask import Flask, Response, current_app, request
 
 from app.healing.outcomes import FixResult
 from app.health import BlueprintState
+from app.routes.observation import ROUTE
 from app.routes.problems import problem, unexpected_problem
 from app.utils.auto_fix import AutoFixer
 from app.utils.bounded import BoundedCall
@@ -36,6 +37,7 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
 def _answer(quarantined: Iterable[tuple[str, BlueprintState]]) -> Response | None:
     for path, state in quarantined:
         if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
+            request.environ[ROUTE] = path
             return _unavailable(state)
     return None
 

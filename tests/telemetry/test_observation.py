@@ -236,18 +236,23 @@ class TestIds:
         assert "RuntimeError: boom" in line["exception"]
 
     @pytest.mark.parametrize(
-        ("method", "path", "status"),
-        [("GET", "/nowhere", 404), ("DELETE", "/livez", 405), ("GET", "/broken/x", 503)],
+        ("method", "path", "status", "route"),
+        [
+            ("GET", "/nowhere", 404, "unmatched"),
+            ("DELETE", "/livez", 405, "/livez"),
+            ("DELETE", "/noisy/hello/ann", 405, "/noisy/hello/<name>"),
+            ("GET", "/broken/x", 503, "/broken"),
+        ],
     )
     def test_every_answer_has_an_id(
-        self, server: Server, method: str, path: str, status: int
+        self, server: Server, method: str, path: str, status: int, route: str
     ) -> None:
-        """What Flask or the quarantine answers has one, too, and counts as unmatched."""
-        identity = f"e-{status}"
+        """What Flask or the quarantine answers has one, too, and the route that was meant."""
+        identity = f"e-{method}-{path.strip('/')}"
         answer = _ask(server, path, identity, method=method)
         assert (answer.status, answer.headers["X-Request-ID"]) == (status, identity)
         access = _access(server, identity)
-        assert (access["route"], access["status"]) == ("unmatched", status)
+        assert (access["route"], access["status"]) == (route, status)
 
 
 class TestAccessLine:

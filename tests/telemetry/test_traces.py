@@ -161,7 +161,7 @@ class TestRequests:
         """A method that a caller made up is no attribute."""
         with _sent(house) as (server, found):
             http_request(f"{server.url}/livez", method="BREW")
-            assert _span(found, "HTTP").attributes["http.request.method"] == "_OTHER"
+            assert _span(found, "HTTP /livez").attributes["http.request.method"] == "_OTHER"
 
     def test_the_sdks_variables_count(self, house: House) -> None:
         """Name, headers, sampler and the endpoint for traces are as the SDK's variables say."""
