@@ -59,6 +59,7 @@ def _table(rows: Iterable[Measurement]) -> str:
         target = f"{row.rule} {row.target:g}{unit}"
         verdict = "met" if row.met else "MISSED"
         lines.append((row.what, target, f"{row.measured:.3g}{unit}", verdict))
+        lines += [(f"  {part}", "", f"{value:.3g}{unit}", "") for part, value in row.parts.items()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, tuple("-" * width for width in widths))
     return "\n".join(

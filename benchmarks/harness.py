@@ -19,7 +19,10 @@ HOLDS = {"at most": operator.le, "at least": operator.ge, "exactly": operator.eq
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One row of the table. ``details`` say what the number was computed from."""
+    """One row of the table, below it one for each of ``parts``, which are in the same unit.
+
+    ``details`` say what the number was computed from.
+    """
 
     what: str
     rule: str
@@ -27,6 +30,7 @@ class Measurement:
     measured: float
     unit: str
     details: dict[str, object] = field(default_factory=dict)
+    parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:

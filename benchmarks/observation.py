@@ -162,7 +162,8 @@ def _memory(h: House) -> Measurement:
         target=40,
         measured=found["worker"] - found["bare"],
         unit="MiB",
-        details={**found, "MiB by part": json.loads(parts.stdout)},
+        details={**found},
+        parts=json.loads(parts.stdout),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from app.cli.settings import markdown_table
 from app.config import SETTINGS_TABLE, VARIABLES, Settings, adopt, load, slips
@@ -214,6 +215,26 @@ def test_the_readme_shows_every_setting() -> None:
         "put the output of `flask auto-fix settings --markdown` into README.md"
     )
     assert sum(line.startswith("| `") for line in lines) == len(SETTINGS_TABLE)
+
+
+#: What Compose does not hand on: the port inside, and what names files inside.
+NOT_IN_COMPOSE = {
+    "PORT",
+    "ENV_FILE",
+    "AUTO_FIX_HOME",
+    "AUTO_FIX_LOCK",
+    "AUTO_FIX_WHEELHOUSE",
+    "AUTO_FIX_TOKEN_FILE",
+    "PROMETHEUS_MULTIPROC_DIR",
+}
+
+
+def test_compose_hands_every_setting_on() -> None:
+    """What an operator sets for Compose, in the shell or in ``.env``, holds in the container."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    handed_on = compose["services"]["orchestrator"]["environment"]
+    assert set(handed_on) == {row.name for row in SETTINGS_TABLE} - NOT_IN_COMPOSE
+    assert all(value.startswith(f"${{{name}:-") for name, value in handed_on.items())
 
 
 class TestLoading:
