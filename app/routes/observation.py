@@ -169,6 +169,7 @@ class _Request:
         known = None if route is UNMATCHED else route
         self._span.end(status=status, error=self._error, route=known)
         note = Note(
+            self._environ.get("REMOTE_ADDR", ""),
             route,
             self._method,
             self._environ["PATH_INFO"],

@@ -23,9 +23,10 @@ class Note(NamedTuple):
 
     ``ended_at`` is seconds since the epoch, ``size`` the bytes of the body that were sent.
     ``broken_off`` says what kept the answer from being delivered whole. ``told`` is whether the
-    request gets an access line.
+    request gets an access line. ``client`` is the caller's address, or what is known in its place.
     """
 
+    client: str
     route: str
     method: str
     path: str
@@ -80,6 +81,7 @@ def _tell(notes: Sequence[Note]) -> None:
 
 def _fields(note: Note) -> dict[str, object]:
     fields: dict[str, object] = {
+        "client": note.client,
         "method": note.method,
         "route": note.route,
         "path": _text(note.path),

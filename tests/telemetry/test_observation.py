@@ -270,6 +270,7 @@ class TestAccessLine:
             "level": "INFO",
             "logger": "app.access",
             "event": "request",
+            "client": "127.0.0.1",
             "method": "GET",
             "route": "/noisy/hello/<name>",
             "path": "/noisy/hello/ann",
