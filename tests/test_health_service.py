@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -406,6 +408,116 @@ class TestFailing:
         look.error = RuntimeError(SECRET)
         service.add(_check(Look(_result("b")), "b"))
         assert [check.ok for check in service.read().report.checks] == [False, True]
+
+
+class TestTold:
+    """What the log says of outcomes."""
+
+    FAILS, PASSES = "check fails", "check passes again"
+
+    @pytest.fixture
+    def told(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, object]]]:
+        """What was told since it was last asked for: level, event and the check's reason."""
+        caplog.set_level(logging.INFO, "app.health.told")
+
+        def new() -> list[tuple[str, str, object]]:
+            found = [r for r in caplog.records if r.name == "app.health.told"]
+            caplog.clear()
+            return [(r.levelname, r.message, vars(r)["fields"]["reason"]) for r in found]
+
+        return new
+
+    def test_fields(
+        self, look: Look, service: HealthService, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is told by its name, subject and reason; advice, which is free text, is not."""
+        look.results = (replace(_result(ok=False), subject="s", advice=SECRET),)
+        service.force()
+        (record,) = caplog.records
+        assert vars(record)["fields"] == {
+            "name": "a",
+            "subject": "s",
+            "reason": "broken",
+            "critical": False,
+        }
+
+    @pytest.mark.parametrize(("level", "critical"), [("WARNING", False), ("ERROR", True)])
+    def test_changes(
+        self, look: Look, service: HealthService, told: Callable[[], object], level: str,
+        *, critical: bool,
+    ) -> None:  # fmt: skip
+        """The beginning and the end of a failure are a line each, however often it is looked at."""
+        good, bad = _result(critical=critical), _result(ok=False, critical=critical)
+        for results, lines in (
+            ((good,), []),
+            ((bad,), [(level, self.FAILS, "broken")]),
+            ((replace(bad, reason="otherwise"),), []),
+            ((good,), [("INFO", self.PASSES, "otherwise")]),
+            ((bad,), [(level, self.FAILS, "broken")]),
+        ):
+            look.results = results
+            for _ in range(3):
+                service.force()
+            assert told() == lines
+
+    def test_failing_from_the_beginning(
+        self, look: Look, service: HealthService, told: Callable[[], object]
+    ) -> None:
+        """What fails at the first look is told, beside what does not and is not."""
+        look.results = (_result(), _result("b", ok=False))
+        service.force()
+        assert told() == [("WARNING", self.FAILS, "broken")]
+
+    def test_there_only_while_it_fails(
+        self, look: Look, service: HealthService, told: Callable[[], object]
+    ) -> None:
+        """A result that is not given any more has passed: many are only given when they fail."""
+        look.results = (_result("b", ok=False),)
+        service.force()
+        look.results = ()
+        service.force()
+        assert told() == [("WARNING", self.FAILS, "broken"), ("INFO", self.PASSES, "broken")]
+
+    def test_a_look_that_fails(
+        self, look: Look, service: HealthService, told: Callable[[], object]
+    ) -> None:
+        """It is told in the check's name, and says nothing of what it did not find."""
+        look.results = (_result("b", ok=False),)
+        service.force()
+        look.error = RuntimeError(SECRET)
+        service.force()
+        assert told() == [
+            ("WARNING", self.FAILS, "broken"),
+            ("WARNING", self.FAILS, "check_failed"),
+        ]
+        look.error = None
+        service.force()
+        assert told() == [("INFO", self.PASSES, "check_failed")]
+
+    def test_a_hung_one(self, told: Callable[[], object], caplog: pytest.LogCaptureFixture) -> None:
+        """Its beginning is told as a hang, and its end as that of any failure."""
+        look = Look(_result())
+        service = HealthService([_check(look, timeout=0.02)])
+        with look.held():
+            service.start()
+            wait_until(lambda: "health check hangs" in caplog.text)
+        wait_until(lambda: self.PASSES in caplog.text)
+        service.stop()
+        assert told() == [("INFO", self.PASSES, "timeout")]
+
+    def test_a_fork_tells_nothing_again(
+        self, look: Look, service: HealthService, told: Callable[[], list[object]]
+    ) -> None:
+        """What a parent told, a child does not tell once more."""
+        look.results = (_result(ok=False),)
+        service.force()
+        assert len(told()) == 1
+        pid = os.fork()
+        if pid == 0:
+            service.start()
+            service.force()
+            os._exit(len(told()) if look.begun > 1 else 100)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 class TestGroups:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from app.healing.report import HealthReport
 from app.health.checks import Found, HealthCheck
 from app.health.reading import DatedCheck, Result
+from app.health.told import ToldFailures
 from app.utils.bounded import BoundedCall
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ FAILED = "This check could not be made; the log says why."
 class Runner:
     """Runs a check in a thread of its own and keeps its last result.
 
+    The log has a line when an outcome begins to fail, and one when it passes again.
+
     ``begin``, ``take`` and ``shown`` have to be called under the service's lock.
 
     Args:
@@ -34,6 +37,7 @@ class Runner:
         self.check = check
         self.result: Result | None = None
         self._arrived = arrived
+        self._told = ToldFailures()
         self._call: BoundedCall[None] | None = None
         self._begun_at = -math.inf
         self._again = self._told_hung = self._told_failed = False
@@ -106,7 +110,7 @@ class Runner:
         return [self._mark("unknown", UNKNOWN)]
 
     def tell_hung(self, now: float) -> None:
-        """Say once in the log that a run hangs."""
+        """Say once in the log that a run hangs; that it passes again is told when it does."""
         if self.hangs(now) and not self._told_hung:
             self._told_hung = True
             fields = {"check": self.check.name, "timeout": self.check.timeout}
@@ -114,8 +118,18 @@ class Runner:
 
     def _look(self) -> None:
         """Run the check, in the thread of the call."""
-        while self._arrived(self, self._report()):
-            pass
+        again = True
+        while again:
+            report = self._report()
+            # By the run itself, outside the lock: a log that is slow to write holds up no reader.
+            self._tell(report)
+            again = self._arrived(self, report)
+
+    def _tell(self, report: HealthReport) -> None:
+        """Say in the log which outcomes have changed."""
+        if self._told_hung:
+            self._told.hung(self.check.failed("timeout", TIMED_OUT))
+        self._told.found(report.checks, complete=not self._told_failed)
 
     def _report(self) -> HealthReport:
         """What the check finds, or a failed result when its own code fails; logged once."""
