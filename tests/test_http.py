@@ -674,6 +674,26 @@ class TestMetrics:
         assert samples["auto_fix_health_status", ("unhealthy",)] == 1
         assert samples["auto_fix_failed_checks", ("true",)] == 1
 
+    def test_each_check(self, client: FlaskClient) -> None:
+        """Every check has a series: 1 while it fails, and the others stay at 0."""
+        failing = "auto_fix_check_failing"
+        assert self._samples(client.get("/metrics").text)[failing, ("journal", "false")] == 0
+        _fail(client, critical=True)
+        samples = self._samples(client.get("/metrics").text)
+        assert samples[failing, ("made_up", "true")] == 1
+        assert samples[failing, ("journal", "false")] == 0
+        assert sum(value for (name, _), value in samples.items() if name == failing) == 1
+        assert SECRET not in client.get("/metrics").text
+
+    def test_two_results_of_one_name(self, client: FlaskClient) -> None:
+        """They are one series, which fails when one of them does."""
+        good = Check(name="twice", kind="test", subject="x", ok=True)
+        results = [good, replace(good, subject="y", ok=False), replace(good, subject="z")]
+        _add(client, HealthCheck(name="twice", kind="test", run=lambda: results))
+        text = client.get("/metrics").text
+        assert text.count('auto_fix_check_failing{check="twice",critical="false"} 1.0') == 1
+        assert text.count('check="twice"') == 1
+
     def test_openmetrics(self, client: FlaskClient) -> None:
         """A scraper that asks for OpenMetrics gets it, and its strict parser accepts it."""
         accept = {"Accept": "application/openmetrics-text; version=1.0.0"}

@@ -160,6 +160,23 @@ def _health(reading: HealthReading) -> Iterator[Metric]:
         count = sum(c.critical is critical and not c.ok for c in reading.report.checks)
         failed.add_metric([str(critical).lower()], count)
     yield failed
+    yield _checks(reading)
+
+
+def _checks(reading: HealthReading) -> Metric:
+    family = GaugeMetricFamily(
+        "auto_fix_check_failing",
+        "1 for a check that fails in the worker that answers, 0 for one that passes",
+        labels=["check", "critical"],
+    )
+    failing: dict[tuple[str, bool], bool] = {}
+    for check in reading.report.checks:
+        # Two of one name are one series: a scrape with the same series twice is refused whole.
+        key = check.name, check.critical
+        failing[key] = failing.get(key, False) or not check.ok
+    for (name, critical), fails in failing.items():
+        family.add_metric([name, str(critical).lower()], float(fails))
+    return family
 
 
 def _blueprints(states: Iterable[BlueprintState]) -> Metric:
