@@ -27,6 +27,7 @@ from tests.conftest import World
 from tests.serving.house import House, statuses, workers
 from tests.support.clock import Clock
 from tests.support.edge_server import MEBIBYTE, edge_server
+from tests.support.exposition import Exposition, read, scrape
 from tests.support.processes import (
     ROOT,
     Response,
@@ -191,6 +192,67 @@ class TestFailedAttempts:
             _fix(guarded, WRONG)
         swapped = create_app({"SERVICES": guarded.application.extensions["services"]})
         assert _fix(swapped.test_client(), BEARER).status_code == 429
+
+
+class TestFailuresCounted:
+    """``http_authentication_failures_total``."""
+
+    def test_by_what_became_of_them(self, guarded: FlaskClient, clock: Clock) -> None:
+        """A wrong token is one, and so is each that a pause refuses, the right one included."""
+        for _ in range(ALLOWED):
+            _fix(guarded, WRONG)
+        assert _failures(_scraped(guarded)) == (ALLOWED, 0)
+        for headers in (WRONG, BEARER, WRONG):
+            _fix(guarded, headers)
+        assert _failures(_scraped(guarded)) == (ALLOWED, 3)
+        clock.pass_by(FIRST_PAUSE)
+        _fix(guarded, BEARER)
+        assert _failures(_scraped(guarded)) == (ALLOWED, 3)
+
+    def test_reads(self, guarded: FlaskClient) -> None:
+        """A read that is answered without its details counts, once however often it asks."""
+        guarded.get("/", headers=WRONG)
+        guarded.get(STATUS, headers=WRONG)
+        assert _failures(_scraped(guarded)) == (2, 0)
+
+    @pytest.mark.parametrize(
+        "headers", [{}, BEARER, {"Authorization": "Bearer "}, {"Authorization": f"Basic {TOKEN}"}]
+    )
+    def test_no_wrong_token(self, guarded: FlaskClient, headers: dict[str, str]) -> None:
+        """No token, the right one, and what is no bearer token count for nothing."""
+        _fix(guarded, headers)
+        guarded.get(STATUS, headers=headers)
+        assert _failures(_scraped(guarded)) == (0, 0)
+
+    def test_without_tokens(self, build: Build) -> None:
+        """A service without a token has none that could be wrong."""
+        client = build().test_client()
+        _fix(client, WRONG)
+        client.get(STATUS, headers=WRONG)
+        assert _failures(_scraped(client)) == (0, 0)
+
+    def test_says_nothing_of_whom(self, guarded: FlaskClient) -> None:
+        """Whatever is guessed and from wherever: two series, without token and address."""
+        for number in range(2 * ALLOWED):
+            for guess in ("a", "b"):
+                guessed = {"Authorization": f"Bearer {guess}{number}-battery"}
+                _fix(guarded, guessed, f"192.0.2.{number % 2}")
+        found = _scraped(guarded)
+        assert sum(_failures(found)) == 4 * ALLOWED
+        assert len(found.find("http_authentication_failures_total")) == 2
+        text = guarded.get("/metrics").text
+        assert "battery" not in text
+        assert "192.0.2." not in text
+
+
+def _scraped(client: FlaskClient) -> Exposition:
+    return read(client.get("/metrics").text)
+
+
+def _failures(found: Exposition) -> tuple[float, float]:
+    """Tokens that were wrong, and those that a pause kept from being looked at."""
+    name = "http_authentication_failures_total"
+    return found.total(name, outcome="wrong"), found.total(name, outcome="paused")
 
 
 class TestHeaders:
@@ -433,6 +495,15 @@ class TestServed:
                 assert ("Strict-Transport-Security" in answer.headers) == encrypted
             (told,) = [json.loads(line) for line in _lines(server, "wrong tokens")]
             assert told["origin"] == origin
+
+    def test_failures_are_counted_together(self, tmp_path: Path) -> None:
+        """Whichever worker was given a wrong token, each of them tells of all."""
+        with serve(tmp_path / "log", _environ(tmp_path, WEB_CONCURRENCY="2")) as server:
+            answers = [_change(server, "wrong").status for _ in range(3 * ALLOWED)]
+            wrong, paused = answers.count(401), answers.count(429)
+            assert (wrong + paused, paused > 0) == (3 * ALLOWED, True)
+            for _ in range(4):
+                assert _failures(scrape(server)) == (wrong, paused)
 
     def test_rotation(self, tmp_path: Path) -> None:
         """Every worker takes the new token within seconds, the old one as long as it stands."""

@@ -5,7 +5,7 @@ details of reads need it. Whoever presents wrong tokens is slowed down: see
 :class:`app.utils.failed_attempts.FailedAttempts`. While a pause lasts nothing from that origin is
 compared, or the pause would not slow guessing, so the right token has to wait as well: for 60 s at
 most, because what is refused in a pause does not lengthen it. Reads are answered all the same,
-without the details.
+without the details. Either way the failure is counted for ``/metrics``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from flask import abort, current_app, g, request
 
 from app.routes.problems import problem
 from app.services import Services
+from app.telemetry.metrics import AuthenticationFailure
 from app.utils.failed_attempts import origin_of
 
 logger = logging.getLogger(__name__)
@@ -82,11 +83,13 @@ def _identify(services: Services, given: str) -> Caller:
     origin = origin_of(request.remote_addr)
     wait = services.failures.pause(origin)
     if wait > 0:
+        services.metrics.authentication_failure(AuthenticationFailure.PAUSED)
         return Caller(wait=wait)
     name = services.tokens.name_of(given)
     if name is not None:
         services.failures.succeeded(origin)
         return Caller(name=name)
+    services.metrics.authentication_failure(AuthenticationFailure.WRONG)
     pause = services.failures.failed(origin)
     if pause > 0:
         fields = {"origin": origin, "seconds": pause}

@@ -1,8 +1,8 @@
 """``/metrics``: the system's own counters as Prometheus reads them.
 
-Requests and heals are what all workers of the server have counted. Attempts, budgets, fixes, drift,
-workers and edge calls are those of the host, read from what its processes share. Mode, health and
-blueprints are those of the worker that answers.
+Requests, failed authentications and heals are what all workers of the server have counted.
+Attempts, budgets, fixes, drift, workers and edge calls are those of the host, read from what its
+processes share. Mode, health and blueprints are those of the worker that answers.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,17 @@ logger = logging.getLogger(__name__)
 #: Attempts to heal that are remembered until they can be counted: that of prometheus_client itself
 #: is one of them.
 KEPT_WAITING = 100
+
+
+class AuthenticationFailure(StrEnum):
+    """Why a token that was given did not count.
+
+    It was none of ours, or was not looked at because too many before it were wrong: in a pause
+    nobody knows whether it was right.
+    """
+
+    WRONG = "wrong"
+    PAUSED = "paused"
 
 
 class Metrics:
@@ -73,6 +85,10 @@ class Metrics:
         """
         self._count(lambda series: series.refusal(status))
 
+    def authentication_failure(self, outcome: AuthenticationFailure) -> None:
+        """Count a request whose token did not count, whether it was answered or refused."""
+        self._count(lambda series: series.authentication_failure(outcome))
+
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt to heal that is over; one that comes too early is counted later.
 
@@ -92,8 +108,8 @@ class Metrics:
             if series is not None:
                 count(series)
         except Exception:
-            # The request has been answered, whatever is wrong with this process's files. It counts
-            # no more, or each request would meet that again.
+            # Requests are answered, whatever is wrong with this process's files. It counts no more,
+            # or each of them would meet that again.
             self._make = self._series = None
             logger.exception("nothing can be counted any more")
 

@@ -1,4 +1,4 @@
-"""The series that a process counts itself: requests and attempts to heal.
+"""The series that a process counts itself: requests, failed authentications, attempts to heal.
 
 Needs prometheus_client, which may have to be healed first: nothing but the blueprint of /metrics
 imports this, and a process counts from then on (:mod:`app.telemetry.metrics`). With a shared
@@ -18,6 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.healing.journal import Attempt
 from app.telemetry.methods import METHODS
+from app.telemetry.metrics import AuthenticationFailure
 from app.telemetry.slots import Slot
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,12 @@ class Series:
             ["status"],
             registry=None,
         )
+        self._not_authenticated = Counter(
+            "http_authentication_failures_total",
+            "Tokens that did not count in all workers",
+            ["outcome"],
+            registry=None,
+        )
         self._request_seconds = Histogram(
             "http_request_duration_seconds",
             "How long requests took in all workers",
@@ -94,6 +101,14 @@ class Series:
         """
         self._refused.labels(status).inc()
 
+    def authentication_failure(self, outcome: AuthenticationFailure) -> None:
+        """Count a token that did not count.
+
+        Raises:
+            OSError: as ``request`` does.
+        """
+        self._not_authenticated.labels(outcome).inc()
+
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt.
 
@@ -105,7 +120,13 @@ class Series:
     def collect(self) -> Iterable[Metric]:
         """The series, summed over the living and the dead that have counted in the directory."""
         if self._directory is None:
-            own = (self._requests, self._refused, self._request_seconds, self._heal_seconds)
+            own = (
+                self._requests,
+                self._refused,
+                self._not_authenticated,
+                self._request_seconds,
+                self._heal_seconds,
+            )
             return chain.from_iterable(series.collect() for series in own)
         # A file is empty for the moment in which its process makes it.
         files = [str(path) for path in self._directory.glob("*.db") if path.stat().st_size]

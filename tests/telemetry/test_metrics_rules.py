@@ -18,7 +18,7 @@ from tests.edge.served import INVOKE, function, raw
 from tests.serving.house import House
 from tests.support.edge_server import edge_server
 from tests.support.exposition import scrape
-from tests.support.processes import ROOT, Server, wait_until
+from tests.support.processes import ROOT, Server, http_request, wait_until
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = (PROMETHEUS / "recording.yml", PROMETHEUS / "alerts.yml")
@@ -98,18 +98,20 @@ def run(*command: str, given: str = "") -> str:
 
 @pytest.fixture
 def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
-    """A server with something of everything: a heal, drift, a function, a refused request."""
+    """A server with something of everything: a heal, drift, a function, refused requests."""
     world.publish("healable")
     house = House(tmp_path, world)
     house.needs("needy", "healable")
     with edge_server() as functions:
         registry = tmp_path / "functions.toml"
         registry.write_text(function("good", f"{functions.url}/ok"))
-        with house.serve(EDGE_FUNCTIONS_FILE=str(registry)) as server:
+        with house.serve(EDGE_FUNCTIONS_FILE=str(registry), AUTO_FIX_TOKEN="right") as server:  # noqa: S106
             wait_until(lambda: server.get("/needy").status == 200, timeout=30)
             server.get(INVOKE.format("good", ""))
             server.get("/api/edge-functions/health-check")
             assert raw(server, b"nonsense\r\n\r\n").status == 400
+            wrong = {"Authorization": "Bearer wrong"}
+            http_request(f"{server.url}/api/auto-fix/status", headers=wrong)
             yield server
 
 
@@ -216,6 +218,10 @@ class TestSeries:
         assert found.values_of("status") >= {"healthy", "degraded", "unhealthy"}
         assert found.find("auto_fix_blueprint_active", blueprint="needy")[0] in {0, 1}
         assert found.find("edge_breaker_open", function="good") == [0]
+        assert found.find("http_authentication_failures_total", outcome="wrong") == [1]
+        # A worker that has just booted may not have looked yet.
+        journal = {"check": "journal", "critical": "false"}
+        wait_until(lambda: scrape(exposed).find("auto_fix_check_failing", **journal) == [0])
 
 
 @pytest.mark.parametrize(
