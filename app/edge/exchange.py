@@ -31,6 +31,8 @@ DEFAULT_HEADERS = {
     "Accept-Encoding": "identity",
 }
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: What a call may end with. A connection that switched protocols is of no use to anybody here.
+FINAL_STATUSES = range(200, 600)
 #: Added to the timeout of a call before its caller gives up on a transport that does not answer.
 GRACE_SECONDS = 1.0
 #: An error's text may quote what the function sent.
@@ -181,10 +183,11 @@ class Collector:
         """Refuse an answer by what its head says.
 
         Raises:
-            CallFailed: for header fields that are none (RFC 9110, 5.5), a redirect, or a body that
-                says it is larger than the limit.
+            CallFailed: for a status that ends no call (101 among them), header fields that are none
+                (RFC 9110, 5.5), a redirect, or a body that says it is larger than the limit.
         """
-        if not all(map(_FIELD.fullmatch, headers.values())):
+        final = self._status in FINAL_STATUSES
+        if not final or not all(map(_FIELD.fullmatch, headers.values())):
             raise CallFailed(ErrorKind.PROTOCOL, self._status)
         if self._status in REDIRECTS:
             raise CallFailed(ErrorKind.REDIRECT, self._status)

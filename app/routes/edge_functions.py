@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 edge_functions_bp = Blueprint("edge_functions", __name__)
 
 RETRY_SECONDS = 30
-_FINAL_STATUSES = range(200, 600)
 #: What an operator alone may see of a function.
 _DETAILS = ("url", "health_path", "headers")
 
@@ -204,8 +203,8 @@ def _answer(invocation: Invocation) -> Response:
 
 
 def _response(invocation: Invocation) -> Response:
-    if invocation.error is not None or invocation.status not in _FINAL_STATUSES:
-        return _failed(invocation.error or ErrorKind.PROTOCOL, invocation)
+    if invocation.error is not None:
+        return _failed(invocation.error, invocation)
     body = invocation.body if invocation.whole else _stream(invocation)
     response = Response(body, status=invocation.status)
     # A function that names no type gets none: a browser must not guess one on this origin.

@@ -97,12 +97,25 @@ class TestInvoke:
             ("bad-header", ErrorKind.PROTOCOL),
             ("split", ErrorKind.PROTOCOL),
             ("no-length", ErrorKind.PROTOCOL),
+            ("odd-status", ErrorKind.PROTOCOL),
+            ("switching", ErrorKind.PROTOCOL),
         ],
     )
     def test_bad_answers(self, client: EdgeClient, path: str, kind: ErrorKind) -> None:
         """An answer that cannot be used ends in its error kind and no body."""
         response = client.invoke("f", path=path)
         assert (response.error, response.body) == (kind, b"")
+
+    def test_other_protocols(self, client: EdgeClient, server: EdgeServer) -> None:
+        """A function that switches protocols keeps no connection, called or checked."""
+        function = replace(client.functions[0], health_path="/switching")
+        client._source = FixedRegistry(EdgeRegistry(functions=(function,), configured=True))
+        for _ in range(4):
+            invocation = client.invoke("f", path="switching")
+            assert (invocation.status, invocation.error) == (101, ErrorKind.PROTOCOL)
+        (checked,) = client.check_all()
+        assert (checked.healthy, checked.error) == (False, ErrorKind.PROTOCOL)
+        until(lambda: connections_to(server.server.server_port) == 0)
 
     @pytest.mark.parametrize("path", ["hang", "drip", "drip-head", "late-body"])
     def test_timeout(self, client: EdgeClient, path: str) -> None:

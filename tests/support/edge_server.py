@@ -283,6 +283,14 @@ class _Handler(BaseHTTPRequestHandler):
         """A header value with a bare carriage return and a control character."""
         self._raw(b"HTTP/1.1 200 OK\r\nETag: a\x01b\r\nContent-Length: 2\r\n\r\nok")
 
+    def _switching(self, _: Seen) -> None:
+        """Another protocol, on a connection that stays."""
+        self.wfile.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        )
+        self._server.stopping.wait(FOREVER)
+        self.close_connection = True
+
     def _odd_status(self, _: Seen) -> None:
         self._raw(b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok")
 
@@ -332,6 +340,7 @@ class _Handler(BaseHTTPRequestHandler):
         "/too-much": _too_much,
         "/no-length": _no_length,
         "/split": _split,
+        "/switching": _switching,
         "/odd-status": _odd_status,
         "/bad-json": _bad_json,
     }
