@@ -39,7 +39,7 @@ class ErrorKind(StrEnum):
 
 #: One sentence for each kind, safe to show.
 EXPLANATIONS = {
-    ErrorKind.TIMEOUT: "The function did not answer within its timeout.",
+    ErrorKind.TIMEOUT: "The function did not answer in the time that the call had.",
     ErrorKind.CONNECT: "No connection to the function could be made.",
     ErrorKind.TLS: "The function's certificate or encryption was not acceptable.",
     ErrorKind.PROTOCOL: "The function broke off or did not answer in valid HTTP.",

@@ -15,17 +15,18 @@ from app.edge.statistics import OK, Statistics
 #: breaker, though its answer is passed on.
 SLOW_SHARE = 0.8
 #: Outcomes besides the error kinds.
-SLOW, SERVER_ERROR, CIRCUIT_OPEN, SATURATED, CALLER_FAULT, CALLER_GONE = (
+SLOW, SERVER_ERROR, CIRCUIT_OPEN, SATURATED, CALLER_FAULT, CALLER_GONE, CUT_SHORT = (
     "slow",
     "server_error",
     "circuit_open",
     "saturated",
     "caller_fault",
     "caller_gone",
+    "cut_short",
 )
 _FIRST_SERVER_ERROR = 500
 #: What says nothing about the function.
-_NOT_ITS_FAULT = frozenset({CALLER_FAULT, CALLER_GONE, ErrorKind.INTERNAL})
+_NOT_ITS_FAULT = frozenset({CALLER_FAULT, CALLER_GONE, CUT_SHORT, ErrorKind.INTERNAL})
 
 
 class Lane:
@@ -102,16 +103,22 @@ class Passage:
     def answered(self, status: int) -> None:
         """It ended with a whole answer."""
         outcome = SERVER_ERROR if status >= _FIRST_SERVER_ERROR else OK
-        if outcome == OK and self.seconds > self._function.timeout * SLOW_SHARE:
+        if outcome == OK and self._is_slow(self.seconds):
             outcome = SLOW
         self.ended(outcome)
 
     def ended(self, outcome: str) -> None:
-        """It ended with this outcome; only the first report counts."""
+        """It ended with this outcome; only the first report counts.
+
+        A timeout before an answer would have been slow says nothing about the function: the call
+        was given less time than the function has.
+        """
         if self._reported:
             return
         self._reported = True
         seconds = self.seconds
+        if outcome == ErrorKind.TIMEOUT and not self._is_slow(seconds):
+            outcome = CUT_SHORT
         known = outcome not in _NOT_ITS_FAULT
         self._permit.settle(success=outcome == OK if known else None)
         if known:
@@ -122,3 +129,6 @@ class Passage:
         """Make room; without a report the caller went away in the middle."""
         self.ended(CALLER_GONE)
         self._place.leave()
+
+    def _is_slow(self, seconds: float) -> bool:
+        return seconds > self._function.timeout * SLOW_SHARE

@@ -22,6 +22,7 @@ from app.edge import (
     EdgeFunction,
     EdgeMonitor,
     EdgeRegistry,
+    ErrorKind,
     HealthState,
     NoTransport,
     RegistryFile,
@@ -149,6 +150,33 @@ class TestProtection:
         assert guarded.breakers() == {}
         statistics = guarded.statistics.of("f", shared=guarded.statistics.shared(now=True))
         assert statistics.outcomes["circuit_open"] == 20
+
+    def test_timeouts(self, guarded: EdgeClient) -> None:
+        """A function that lets all of its time pass is left alone after five calls."""
+        for _ in range(5):
+            guarded.invoke("hasty", path="hang")
+        assert guarded.breakers() == {"hasty": BreakerState.OPEN}
+
+    def test_impatient_callers(self, guarded: EdgeClient) -> None:
+        """Callers with less time than the function has close it to nobody, and count as nothing."""
+        lane = guarded.lanes()["f"]
+        for patience in (1e-6, 1e-6, 1e-6, 1e-6, 1e-6, SHORT):
+            invocation = guarded.invoke("f", path="hang", patience=patience)
+            assert invocation.error is ErrorKind.TIMEOUT
+        assert (lane.breaker.state, lane.limit.limit) == (BreakerState.CLOSED, 2)
+        assert guarded.invoke("f").status == 200
+        found = guarded.statistics.of("f", shared=guarded.statistics.shared(now=True))
+        assert found.outcomes == {"cut_short": 6, "ok": 1}
+
+    def test_impatient_probe(self, guarded: EdgeClient, now: list[float]) -> None:
+        """A probe whose caller has no time decides nothing: the next call is the probe."""
+        for _ in range(5):
+            guarded.invoke("f", path="failing")
+        now[0] = 40.0
+        guarded.invoke("f", path="hang", patience=1e-6)
+        assert guarded.breakers() == {"f": BreakerState.HALF_OPEN}
+        assert guarded.invoke("f").status == 200
+        assert guarded.breakers() == {}
 
     def test_slow_calls_count(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """A call that nearly takes all of its time is a failure to the breaker."""
