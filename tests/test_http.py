@@ -861,6 +861,15 @@ class TestEdgeFunctions:
         assert (response.status_code, response.data) == (500, b"broken")
         assert "Server-Secret" not in response.headers
 
+    @pytest.mark.parametrize(
+        ("path", "length"), [("x", "100000000"), ("large-chunked", None), ("failing", "100000000")]
+    )
+    def test_head(self, edge: FlaskClient, path: str, length: str | None) -> None:
+        """HEAD has the length that the function says, or none, and never that of no body."""
+        response = edge.head(f"/api/edge-functions/f/invoke/{path}")
+        assert (response.headers.get("Content-Length"), response.data) == (length, b"")
+        assert response.status_code == (500 if path == "failing" else 200)
+
     def test_a_page_cannot_act(self, edge: FlaskClient) -> None:
         """HTML from a function is sandboxed on this origin, and its cookies stay there."""
         response = edge.get("/api/edge-functions/f/invoke/page")

@@ -33,6 +33,7 @@ DEFAULT_HEADERS = {
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: What a call may end with. A connection that switched protocols is of no use to anybody here.
 FINAL_STATUSES = range(200, 600)
+_BODILESS = frozenset({204, 304})
 #: Added to the timeout of a call before its caller gives up on a transport that does not answer.
 GRACE_SECONDS = 1.0
 #: An error's text may quote what the function sent.
@@ -154,14 +155,16 @@ class Collector:
     def __init__(self, request: EdgeRequest, status: int, headers: Mapping[str, str]) -> None:
         self._status = status
         self._limit = request.max_bytes
+        # RFC 9110, 6.4.1: whatever the head says of a body, none follows.
+        self._bodiless = request.method == "HEAD" or status in _BODILESS
         self.held = bytearray()
         self._length = _length(headers.get("Content-Length"))
         self._seen = 0
         kind = headers.get("Content-Type", "").lower()
         streams = request.stream or kind.startswith(_EVENT_STREAM)
         large = self._length is not None and self._length > HOLD_BYTES
-        self._hold = -1 if streams or large else HOLD_BYTES
-        self._check_head(request.method, headers)
+        self._hold = -1 if (streams or large) and not self._bodiless else HOLD_BYTES
+        self._check_head(headers)
 
     @property
     def holds(self) -> bool:
@@ -179,7 +182,7 @@ class Collector:
             raise CallFailed(ErrorKind.TOO_LARGE, self._status)
         return chunk
 
-    def _check_head(self, method: str, headers: Mapping[str, str]) -> None:
+    def _check_head(self, headers: Mapping[str, str]) -> None:
         """Refuse an answer by what its head says.
 
         Raises:
@@ -191,7 +194,8 @@ class Collector:
             raise CallFailed(ErrorKind.PROTOCOL, self._status)
         if self._status in REDIRECTS:
             raise CallFailed(ErrorKind.REDIRECT, self._status)
-        if method != "HEAD" and self._length is not None and self._length > self._limit:
+        too_large = self._length is not None and self._length > self._limit
+        if too_large and not self._bodiless:
             raise CallFailed(ErrorKind.TOO_LARGE, self._status)
 
 

@@ -37,6 +37,7 @@ RETURNED_HEADERS = frozenset(
 TIMEOUT_HEADER = "X-Request-Timeout"
 _CLEAN_VALUE = re.compile(r"[ -~\t]{0,4096}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 # What RFC 3986 allows in a path and in a query; the rest is percent-encoded.
 _PATH_SAFE = "/~!$&'()*+,;=:@-._"
 _QUERY_SAFE = _PATH_SAFE + "?%"
@@ -58,7 +59,8 @@ def address(url: str, path: str, query: str) -> str:
 def method_for(function: EdgeFunction, method: str) -> str:
     """The method that the function is called with.
 
-    A caller's GET only becomes a method that reads, so that no GET changes anything there.
+    A caller's GET only becomes a method that reads, so that no GET changes anything there. A HEAD
+    is a GET whose body nobody wants (RFC 9110, 9.3.2), there as here.
 
     Raises:
         MethodRefused: when the caller's method is not the one to use for this function.
@@ -66,9 +68,9 @@ def method_for(function: EdgeFunction, method: str) -> str:
     if function.method is None:
         return method
     wanted = "GET" if function.method in READING else "POST"
-    if method != wanted:
+    if wanted != ("GET" if method == "HEAD" else method):
         raise MethodRefused(wanted)
-    return function.method
+    return "HEAD" if method == "HEAD" and function.method == "GET" else function.method
 
 
 def forwarded(
@@ -92,6 +94,16 @@ def returned(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, value in headers:
         if name.lower() in RETURNED_HEADERS and _CLEAN_VALUE.fullmatch(value):
             yield name, value
+
+
+def length(headers: Iterable[tuple[str, str]]) -> int | None:
+    """The bytes that a body has by its Content-Length; None when it does not say.
+
+    A body that comes in a transfer coding says nothing (RFC 9112, 6.3).
+    """
+    lower = {name.lower(): value for name, value in headers}
+    text = "" if "transfer-encoding" in lower else lower.get("content-length", "")
+    return int(text) if _LENGTH.fullmatch(text) else None
 
 
 def patience(given: str) -> float | None:

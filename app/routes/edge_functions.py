@@ -25,7 +25,7 @@ from app.edge import (
     UnknownFunction,
     report,
 )
-from app.edge.headers import TIMEOUT_HEADER, patience, returned
+from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
 from app.routes.access import details_allowed
 from app.routes.caller import CallerStream, caller_fault
 from app.routes.problems import problem
@@ -205,13 +205,25 @@ def _answer(invocation: Invocation) -> Response:
 def _response(invocation: Invocation) -> Response:
     if invocation.error is not None:
         return _failed(invocation.error, invocation)
-    body = invocation.body if invocation.whole else _stream(invocation)
-    response = Response(body, status=invocation.status)
+    if request.method == "HEAD":
+        response = _bodiless(invocation)
+    else:
+        body = invocation.body if invocation.whole else _stream(invocation)
+        response = Response(body, status=invocation.status)
     # A function that names no type gets none: a browser must not guess one on this origin.
     response.headers.pop("Content-Type")
     for name, value in returned(invocation.headers):
         response.headers[name] = value
     response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _bodiless(invocation: Invocation) -> Response:
+    """The answer to HEAD: as long as the function says that a body would be (RFC 9110, 8.6)."""
+    response = Response(status=invocation.status)
+    response.automatically_set_content_length = False
+    if (known := length(invocation.headers)) is not None:
+        response.content_length = known
     return response
 
 

@@ -433,6 +433,28 @@ class TestBodies:
         assert wide.lanes()["f"].limit.in_flight == 0
         assert wide.invoke("f", path="health").status == 200
 
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("HEAD", "x", 200),
+            ("HEAD", "large-chunked", 200),
+            ("HEAD", "failing", 500),
+            ("GET", "no-content", 204),
+            ("GET", "not-modified", 304),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["f", "s"])
+    def test_no_body(
+        self, wide: EdgeClient, name: str, method: str, path: str, status: int
+    ) -> None:
+        """An answer that has no body is whole at once, and counts as what it is."""
+        invocation = wide.invoke(name, method=method, path=path)
+        assert (invocation.status, invocation.whole, invocation.body) == (status, True, b"")
+        assert wide.lanes()[name].limit.in_flight == 0
+        found = wide.statistics.of(name, shared=wide.statistics.shared(now=True))
+        assert found.outcomes == {"server_error" if status == 500 else "ok": 1}
+        assert wide.invoke(name, path="health").status == 200
+
     def test_stream(self, wide: EdgeClient, server: EdgeServer) -> None:
         """An event stream is passed on event by event."""
         invocation = wide.invoke("f", path="events")
@@ -524,6 +546,24 @@ class TestContract:
         with pytest.raises(MethodRefused) as caught:
             client.invoke("f", method="GET" if given == "POST" else "POST")
         assert caught.value.allowed == given
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", None])
+    def test_head(
+        self, clients: Clients, server: EdgeServer, transport: str, method: str | None
+    ) -> None:
+        """A caller's HEAD stays one wherever its GET would be sent."""
+        function = EdgeFunction(name="f", url=server.url, timeout=PATIENT, method=method)
+        assert self._client(clients, transport, function).invoke("f", method="HEAD").status == 200
+        assert [seen.method for seen in server.seen] == ["HEAD"]
+
+    def test_head_of_what_is_posted(
+        self, clients: Clients, server: EdgeServer, transport: str
+    ) -> None:
+        """A function that is called with POST is not called for a HEAD."""
+        function = EdgeFunction(name="f", url=server.url, timeout=PATIENT, method="PUT")
+        with pytest.raises(MethodRefused):
+            self._client(clients, transport, function).invoke("f", method="HEAD")
+        assert server.seen == []
 
     @pytest.mark.parametrize(
         ("method", "failures", "status", "calls"),

@@ -178,6 +178,19 @@ class TestProtection:
         assert guarded.invoke("f").status == 200
         assert guarded.breakers() == {}
 
+    def test_probe_without_a_body(
+        self, clients: Clients, server: EdgeServer, transport: str, now: list[float]
+    ) -> None:
+        """A HEAD of a function that streams closes its breaker as any good call does."""
+        function = EdgeFunction(name="f", url=server.url, timeout=PATIENT, stream=True)
+        client = clients(function, importer=IMPORTERS[transport], clock=lambda: now[0])
+        for _ in range(5):
+            client.invoke("f", method="HEAD", path="failing")
+        assert client.breakers() == {"f": BreakerState.OPEN}
+        now[0] = 40.0
+        client.invoke("f", method="HEAD")
+        assert client.breakers() == {}
+
     def test_slow_calls_count(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """A call that nearly takes all of its time is a failure to the breaker."""
         function = EdgeFunction(name="f", url=server.url, timeout=2)

@@ -295,6 +295,27 @@ class TestBadCallers:
         assert 1 <= statuses.count(200) <= 4
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "length"),
+    [
+        ("HEAD", "/x", 200, b"100000000"),
+        ("HEAD", "/large-chunked", 200, None),
+        ("GET", "/no-content", 204, None),
+        ("GET", "/not-modified", 304, None),
+    ],
+)
+def test_no_body(
+    house: Server, bad: str, method: str, path: str, status: int, length: bytes | None
+) -> None:
+    """An answer without a body has the length that the function gives for HEAD, or none at all."""
+    answer = raw(house, head(method, INVOKE.format(bad, path)))
+    fields, _, body = answer.raw.partition(b"\r\n\r\n")
+    lengths = [line for line in fields.split(b"\r\n") if line.lower().startswith(b"content-length")]
+    assert (answer.status, body) == (status, b"")
+    assert lengths == ([] if length is None else [b"Content-Length: " + length])
+    assert b"Transfer-Encoding" not in fields
+
+
 def test_registry_follows_its_file(tmp_path: Path, real: Mapping[str, str]) -> None:
     """A function that is added can be called without a restart; a broken file changes nothing."""
     with served(tmp_path, function("a", real["healthy"]), WEB_CONCURRENCY="2") as server:

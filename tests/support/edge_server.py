@@ -132,8 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_HEAD(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "100000000")
+        self._edge.seen.append(Seen(self.command, self.path, dict(self.headers.items()), b""))
+        self.send_response(500 if self.path == "/failing" else 200)
+        if self.path == "/large-chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", "100000000")
         self.end_headers()
 
     @property
@@ -283,6 +287,16 @@ class _Handler(BaseHTTPRequestHandler):
         """A header value with a bare carriage return and a control character."""
         self._raw(b"HTTP/1.1 200 OK\r\nETag: a\x01b\r\nContent-Length: 2\r\n\r\nok")
 
+    def _no_content(self, _: Seen) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def _not_modified(self, _: Seen) -> None:
+        """With the length of what has not changed (RFC 9110, 8.6)."""
+        self.send_response(304)
+        self.send_header("Content-Length", "100000000")
+        self.end_headers()
+
     def _switching(self, _: Seen) -> None:
         """Another protocol, on a connection that stays."""
         self.wfile.write(
@@ -340,6 +354,8 @@ class _Handler(BaseHTTPRequestHandler):
         "/too-much": _too_much,
         "/no-length": _no_length,
         "/split": _split,
+        "/no-content": _no_content,
+        "/not-modified": _not_modified,
         "/switching": _switching,
         "/odd-status": _odd_status,
         "/bad-json": _bad_json,
