@@ -870,6 +870,14 @@ class TestEdgeFunctions:
         assert (response.headers.get("Content-Length"), response.data) == (length, b"")
         assert response.status_code == (500 if path == "failing" else 200)
 
+    def test_fields_in_several_lines(self, edge: FlaskClient) -> None:
+        """Lines of a list come back as one list, so no cache keeps what is private."""
+        headers = edge.get("/api/edge-functions/f/invoke/lists").headers
+        assert headers.getlist("Cache-Control") == ["private, max-age=600"]
+        assert headers.getlist("Vary") == ["Accept, Accept-Language"]
+        assert headers.getlist("ETag") == ['"b"']
+        assert headers.getlist("Age") == ["500"]
+
     def test_a_page_cannot_act(self, edge: FlaskClient) -> None:
         """HTML from a function is sandboxed on this origin, and its cookies stay there."""
         response = edge.get("/api/edge-functions/f/invoke/page")

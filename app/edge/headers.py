@@ -23,6 +23,7 @@ FORWARDED_HEADERS = (
 #: The response headers that come back. Cookies and redirects stay there.
 RETURNED_HEADERS = frozenset(
     {
+        "age",
         "cache-control",
         "content-encoding",
         "content-language",
@@ -31,8 +32,11 @@ RETURNED_HEADERS = frozenset(
         "expires",
         "last-modified",
         "retry-after",
+        "vary",
     }
 )
+#: Those of them whose lines make up one list (RFC 9110, 5.3). Of any other the last line counts.
+_LISTS = frozenset({"cache-control", "content-encoding", "content-language", "vary"})
 #: How many seconds a caller gives a call, and a function is told that it has.
 TIMEOUT_HEADER = "X-Request-Timeout"
 _CLEAN_VALUE = re.compile(r"[ -~\t]{0,4096}")
@@ -90,10 +94,15 @@ def forwarded(
 
 
 def returned(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The fields of a function's answer that the caller may see."""
+    """The fields of a function's answer that the caller may see, each of them once."""
+    fields: dict[str, tuple[str, str]] = {}
     for name, value in headers:
-        if name.lower() in RETURNED_HEADERS and _CLEAN_VALUE.fullmatch(value):
-            yield name, value
+        key = name.lower()
+        if key not in RETURNED_HEADERS or not _CLEAN_VALUE.fullmatch(value):
+            continue
+        listed = key in _LISTS and key in fields
+        fields[key] = name, f"{fields[key][1]}, {value}" if listed else value
+    yield from fields.values()
 
 
 def length(headers: Iterable[tuple[str, str]]) -> int | None:

@@ -276,6 +276,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _bad_header(self, _: Seen) -> None:
         self._raw(b"HTTP/1.1 200 OK\r\nno colon here\r\nContent-Length: 2\r\n\r\nok")
 
+    def _lists(self, _: Seen) -> None:
+        """Fields in several lines, and one that may have one only."""
+        fields = (
+            b"Cache-Control: private\r\nVary: Accept\r\ncache-control: max-age=600\r\n"
+            b'Age: 500\r\nVary: Accept-Language\r\nETag: "a"\r\nETag: "b"\r\n'
+        )
+        self._raw(b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 2\r\n\r\nok")
+
     def _too_much(self, _: Seen) -> None:
         """More bytes than promised."""
         self._raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more")
@@ -351,6 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
         "/flaky": _flaky,
         "/metadata": _metadata,
         "/bad-header": _bad_header,
+        "/lists": _lists,
         "/too-much": _too_much,
         "/no-length": _no_length,
         "/split": _split,
