@@ -205,11 +205,10 @@ def _answer(invocation: Invocation) -> Response:
 def _response(invocation: Invocation) -> Response:
     if invocation.error is not None:
         return _failed(invocation.error, invocation)
-    if request.method == "HEAD":
-        response = _bodiless(invocation)
+    if request.method == "HEAD" or not invocation.whole:
+        response = _of_its_length(invocation)
     else:
-        body = invocation.body if invocation.whole else _stream(invocation)
-        response = Response(body, status=invocation.status)
+        response = Response(invocation.body, status=invocation.status)
     # A function that names no type gets none: a browser must not guess one on this origin.
     response.headers.pop("Content-Type")
     for name, value in returned(invocation.headers):
@@ -218,9 +217,14 @@ def _response(invocation: Invocation) -> Response:
     return response
 
 
-def _bodiless(invocation: Invocation) -> Response:
-    """The answer to HEAD: as long as the function says that a body would be (RFC 9110, 8.6)."""
-    response = Response(status=invocation.status)
+def _of_its_length(invocation: Invocation) -> Response:
+    """An answer that is as long as the function says, if it does.
+
+    So it is with HEAD (RFC 9110, 8.6), and the only way in which a caller of HTTP/1.0 can tell that
+    a stream broke off.
+    """
+    body = () if request.method == "HEAD" else _stream(invocation)
+    response = Response(body, status=invocation.status)
     response.automatically_set_content_length = False
     if (known := length(invocation.headers)) is not None:
         response.content_length = known

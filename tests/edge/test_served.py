@@ -316,6 +316,32 @@ def test_no_body(
     assert b"Transfer-Encoding" not in fields
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("kind", ["gthread", "eventlet"])
+def test_stream_of_known_length(tmp_path: Path, kind: str, version: str) -> None:
+    """A stream has the function's length, so that a caller sees whether it came to its end."""
+    with edge_server() as functions:
+        registry = function("f", functions.url, max_response=LARGE)
+        with served(tmp_path, registry, WORKER_CLASS=kind) as server:
+
+            def ask(path: str) -> tuple[bytes, int]:
+                request = head("GET", INVOKE.format("f", path)).replace(
+                    b"/1.1", b"/%s" % version.encode(), 1
+                )
+                fields, _, body = raw(server, request).raw.partition(b"\r\n\r\n")
+                return fields, len(body)
+
+            fields, size = ask("/large")
+            assert b"\r\nContent-Length: %d" % size in fields
+            assert size == 3 * 1024 * 1024
+            fields, size = ask("/large-cut")
+            assert b"\r\nContent-Length: %d\r\n" % (4 * 1024 * 1024) in fields + b"\r\n"
+            assert size <= 2 * 1024 * 1024
+            fields, size = ask("/large-chunked")
+            assert b"Content-Length" not in fields
+            assert size >= 3 * 1024 * 1024
+
+
 def test_registry_follows_its_file(tmp_path: Path, real: Mapping[str, str]) -> None:
     """A function that is added can be called without a restart; a broken file changes nothing."""
     with served(tmp_path, function("a", real["healthy"]), WEB_CONCURRENCY="2") as server:
