@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from app.edge.errors import BodyTooLarge
 from app.edge.exchange import CHUNK_BYTES, HOLD_BYTES, Body
@@ -10,6 +11,8 @@ from app.edge.exchange import CHUNK_BYTES, HOLD_BYTES, Body
 #: Gives at most so many bytes of a body, some as soon as there are any; nothing at its end.
 #: Raises CallerFault when they do not come by the time given (of ``time.monotonic``).
 Reader = Callable[[int, float], bytes]
+#: What each wait for a caller is done in.
+Turn = Callable[[], AbstractContextManager[None]]
 
 
 class CallerBody:
@@ -24,15 +27,17 @@ class CallerBody:
         self.length = length
         self._reader = reader
 
-    def admit(self, limit: int, until: float) -> bytes | Body:
+    def admit(self, limit: int, until: float, turn: Turn = nullcontext) -> bytes | Body:
         """The body, to be sent: whole when it is small, so that a call can be repeated.
+
+        Whenever the caller is waited for, now or while it is sent, it is within a ``turn``.
 
         Raises:
             CallerFault: when it is too large, or does not come in time.
         """
         if self.length is not None and self.length > limit:
             raise BodyTooLarge(limit)
-        counted = _Counted(self._reader, self.length, limit, until)
+        counted = _Counted(self._reader, self.length, limit, until, turn)
         hold = CHUNK_BYTES if self.length is not None else HOLD_BYTES
         if self.length is not None and self.length > hold:
             return counted
@@ -42,11 +47,14 @@ class CallerBody:
 class _Counted:
     """Reads within a limit and a time."""
 
-    def __init__(self, reader: Reader, length: int | None, limit: int, until: float) -> None:
+    def __init__(
+        self, reader: Reader, length: int | None, limit: int, until: float, turn: Turn
+    ) -> None:
         self.length = length
         self._reader = reader
         self._limit = limit
         self._until = until
+        self._turn = turn
         self._seen = 0
         self._held = b""
 
@@ -66,7 +74,8 @@ class _Counted:
         return held or self._next()
 
     def _next(self) -> bytes:
-        chunk = self._reader(CHUNK_BYTES, self._until)
+        with self._turn():
+            chunk = self._reader(CHUNK_BYTES, self._until)
         self._seen += len(chunk)
         if self._seen > self._limit:
             raise BodyTooLarge(self._limit)

@@ -257,7 +257,8 @@ class EdgeClient:
         try:
             if body is not None:
                 in_by = until - request.timeout * BODY_MARGIN
-                request = replace(request, body=body.admit(function.max_request, in_by))
+                admitted = body.admit(function.max_request, in_by, passage.callers_turn)
+                request = replace(request, body=admitted)
             result.reply = call(result.choice.transport, request, until, function.retries)
         except CallFailed as failure:
             result.error, result.failed_status = failure.kind, failure.status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from app.edge.errors import ErrorKind
 from app.edge.exchange import CHUNK_BYTES, CallFailed, Reply
@@ -17,7 +18,8 @@ class Invocation:
     """A function's answer, or why there is none, and what carried the call.
 
     Read ``chunks`` and then close it; an answer that is ``whole`` is all in ``body``. ``id`` is the
-    X-Request-ID of the call.
+    X-Request-ID of the call, ``seconds`` what it took until there was an answer or its beginning,
+    without what the caller took to bring its body.
     """
 
     function: str
@@ -59,10 +61,11 @@ class Invocation:
         """
         if self.reply is None:
             return
-        if self.reply.start:
-            yield self.reply.start
+        start = (self.reply.start,) if self.reply.start else ()
         try:
-            yield from self.reply.rest or ()
+            for chunk in chain(start, self.reply.rest or ()):
+                with self.passage.callers_turn():
+                    yield chunk
         except CallFailed as failure:
             self.passage.ended(failure.kind)
             self.error = failure.kind

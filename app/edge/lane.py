@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from app.edge.breaker import Breaker, BreakerState, Permit
 from app.edge.bulkhead import AdaptiveLimit, Bulkhead, Place
@@ -93,12 +94,22 @@ class Passage:
         self._place = place
         self._count = count
         self._reported = False
-        self.started = time.monotonic()
+        self._started = time.monotonic()
+        self._callers = 0.0
 
     @property
     def seconds(self) -> float:
-        """How long it has been under way."""
-        return time.monotonic() - self.started
+        """How long the function has been waited for: all the time but the caller's turns."""
+        return time.monotonic() - self._started - self._callers
+
+    @contextlib.contextmanager
+    def callers_turn(self) -> Iterator[None]:
+        """Wait for the caller within the block, one block at a time; no function is slow by it."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._callers += time.monotonic() - began
 
     def answered(self, status: int) -> None:
         """It ended with a whole answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 
 from app.edge import (
     BreakerState,
+    CallerBody,
+    CallFailed,
     CircuitOpen,
     EdgeClient,
     EdgeFunction,
@@ -32,7 +35,7 @@ from app.edge import (
 )
 from app.healing.report import Check
 from tests.edge.conftest import IMPORTERS, PATIENT, SHORT, Clients, until, without
-from tests.support.edge_server import EdgeServer
+from tests.support.edge_server import MEBIBYTE, EdgeServer
 from tests.support.processes import ROOT, STALL
 
 
@@ -204,6 +207,44 @@ class TestProtection:
             call.join()
         found = client.statistics.of("f", shared=client.statistics.shared(now=True))
         assert found.outcomes == {"slow": 1}
+
+    @pytest.fixture
+    def hurried(self, clients: Clients, server: EdgeServer, transport: str) -> EdgeClient:
+        """A client of a function that has a second."""
+        large = 4 * MEBIBYTE
+        function = EdgeFunction(
+            name="f", url=server.url, timeout=1, max_request=large, max_response=large
+        )
+        return clients(function, importer=IMPORTERS[transport])
+
+    @staticmethod
+    def _assert_not_blamed(client: EdgeClient) -> None:
+        """What is left of the time may be too little on a busy machine, which blames nobody."""
+        found = client.statistics.of("f", shared=client.statistics.shared(now=True))
+        assert found.outcomes.keys() <= {"ok", "cut_short"}
+        assert found.seconds < 0.8
+
+    @pytest.mark.parametrize("size", [2, 200_000])
+    def test_slow_uploads(self, hurried: EdgeClient, size: int) -> None:
+        """A caller that takes most of a call's time to bring its body makes no function slow."""
+        halves = iter([b"x" * (size // 2)] * 2)
+
+        def read(_size: int, _until: float) -> bytes:
+            half = next(halves, b"")
+            time.sleep(0.45 if half else 0)
+            return half
+
+        hurried.invoke("f", method="POST", path="count", body=CallerBody(size, read)).close()
+        self._assert_not_blamed(hurried)
+
+    def test_slow_readers(self, hurried: EdgeClient) -> None:
+        """A caller that takes its time over an answer makes no function slow."""
+        invocation = hurried.invoke("f", path="large")
+        with contextlib.suppress(CallFailed):
+            for number, _ in enumerate(invocation.chunks()):
+                time.sleep(0.9 if number < 2 else 0)
+        invocation.close()
+        self._assert_not_blamed(hurried)
 
     def test_share(self, guarded: EdgeClient, server: EdgeServer) -> None:
         """Calls beyond the share are refused at once, and there is room again afterwards."""
