@@ -2,11 +2,13 @@
 
 gunicorn's own reads a request's head in a thread and waits there for as long as the client likes;
 eight dripping connections take all of eight threads. Here the poller gathers each head, and a
-thread gets the connection when the head is whole.
+thread gets the connection when the head is whole. Likewise gunicorn's own waits in a thread until
+the client has taken the answer; here the poller sends what the client does not take at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import logging
@@ -14,7 +16,6 @@ import math
 import re
 import selectors
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app.config import REQUEST_TIMEOUT
+from app.serving.answer_socket import KEPT_BYTES, AnswerSocket
 from app.serving.refusals import HeadTooSlow, Refusing
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,13 @@ HEAD_BYTES, RECEIVE_BYTES = 32 * 1024, 8 * 1024
 #: Seconds and bytes for which a connection is still read after its last answer, so that the answer
 #: is not lost in a reset (RFC 9112 section 9.6). gunicorn's own numbers.
 LINGER_SECONDS, LINGER_BYTES = 2.0, 64 * 1024
+#: Seconds in which a client has to take what was kept of an answer: 1 MiB at most, so 70 kbit/s.
+TAKING_SECONDS = 120.0
+#: Bytes that are kept for all connections of a worker together, about what the worker itself takes.
+#: Past that the client that has taken nothing for longest is given up.
+KEPT_BYTES_OF_ALL = 64 * KEPT_BYTES
+#: Seconds that a stopping worker has left when it gives up answers that are not taken.
+STOP_MARGIN = 2.0
 #: Seconds that a connection has in any case: with all of them younger, new ones wait their turn.
 LEAST_WAIT = 0.25
 #: Connections that are given up when the process has no descriptor left.
@@ -70,6 +79,11 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
         super().__init__(*args)
         self.head = bytearray()
         self.drained = 0
+        #: What serving the last request came to; None when it was refused.
+        self.served: Future[object] | None = None
+        #: When the whole of an answer has to be taken.
+        self.taken_until = math.inf
+        self.given_up = False
         # gunicorn's handler must not wait for bytes in its thread.
         self.data_ready = True
 
@@ -174,8 +188,11 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
 
     A head that is not whole ``request_timeout`` seconds after its first byte (the first one of a
     connection: after the connection was accepted) is answered with 408. An answer of which the
-    client takes nothing for that long is given up. With as many connections as there may be, the
-    one that has waited longest makes room for a new one, so that silent clients keep nobody out.
+    client takes nothing for that long is given up, and so is one of which it has not taken the end
+    ``TAKING_SECONDS`` after the thread is done; until then the connection serves no other request.
+    Only a streamed or very large answer, with more than ``KEPT_BYTES`` not yet taken, waits in its
+    thread. With as many connections as there may be, the one that has waited longest makes room
+    for a new one, so that silent clients keep nobody out.
     """
 
     request_timeout: float = REQUEST_TIMEOUT.default
@@ -183,6 +200,9 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)
         self.lingering: deque[Connection] = deque()
+        #: Connections whose answers are made and not yet taken, the last one to take some last.
+        self.sending: dict[AnswerSocket, Connection] = {}
+        self._sending_until = math.inf
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 - gunicorn's own
@@ -203,9 +223,8 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
             self._not_accepted(error)
             return
         self.nr_conns += 1
-        patience = struct.pack("ll", int(self.request_timeout), 0)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        self._await_head(Connection(self.cfg, client, address, listener.getsockname()))
+        answering = AnswerSocket(client, self.request_timeout, self._on_kept)
+        self._await_head(Connection(self.cfg, answering, address, listener.getsockname()))
 
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """Take more of a head that is waited for."""
@@ -237,18 +256,16 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
             return bool(super().handle_request(req, conn))
         except BlockingIOError:
             # What a blocking socket raises when its send timeout is over.
-            fields = {"peer": conn.client[0] if conn.client else ""}
-            logger.info("answer not taken", extra={"fields": fields})
+            conn.given_up = True
             return False
 
     def finish_request(self, conn: Connection, fs: Future[object]) -> None:
-        """Go on with a connection that a thread is done with."""
-        if fs.exception() or not fs.result():
-            self._linger(conn)
-        elif rest := conn.parser.unreader.take_buffered():
-            self._proceed(conn, conn.gather(rest))
+        """Go on with a connection that a thread is done with, once its answer is sent."""
+        conn.served = fs
+        if conn.given_up:
+            self._give_up(conn)
         else:
-            super().finish_request(conn, fs)
+            self._go_on_when_sent(conn)
 
     def murder_pending(self) -> None:
         """End what has waited too long; one that sent nothing has asked for no answer.
@@ -262,6 +279,8 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
                 self._drop(conn)
         for conn in self._expired(self.lingering):
             self._drop(conn)
+        for conn in self._not_taken():
+            self._give_up(conn)
         while self.nr_conns >= self.worker_connections and self._make_room():
             pass
 
@@ -270,6 +289,7 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
+        self._sending_until = time.monotonic() + max(self.cfg.graceful_timeout - STOP_MARGIN, 0)
 
     def _proceed(self, conn: Connection, head: Head) -> None:
         if head is Head.WHOLE:
@@ -293,7 +313,78 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
 
     def _refuse(self, conn: Connection, error: Exception) -> None:
         self.handle_error(None, conn.sock, conn.client, error)
-        self._linger(conn)
+        conn.served = None
+        self._go_on_when_sent(conn)
+
+    def _go_on_when_sent(self, conn: Connection) -> None:
+        if conn.sock.kept:
+            conn.sock.settimeout(0)
+            conn.taken_until = time.monotonic() + TAKING_SECONDS
+            self._await_taking(conn)
+        else:
+            self._go_on(conn)
+
+    def _go_on(self, conn: Connection) -> None:
+        served = conn.served
+        if served is None or served.exception() or not served.result():
+            self._linger(conn)
+        elif rest := conn.parser.unreader.take_buffered():
+            self._proceed(conn, conn.gather(rest))
+        else:
+            super().finish_request(conn, served)
+
+    def _on_kept(self, client: AnswerSocket) -> None:
+        # Called in a thread, which may go on with its answer meanwhile.
+        self.method_queue.defer(self._send_kept, client)
+
+    def _send_kept(self, client: AnswerSocket) -> None:
+        if client.kept:
+            self.poller.register(client, selectors.EVENT_WRITE, self._on_kept_socket_writable)
+
+    def _on_kept_socket_writable(self, client: AnswerSocket) -> None:
+        if not client.kept:
+            # It was given up in the same round of events.
+            return
+        try:
+            taken, left = client.push()
+        except OSError:
+            taken, left = 0, 0
+        # Only what push() said counts: a thread may have had more to keep by now.
+        if left == 0:
+            self.poller.unregister(client)
+        conn = self.sending.pop(client, None) if taken or left == 0 else None
+        if conn is None:
+            return
+        if left and time.monotonic() < conn.taken_until:
+            self._await_taking(conn)
+        elif left:
+            self._give_up(conn)
+        elif taken:
+            self._go_on(conn)
+        else:
+            self._drop(conn)
+
+    def _await_taking(self, conn: Connection) -> None:
+        # The first in ``sending`` has waited longest.
+        conn.timeout = time.monotonic() + self.request_timeout
+        self.sending[conn.sock] = conn
+
+    def _not_taken(self) -> Iterator[Connection]:
+        """Those that have waited too long for their clients, or longest when all keep too much."""
+        now = time.monotonic()
+        kept = sum(len(client.kept) for client in self.sending)
+        while self.sending:
+            conn = next(iter(self.sending.values()))
+            until = min(conn.timeout, self._sending_until)
+            if now < until and kept <= KEPT_BYTES_OF_ALL:
+                break
+            kept -= len(conn.sock.kept)
+            yield conn
+
+    def _give_up(self, conn: Connection) -> None:
+        fields = {"peer": conn.client[0] if conn.client else ""}
+        logger.info("answer not taken", extra={"fields": fields})
+        self._drop(conn)
 
     def _linger(self, conn: Connection) -> None:
         """Say that nothing more comes, and wait without a thread until the client has seen it."""
@@ -316,6 +407,12 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
 
     def _drop(self, conn: Connection) -> None:
         self.nr_conns -= 1
+        if conn.sock.kept or conn.given_up:
+            self.sending.pop(conn.sock, None)
+            # What was refused a moment ago is not there yet.
+            with contextlib.suppress(KeyError):
+                self.poller.unregister(conn.sock)
+            conn.sock.abort()
         conn.close()
 
     def _expired(self, waiting: deque[Connection]) -> Iterator[Connection]:
@@ -334,12 +431,14 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
             (LINGER_SECONDS, self.lingering),
             (self.request_timeout, self.pending_conns),
             (self.cfg.keepalive, self.keepalived_conns),
+            (self.request_timeout, self.sending.values()),
         )
-        since = [(queue[0].timeout - seconds, queue) for seconds, queue in waits if queue]
-        first, queue = min(since, key=lambda pair: pair[0], default=(math.inf, None))
-        if queue is None or time.monotonic() - first < LEAST_WAIT:
+        firsts = [(next(iter(queue)), seconds, queue) for seconds, queue in waits if queue]
+        since = [(conn.timeout - seconds, conn, queue) for conn, seconds, queue in firsts]
+        first, conn, queue = min(since, key=lambda wait: wait[0], default=(math.inf, None, ()))
+        if conn is None or time.monotonic() - first < LEAST_WAIT:
             return False
-        self._drop(self._first(queue))
+        self._drop(self._first(queue) if isinstance(queue, deque) else conn)
         return True
 
     def _not_accepted(self, error: OSError) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,17 @@ import pytest
 from tests.serving.house import House
 from tests.support.canaries import EXCEPTION, TOKEN, inspect_raw
 from tests.support.exposition import scrape
-from tests.support.processes import ROOT, Server, base_environ, http_get, serve, stop, wait_until
+from tests.support.processes import (
+    ROOT,
+    STALL,
+    Server,
+    base_environ,
+    http_get,
+    serve,
+    stop,
+    wait_until,
+)
+from tests.support.sockets import connections_to
 
 HOST = b" HTTP/1.1\r\nHost: x\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
@@ -143,12 +154,12 @@ class Client:
 
     def all(self) -> bytes:
         """What comes until the server closes."""
-        received = b""
+        received = bytearray()
         with contextlib.suppress(ConnectionError):
             while chunk := self.socket.recv(65536):
                 received += chunk
-        inspect_raw(received)
-        return received
+        inspect_raw(bytes(received))
+        return bytes(received)
 
 
 def exchange(server: Server, data: bytes) -> bytes:
@@ -408,6 +419,132 @@ class TestSlow:
             assert http_get(server.url + "/livez", timeout=20).status == 200
 
 
+class TestUntaken:
+    """Nobody holds a thread by not reading, as long as answers are of the usual size."""
+
+    def test_many(self, house: House) -> None:
+        """More clients than threads do not read; others are served, and they too once they read."""
+        with (
+            _answering(house, THREADS="1", REQUEST_TIMEOUT=FOREVER) as server,
+            contextlib.ExitStack() as stack,
+        ):
+            clients = [_unread(server, stack) for _ in range(8)]
+            for _ in range(20):
+                assert http_get(server.url + "/livez", timeout=STALL).status == 200
+            for client in clients[:2]:
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+                assert list(_bodies(client.all())) == [_numbered(n) for n in range(MANY)]
+            assert http_get(server.url + "/livez", timeout=STALL).status == 200
+
+    def test_in_vain(self, house: House) -> None:
+        """A client that never reads is disconnected, and what it did not take is not kept on."""
+        with (
+            _answering(house, THREADS="2", REQUEST_TIMEOUT="1") as server,
+            contextlib.ExitStack() as stack,
+        ):
+            clients = [_unread(server, stack) for _ in range(4)]
+            wait_until(lambda: server.log_text.count("answer not taken") == 4)
+            port = int(server.url.rpartition(":")[2])
+            wait_until(lambda: connections_to(port) == 0)
+            assert len(list(_bodies(clients[0].all()))) < MANY
+            assert server.get("/livez").status == 200
+            assert "Traceback" not in server.log_text
+
+    def test_more_than_there_may_be(self, house: House) -> None:
+        """With all connections taken by such clients, one of them makes room."""
+        few = ("--worker-connections", "10")
+        with (
+            _answering(house, *few, THREADS="2", REQUEST_TIMEOUT=FOREVER) as server,
+            contextlib.ExitStack() as stack,
+        ):
+            for _ in range(20):
+                _unread(server, stack)
+            for _ in range(5):
+                assert http_get(server.url + "/livez", timeout=STALL).status == 200
+            assert "Traceback" not in server.log_text
+
+    def test_while_the_answer_is_made(self, house: House) -> None:
+        """What was kept of a streamed answer reaches the client before the next part is there."""
+        with (
+            _answering(house, THREADS="2", REQUEST_TIMEOUT=FOREVER) as server,
+            Client(server, receive_buffer=4096) as client,
+        ):
+            client.send(b"GET /much/stream" + HOST + CLOSE)
+            assert client.until(b"first").endswith(b"first\r\n")
+            assert server.get("/much/go").status == 200
+            assert b"second" in client.until(b"second")
+
+    def test_refused_behind_it(self, house: House) -> None:
+        """What is no request gets its refusal when the answers before it are taken."""
+        with (
+            _answering(house, THREADS="2", REQUEST_TIMEOUT=FOREVER) as server,
+            Client(server, receive_buffer=4096) as client,
+        ):
+            client.send(b"GET /much/1" + HOST + b"\r\nGET\r\n\r\n")
+            assert client.all().count(b"HTTP/1.1 400 ") == 1
+
+
+#: Requests that a client sends without reading: their answers are more than the kernel takes.
+MANY = 60
+
+
+def _numbered(number: int) -> bytes:
+    """A view's answer, which is like no other one."""
+    return str(number).encode() * 150_000
+
+
+@contextlib.contextmanager
+def _answering(house: House, *arguments: str, **environ: str) -> Iterator[Server]:
+    """A worker with long answers, one of them in parts."""
+    code = """
+import threading
+from flask import Blueprint
+bp, gone_on = Blueprint("much", __name__), threading.Event()
+@bp.get("/<int:number>")
+def numbered(number):
+    return str(number) * 150_000
+@bp.get("/stream")
+def stream():
+    def parts():
+        yield b"x" * 5_000_000 + b"first"
+        gone_on.wait(60)
+        yield b"second"
+    return parts()
+@bp.get("/go")
+def go():
+    gone_on.set()
+    return ""
+"""
+    house.add("much", code)
+    with house.serve(*arguments, workers=1, **environ) as server:
+        yield server
+
+
+def _unread(server: Server, stack: contextlib.ExitStack) -> Client:
+    """A client that asks for much and reads none of it yet."""
+    client = stack.enter_context(Client(server, receive_buffer=2048))
+    asked = [f"GET /much/{number}".encode() + HOST for number in range(MANY)]
+    return client.send(b"\r\n".join(asked) + CLOSE)
+
+
+def _nothing_moves(server: Server) -> bool:
+    """Whether some answers were made, and no others for a second."""
+    before = server.log_text.count("/much/")
+    time.sleep(1)
+    return 0 < before == server.log_text.count("/much/")
+
+
+def _bodies(received: bytes) -> Iterator[bytes]:
+    """The bodies of pipelined answers that are whole."""
+    while received:
+        head, _, received = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        if len(received) >= length:
+            yield received[:length]
+        received = received[length:]
+
+
 class TestStop:
     """A server that stops while clients are slow."""
 
@@ -430,6 +567,23 @@ class TestStop:
             assert received.endswith(b"alive\n")
             assert b"Connection: close" in received
             assert stop(server.process) == 0
+
+    def test_answers_that_are_not_taken(self, house: House) -> None:
+        """Who reads after all gets the whole answer; who does not keeps nobody."""
+        with (
+            _answering(house, THREADS="2", REQUEST_TIMEOUT=FOREVER) as server,
+            contextlib.ExitStack() as stack,
+        ):
+            reading, _ = (_unread(server, stack) for _ in range(2))
+            wait_until(lambda: _nothing_moves(server))
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "Handling signal: term" in server.log_text)
+            found = list(_bodies(reading.all()))
+            assert found == [_numbered(n) for n in range(len(found))]
+            assert found
+            assert stop(server.process) == 0
+            assert "answer not taken" in server.log_text
+            assert "Traceback" not in server.log_text
 
 
 @pytest.fixture(scope="module", params=[("sync", "1"), ("sync", "2"), ("eventlet", "2")])
