@@ -17,6 +17,7 @@ from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.base_async import AsyncWorker
 
 from app.serving.refusals import Refusing
+from app.serving.strict_request import Strict
 
 with warnings.catch_warnings():
     # The worker itself says that it is deprecated, in one line of the log.
@@ -39,7 +40,7 @@ LINGER = 0.5
 ACCEPT_PAUSE = 0.1
 
 
-class EventletWorker(Refusing, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
+class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
     """Serves each connection on a green thread of one patched process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own

@@ -13,7 +13,6 @@ import enum
 import errno
 import logging
 import math
-import re
 import selectors
 import socket
 import time
@@ -23,19 +22,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from gunicorn.http.body import Body, ChunkedReader, LengthReader
-from gunicorn.http.errors import (
-    InvalidHeader,
-    LimitRequestHeaders,
-    LimitRequestLine,
-    NoMoreData,
-)
-from gunicorn.http.message import Request
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app.config import REQUEST_TIMEOUT
 from app.serving.answer_socket import KEPT_BYTES, AnswerSocket
 from app.serving.refusals import HeadTooSlow, Refusing
+from app.serving.strict_request import Strict, StrictRequest
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +51,6 @@ SPARE = 32
 #: Seconds before accepting is tried again then.
 ACCEPT_PAUSE = 0.1
 _END = b"\r\n\r\n"
-#: RFC 3986 section 3.2: a name or an address, and a port.
-_HOST = re.compile(r"[\w.~%!$&'()*+,;=:\[\]-]*", re.ASCII)
 
 
 class Head(enum.Enum):
@@ -86,11 +77,6 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
         self.given_up = False
         # gunicorn's handler must not wait for bytes in its thread.
         self.data_ready = True
-
-    def init(self) -> None:
-        """Make the parser, once."""
-        super().init()
-        self.parser.mesg_class = StrictRequest
 
     def gather(self, came: bytes) -> Head:
         """Add bytes; the head is whole too when it cannot become a valid one."""
@@ -133,57 +119,7 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
         return bool(came) and self.drained < LINGER_BYTES
 
 
-class StrictRequest(Request):  # type: ignore[misc]
-    """A request after which the connection goes on only when the next one's start is known."""
-
-    body: Any
-
-    def set_body_reader(self) -> None:
-        """Choose how the body is read.
-
-        Raises:
-            InvalidHeader: the host is missing or cannot be one (RFC 9112 section 3.2).
-        """
-        hosts = [value for name, value in self.headers if name == "HOST"]
-        if not all(map(_HOST.fullmatch, hosts)) or (not hosts and self.version > (1, 0)):
-            raise InvalidHeader("HOST", req=self)
-        super().set_body_reader()
-        if type(self.body.reader) is LengthReader:
-            self.body = Body(WholeReader(self.unreader, self.body.reader.length))
-
-    def should_close(self) -> bool:
-        """Whether no other request can follow on the connection.
-
-        A body that nobody read is not waited for: a thread could be held with it.
-        """
-        return bool(super().should_close() or self._body_is_left())
-
-    def _body_is_left(self) -> bool:
-        if self.body is None or self.body.failed:
-            return self.body is not None
-        reader = self.body.reader
-        if isinstance(reader, ChunkedReader):
-            return reader.parser is not None
-        return bool(reader.length > self.unreader.buf.getbuffer().nbytes)
-
-
-class WholeReader(LengthReader):  # type: ignore[misc]
-    """Reads a body of known length, and takes no shorter one for it."""
-
-    def read(self, size: int) -> bytes:
-        """At most ``size`` bytes.
-
-        Raises:
-            NoMoreData: the connection ended before the body did.
-        """
-        wanted = min(size, self.length)
-        found: bytes = super().read(size)
-        if len(found) < wanted:
-            raise NoMoreData
-        return found
-
-
-class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
+class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
     """Serves requests on threads that no client can hold by being slow.
 
     A head that is not whole ``request_timeout`` seconds after its first byte (the first one of a
@@ -250,7 +186,7 @@ class PatientThreadWorker(Refusing, ThreadWorker):  # type: ignore[misc]
             self.handle_error(None, conn.sock, conn.client, error)
             return False
 
-    def handle_request(self, req: Request, conn: Connection) -> bool:
+    def handle_request(self, req: StrictRequest, conn: Connection) -> bool:
         """Let the application answer."""
         try:
             return bool(super().handle_request(req, conn))

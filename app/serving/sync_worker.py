@@ -14,6 +14,7 @@ from gunicorn.workers import sync
 
 from app.config import REQUEST_TIMEOUT
 from app.serving.refusals import HeadTooSlow, Refusing
+from app.serving.strict_request import Strict
 
 
 class HeadSocket(socket.socket):
@@ -44,7 +45,7 @@ class HeadSocket(socket.socket):
         self.settimeout(None)
 
 
-class PatientSyncWorker(Refusing, sync.SyncWorker):  # type: ignore[misc] # gunicorn has no type hints
+class PatientSyncWorker(Refusing, Strict, sync.SyncWorker):  # type: ignore[misc] # gunicorn has no type hints
     """Answers 408 to a head that is not whole ``request_timeout`` seconds after its connection.
 
     A body or an answer that drips ends with gunicorn's own ``timeout``, and the worker with it.

@@ -599,7 +599,18 @@ def other(
 class TestOtherWorkers:
     """What the workers beside gthread do."""
 
-    @pytest.mark.parametrize("name", ["one word", "version 2", "long path", "many fields"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "one word",
+            "version 2",
+            "long path",
+            "many fields",
+            "no host",
+            "two hosts",
+            "no such host",
+        ],
+    )
     def test_malformed(self, other: Server, name: str) -> None:
         """They refuse with problems too."""
         request, status = MALFORMED[name]
@@ -609,6 +620,18 @@ class TestOtherWorkers:
     def test_smuggling(self, other: Server, name: str) -> None:
         """They take no second request for the rest of a doubtful first one."""
         assert_problem(exchange(other, SMUGGLED[name] + LIVE), 400)
+
+    def test_body_that_nobody_reads(self, other: Server) -> None:
+        """They do not wait for it."""
+        unread = b"POST /nowhere" + HOST + b"Content-Length: 3\r\n\r\n"
+        assert_problem(exchange(other, unread), 404)
+
+    def test_body_that_breaks_off(self, other: Server) -> None:
+        """They take no part of it for the whole."""
+        with Client(other) as client:
+            client.send(FIX + b"Content-Length: 9\r\n\r\n{}")
+            client.socket.shutdown(socket.SHUT_WR)
+            assert_problem(client.all(), 400)
 
 
 def test_a_view_that_exits_does_not_take_the_worker_along(house: House) -> None:
