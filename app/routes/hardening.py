@@ -27,13 +27,15 @@ def init_app(app: Flask) -> None:
     """Give every response the headers that it does not have itself.
 
     They are made once. While ``secure`` cannot be imported only the essential ones are set, and
-    it is noted as absent.
+    it is noted as absent. Requests that the server refuses get the same ones.
     """
     services: Services = app.extensions["services"]
     secure = services.fixer.find("secure")
     (services.absent.add if secure is None else services.absent.discard)("secure")
     more, over_tls = _made_by(secure) if secure else ({}, {})
-    app.wsgi_app = Hardening(app.wsgi_app, {**more, **SAFE_HEADERS}, over_tls)  # type: ignore[method-assign]
+    headers = {**more, **SAFE_HEADERS}
+    services.safe_headers.update(headers)
+    app.wsgi_app = Hardening(app.wsgi_app, headers, over_tls)  # type: ignore[method-assign]
 
 
 class Hardening:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import uuid
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gunicorn import SERVER, util
 from gunicorn.http import errors
 
+from app.telemetry.context import REQUEST_ID_HEADER, request_id
 from app.utils.problem_document import MEDIA_TYPE, SAFE_HEADERS, problem_document
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ _REFUSALS: dict[type[Exception], Refusal] = {
 class Refusing:
     """A mixin for gunicorn's workers: its own errors become problems too (RFC 9457).
 
+    Each has a request id, in its X-Request-ID and in its line of the log: the caller's where that
+    was read and is a plain one, or else a new one.
+
     Nothing that a client sent, no exception's text and no version is in an answer. A client's fault
     is one line of the log without what was sent, because a malformed header may hold a credential.
     """
@@ -93,18 +97,20 @@ class Refusing:
         exc: BaseException,
     ) -> None:
         """Answer in the place of a request that cannot be served; the connection ends with it."""
-        refusal = refusal_of(exc)
-        extra: dict[str, object] = {}
+        refusal, reference = refusal_of(exc), _request_id(req, exc)
+        headers, extra = {**SAFE_HEADERS, REQUEST_ID_HEADER: reference}, {}
         if refusal is _FAILED:
-            extra["id"] = _log_failure(req, exc)
+            extra["id"] = reference
+            _log_failure(reference, req, exc)
         else:
-            _log_refusal(refusal, addr, exc)
+            _log_refusal(reference, refusal, addr, exc)
         services: Services | None = getattr(getattr(self, "wsgi", None), "services", None)
         if services is not None:
+            headers |= services.safe_headers
             services.metrics.refusal(refusal.status.value)
         # The client may be gone already.
         with contextlib.suppress(OSError):
-            util.write_nonblock(client, answer(refusal, **extra))
+            util.write_nonblock(client, answer(refusal, headers, **extra))
 
 
 def refusal_of(error: BaseException) -> Refusal:
@@ -115,8 +121,8 @@ def refusal_of(error: BaseException) -> Refusal:
     return next((r for kind, r in _REFUSALS.items() if isinstance(error, kind)), _FAILED)
 
 
-def answer(refusal: Refusal, **extra: object) -> bytes:
-    """The whole response."""
+def answer(refusal: Refusal, more: Mapping[str, str], **extra: object) -> bytes:
+    """The whole response, with ``more`` headers and ``extra`` members of the problem."""
     status, code, detail = refusal
     body = problem_document(status, code, status.phrase, detail, **extra).encode()
     headers = {
@@ -126,14 +132,22 @@ def answer(refusal: Refusal, **extra: object) -> bytes:
         "Content-Type": MEDIA_TYPE,
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
-        **SAFE_HEADERS,
+        **more,
     }
     lines = [f"HTTP/1.1 {status.value} {status.phrase}", *map(": ".join, headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def _log_refusal(refusal: Refusal, addr: Any, error: BaseException) -> None:  # noqa: ANN401
+def _request_id(req: Any, error: BaseException) -> str:  # noqa: ANN401
+    # Some of gunicorn's errors have the request, some its first line, most of them neither.
+    headers = getattr(req or getattr(error, "req", None), "headers", ())
+    given = [value for name, value in headers if name == REQUEST_ID_HEADER.upper()]
+    return request_id(given[0] if len(given) == 1 else None)
+
+
+def _log_refusal(reference: str, refusal: Refusal, addr: Any, error: BaseException) -> None:  # noqa: ANN401
     fields = {
+        "request_id": reference,
         "status": refusal.status.value,
         "reason": type(error).__name__,
         # A peer over a Unix socket has no address.
@@ -142,12 +156,10 @@ def _log_refusal(refusal: Refusal, addr: Any, error: BaseException) -> None:  # 
     logger.warning("request refused", extra={"fields": fields})
 
 
-def _log_failure(req: Any, error: BaseException) -> str:  # noqa: ANN401
-    reference = uuid.uuid4().hex
+def _log_failure(reference: str, req: Any, error: BaseException) -> None:  # noqa: ANN401
     fields = {
-        "id": reference,
+        "request_id": reference,
         "method": getattr(req, "method", None),
         "path": (getattr(req, "path", None) or "")[:_SHOWN],
     }
     logger.error("request failed unexpectedly", exc_info=error, extra={"fields": fields})
-    return reference

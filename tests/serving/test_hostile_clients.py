@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import resource
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -252,6 +254,32 @@ class TestMalformed:
         assert len(line) < 200
         assert TOKEN not in server.log_text
 
+    @pytest.mark.parametrize("name", ["one word", "large field", "no host"])
+    def test_named(self, server: Server, name: str) -> None:
+        """Each has an id of its own, in its answer and in its line of the log."""
+        first, second = (_fields(exchange(server, MALFORMED[name][0])) for _ in range(2))
+        assert first["x-request-id"] != second["x-request-id"]
+        for answer in (first, second):
+            told = rf"request refused .*request_id={answer['x-request-id']}\b"
+            wait_until(partial(_says, server, told))
+
+    @pytest.mark.parametrize(("given", "kept"), [("mine-1", True), ("no <id>", False)])
+    def test_named_by_the_caller(self, server: Server, given: str, *, kept: bool) -> None:
+        """The caller's own id is kept when it is a plain one and was read."""
+        named = MALFORMED["no such host"][0].replace(b"\r\n\r\n", b"\r\nX-Request-ID: %b\r\n\r\n")
+        answer = _fields(exchange(server, named % given.encode()))
+        assert (answer["x-request-id"] == given) is kept
+
+    def test_headers(self, server: Server) -> None:
+        """It has the headers that an error of the application has."""
+        refused = _fields(exchange(server, MALFORMED["one word"][0]))
+        answered = _fields(exchange(server, b"GET /nowhere" + HOST + CLOSE))
+        assert "permissions-policy" in refused
+        own = ("content-length", "date", "x-request-id")
+        assert {k: v for k, v in refused.items() if k not in {*own, "cache-control"}} == {
+            k: v for k, v in answered.items() if k not in {*own, "cache-control"}
+        }
+
     @pytest.mark.parametrize("name", ["bare line feeds", "large field", "version 2"])
     def test_counted(self, server: Server, name: str) -> None:
         """Each is counted by its status, apart from the requests that the application answered."""
@@ -259,6 +287,17 @@ class TestMalformed:
         refused, answered = _counted(server, status)
         exchange(server, sent)
         wait_until(lambda: _counted(server, status) == (refused + 1, answered))
+
+
+def _says(server: Server, pattern: str) -> bool:
+    """Whether a line of the log is like this."""
+    return re.search(pattern, server.log_text) is not None
+
+
+def _fields(received: bytes) -> dict[str, str]:
+    """The header fields of the first answer, by their names in lower case."""
+    lines = received.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
 
 
 def _counted(server: Server, status: int) -> tuple[float, float]:
@@ -640,7 +679,11 @@ def test_a_view_that_exits_does_not_take_the_worker_along(house: House) -> None:
     code += f"@bp.get('')\ndef exits():\n    sys.exit({EXCEPTION!r})\n"
     house.add("exits", code)
     with house.serve(workers=1) as server:
-        assert_problem(exchange(server, b"GET /exits" + HOST + b"\r\n"), 500)
+        received = exchange(server, b"GET /exits" + HOST + b"\r\n")
+        assert_problem(received, 500)
+        reference = json.loads(received.partition(b"\r\n\r\n")[2])["id"]
+        assert _fields(received)["x-request-id"] == reference
+        wait_until(partial(_says, server, f'request failed unexpectedly.*"{reference}"'))
         assert server.get("/livez").status == 200
         assert server.log_text.count("Booting worker") == 1
         assert EXCEPTION in server.log_text
