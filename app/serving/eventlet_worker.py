@@ -5,17 +5,21 @@ It patches the process after the fork, so the master process stays as it is.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.base_async import AsyncWorker
 
+from app.config import REQUEST_TIMEOUT
 from app.serving.refusals import Refusing
 from app.serving.strict_request import Strict
 
@@ -42,6 +46,8 @@ ACCEPT_PAUSE = 0.1
 
 class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
     """Serves each connection on a green thread of one patched process."""
+
+    request_timeout: float = REQUEST_TIMEOUT.default
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)
@@ -79,6 +85,7 @@ class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gun
         """Serve one connection."""
         if self.cfg.is_ssl:
             client = ssl_wrap_socket(client, self.cfg)
+        client.send = partial(self._send, client.send, addr)
         super().handle(listener, client, addr)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
@@ -88,6 +95,29 @@ class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gun
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """Open the log files anew, likewise."""
         eventlet.spawn(super().handle_usr1, sig, frame)
+
+    def _send(
+        self,
+        send: Callable[..., int],
+        addr: Any,  # noqa: ANN401 - gunicorn's own
+        *data: Any,  # noqa: ANN401 - the socket's own
+    ) -> int:
+        """Give the client up that takes nothing for ``request_timeout`` seconds.
+
+        Raises:
+            BrokenPipeError: as if it had gone.
+        """
+        taken = eventlet.Timeout(self.request_timeout)
+        try:
+            return send(*data)
+        except eventlet.Timeout as over:
+            if over is not taken:
+                raise
+            fields = {"peer": addr[0] if addr else ""}
+            logger.info("answer not taken", extra={"fields": fields})
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+        finally:
+            taken.cancel()
 
     def _accept(self, listener: socket.socket, pool: eventlet.greenpool.GreenPool) -> None:
         """Hand each connection to a green thread; with none free, connections wait."""

@@ -139,6 +139,8 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
         #: Connections whose answers are made and not yet taken, the last one to take some last.
         self.sending: dict[AnswerSocket, Connection] = {}
         self._sending_until = math.inf
+        #: Until when there are fewer connections than there may be.
+        self._fewer_until = -math.inf
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 - gunicorn's own
@@ -217,6 +219,9 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
             self._drop(conn)
         for conn in self._not_taken():
             self._give_up(conn)
+        if time.monotonic() >= self._fewer_until:
+            # Others may have had the descriptors. If not, it shows with the next connection.
+            self.worker_connections = self.cfg.worker_connections
         while self.nr_conns >= self.worker_connections and self._make_room():
             pass
 
@@ -379,9 +384,12 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
 
     def _not_accepted(self, error: OSError) -> None:
         if error.errno in {errno.EMFILE, errno.ENFILE}:
-            self.worker_connections = max(2 * self.cfg.threads, self.nr_conns - SPARE)
-            fields = {"connections": self.worker_connections}
-            logger.warning("no descriptors left, fewer connections", extra={"fields": fields})
+            fewer = max(2 * self.cfg.threads, self.nr_conns - SPARE)
+            if fewer < self.worker_connections:
+                self.worker_connections = fewer
+                fields = {"connections": fewer}
+                logger.warning("no descriptors left, fewer connections", extra={"fields": fields})
+            self._fewer_until = time.monotonic() + self.request_timeout
             time.sleep(ACCEPT_PAUSE)
         elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
             raise error

@@ -294,6 +294,15 @@ def _says(server: Server, pattern: str) -> bool:
     return re.search(pattern, server.log_text) is not None
 
 
+def _are_kept(server: Server, count: int) -> bool:
+    """Whether so many clients at once can each ask twice on their connections."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(server)) for _ in range(count)]
+        answers = [client.send(LIVE).until(b"\r\n\r\n") for client in clients]
+        answers += [client.send(LIVE).until(b"\r\n\r\n") for client in clients]
+    return all(answers)
+
+
 def _fields(received: bytes) -> dict[str, str]:
     """The header fields of the first answer, by their names in lower case."""
     lines = received.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
@@ -437,16 +446,34 @@ class TestSlow:
             assert "no descriptors left" in server.log_text
             assert server.log_text.count("Booting worker") == 1
 
-    def test_answer_that_is_not_taken(self, house: House) -> None:
-        """A client that does not read gives the only thread back."""
+    def test_descriptors_that_come_back(self, tmp_path: Path) -> None:
+        """When there are enough again, as many connections are kept as before."""
+        given = settings(tmp_path, THREADS="1", REQUEST_TIMEOUT="1")
+        with serve(tmp_path / "log", given) as server, contextlib.ExitStack() as stack:
+            pid = server.process.pid
+            (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            used = max(int(f.name) for f in Path(f"/proc/{worker}/fd").iterdir())
+            before = resource.prlimit(int(worker), resource.RLIMIT_NOFILE)
+            resource.prlimit(int(worker), resource.RLIMIT_NOFILE, (used + 4, before[1]))
+            for _ in range(20):
+                stack.enter_context(Client(server)).send(LIVE)
+            wait_until(lambda: "no descriptors left" in server.log_text)
+            resource.prlimit(int(worker), resource.RLIMIT_NOFILE, before)
+            wait_until(lambda: _are_kept(server, 20))
+
+    @pytest.mark.parametrize("kind", ["gthread", "eventlet"])
+    def test_answer_that_is_not_taken(self, house: House, kind: str) -> None:
+        """A client that does not read gives the only thread back, and is disconnected."""
         code = "from flask import Blueprint\nbp = Blueprint('big', __name__)\n"
         code += "@bp.get('')\ndef big():\n    return 'x' * 64_000_000\n"
         house.add("big", code)
-        with house.serve(workers=1, THREADS="1", REQUEST_TIMEOUT="1") as server:
+        given = {"THREADS": "1", "REQUEST_TIMEOUT": "1", "WORKER_CLASS": kind}
+        with house.serve(workers=1, **given) as server:
             with Client(server, receive_buffer=4096) as client:
                 client.send(b"GET /big" + HOST + b"\r\n").until(b"\r\n\r\n")
                 assert server.get("/livez").status == 200
-            wait_until(lambda: "answer not taken" in server.log_text)
+                wait_until(lambda: "answer not taken" in server.log_text)
+                assert len(client.all()) < 64_000_000
             assert "Traceback" not in server.log_text
 
     def test_connection_that_is_not_closed(self, server: Server) -> None:
