@@ -149,10 +149,11 @@ class Client:
 
     def until(self, end: bytes) -> bytes:
         """What comes up to ``end``."""
-        received = b""
-        while end not in received and (chunk := self.socket.recv(65536)):
+        received, searched = bytearray(), 0
+        while received.find(end, searched) < 0 and (chunk := self.socket.recv(65536)):
+            searched = max(0, len(received) - len(end))
             received += chunk
-        return received
+        return bytes(received)
 
     def all(self) -> bytes:
         """What comes until the server closes."""
