@@ -23,9 +23,11 @@ class Done:
         self.batches: list[list[int]] = []
         self.go_on = threading.Event()
         self.go_on.set()
+        self.entered = threading.Event()
 
     def __call__(self, items: Sequence[int]) -> None:
         """Do it."""
+        self.entered.set()
         self.go_on.wait(20)
         self.batches.append(list(items))
 
@@ -83,16 +85,18 @@ class TestPut:
     def test_more_than_may_wait(self, gathering: Batches[int], done: Done) -> None:
         """Who brings too much waits for the work, so memory stays bounded."""
         done.go_on.clear()
-        for number in range(MOST_WAITING):
+        gathering.put(0)
+        assert done.entered.wait(20)
+        for number in range(1, MOST_WAITING + 1):
             gathering.put(number)
-        last = threading.Thread(target=gathering.put, args=(MOST_WAITING,))
+        last = threading.Thread(target=gathering.put, args=(MOST_WAITING + 1,))
         last.start()
         last.join(0.3)
         assert last.is_alive()
         done.go_on.set()
         last.join(20)
         assert not last.is_alive()
-        assert done.items == list(range(MOST_WAITING + 1))
+        assert done.items == list(range(MOST_WAITING + 2))
 
 
 class TestThread:

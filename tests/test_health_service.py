@@ -281,6 +281,8 @@ class TestForcing:
         service.add(_check(hung, "hung"))
         with hung.held():
             reading = service.force(0.01)
+            assert look.entered.wait(WAIT)
+            assert hung.entered.wait(WAIT)
             assert look.begun == 1
             assert [c.name for c in reading.report.checks if c.name == "hung"] == []
             service.force(0.01)
@@ -611,7 +613,7 @@ class TestBackground:
         running.start()
         running.stop()
         running.stop()
-        assert [t.name for t in threading.enumerate() if t.name.startswith("health")] == []
+        wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("health")])
         before = look.begun
         running.start()
         wait_until(lambda: look.begun > before)

@@ -105,7 +105,7 @@ def test_an_empty_setting_means_its_default(tmp_path: Path, environ: dict[str, s
     """It starts with every setting empty, as Compose hands them over."""
     empty = dict.fromkeys(["WEB_CONCURRENCY", "THREADS", "WORKER_CLASS", "LOG_LEVEL", "PORT"], "")
     with serve(tmp_path / "log", {**environ, **empty}) as server:
-        assert server.log_text.count("Booting worker") == 2
+        wait_until(lambda: server.log_text.count("Booting worker") == 2)
 
 
 def test_opens_no_control_socket(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -96,7 +96,9 @@ def copy_project(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name)
+            # Python renames what it has compiled: a name may be gone before it is copied.
+            unfinished = shutil.ignore_patterns("*.pyc.*")
+            shutil.copytree(ROOT / name, root / name, ignore=unfinished)
         else:
             shutil.copy(ROOT / name, root / name)
     return root

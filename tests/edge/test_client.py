@@ -198,15 +198,18 @@ class TestProtection:
         """A call that nearly takes all of its time is a failure to the breaker."""
         function = EdgeFunction(name="f", url=server.url, timeout=2)
         client = clients(function, importer=IMPORTERS[transport])
-        threading.Timer(1.8, server.gate.set).start()
+        # The first call imports the library.
+        assert client.invoke("f").status == 200
         calls = [threading.Thread(target=client.invoke, args=("f",), kwargs={"path": "gated"})]
         client.lanes()["f"].limit.bound(8)
         for call in calls:
             call.start()
+        until(lambda: "/gated" in server.paths())
+        threading.Timer(1.75, server.gate.set).start()
         for call in calls:
             call.join()
         found = client.statistics.of("f", shared=client.statistics.shared(now=True))
-        assert found.outcomes == {"slow": 1}
+        assert found.outcomes == {"ok": 1, "slow": 1}
 
     @pytest.fixture
     def hurried(self, clients: Clients, server: EdgeServer, transport: str) -> EdgeClient:

@@ -342,13 +342,25 @@ def test_stream_of_known_length(tmp_path: Path, kind: str, version: str) -> None
             assert size >= 3 * 1024 * 1024
 
 
+def _often(server: Server, path: str, times: int) -> set[int]:
+    """The statuses of so many answers."""
+    return {server.get(path).status for _ in range(times)}
+
+
 def test_registry_follows_its_file(tmp_path: Path, real: Mapping[str, str]) -> None:
     """A function that is added can be called without a restart; a broken file changes nothing."""
     with served(tmp_path, function("a", real["healthy"]), WEB_CONCURRENCY="2") as server:
         file = tmp_path / "functions.toml"
         assert server.get(INVOKE.format("b", "")).status == 404
         file.write_text(function("a", real["healthy"]) + function("b", real["healthy"]))
-        wait_until(lambda: all(server.get(INVOKE.format("b", "")).status == 200 for _ in range(8)))
+
+        def both_know() -> bool:
+            told = server.get("/api/edge-functions/status").json()
+            return len(told["workers"]) == 2 and told["total"] == 2
+
+        wait_until(lambda: server.get(INVOKE.format("b", "")).status == 200)
+        # The kernel hands connections to the same worker for a while: ask often.
+        wait_until(lambda: both_know() and _often(server, INVOKE.format("b", ""), 150) == {200})
         file.write_text("[[function]]\nname = 'a'\nurl = 'nonsense'\n")
 
         def told() -> bool:

@@ -60,7 +60,7 @@ class TestApproved:
             wait_until(lambda: server.get("/lazy/approved").status == 200)
             # The other worker learns of it by itself, within a second of its own.
             wait_until(lambda: {_ask(server).status for _ in range(12)} == {200})
-            assert server.get("/lazy/approved").text == "1.0"
+            wait_until(lambda: server.get("/lazy/approved").text == "1.0")
 
     def test_many_at_once_cause_one_heal(self, lazy: House) -> None:
         """Twenty clients in two processes: one attempt, one download, no waiting in line."""
