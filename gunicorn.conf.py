@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from gunicorn.glogging import Logger
 from gunicorn.workers import SUPPORTED_WORKERS
 
-from app.logs import logging_dict
+from app.access.tokens import check_token_file
 from app.telemetry import directory
-from app.tokens import check_token_file
+from app.telemetry.logs import logging_dict
 from deploy.serve import settings_or_exit
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class QuietLogger(Logger):  # type: ignore[misc] # gunicorn ships no type hints
     """Writes gunicorn's access lines only where ``--access-logfile`` asks for them.
 
     gunicorn's own turns them on with any logging configuration. The service has better ones: with
-    the route and the request's ids, without query strings (``app.routes.observation``).
+    the route and the request's ids, without query strings (``app.web.observation``).
     """
 
     @property

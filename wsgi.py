@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from app import CannotServe, create_app
 from app.cli import flask_command
-from app.logs import configure_logging
+from app.telemetry.logs import configure_logging
 from deploy.serve import EX_CONFIG, settings_or_exit
 
 if TYPE_CHECKING:
-    from app.config import Settings
-    from app.hot_app import HotApplication
+    from app.isolation.hot_application import HotApplication
+    from app.settings.declarations import Settings
 
 
 def _application(settings: Settings) -> HotApplication:
     """Build the application, or end the process with one sentence that says why not."""
-    from app.hot_app import HotApplication
+    from app.isolation.hot_application import HotApplication
 
     configure_logging(settings.log_level, settings.log_format)
     try:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from app.config import Settings
-from app.healing.errors import HealingError
 from app.health import BlueprintState, Group
+from app.settings.declarations import Settings
+from app.settings.errors import HealingError
 from app.utils.auto_fix import AutoFixer, auto_fixer
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _assemble(
 
 
 def _new_app(flask: ModuleType, services: Services, config: Mapping[str, Any]) -> Flask:
-    from app.routes.bodies import REQUEST_LIMITS
+    from app.web.bodies import REQUEST_LIMITS
 
     app: Flask = flask.Flask(__name__)
     # A path with doubled slashes is another path: no HTML redirect to where Host says.
@@ -206,9 +206,11 @@ def _register_all(
 
 def _complete(app: Flask, states: tuple[BlueprintState, ...]) -> None:
     """Error handlers, quarantine and commands; imported here because they need Flask."""
+    from app.access import limits
     from app.cli.flask_command import add_commands
-    from app.routes import hardening, limits, observation, problems, proxies, quarantine, sessions
+    from app.isolation import quarantine
     from app.telemetry import structured
+    from app.web import headers, observation, problems, proxies, sessions
 
     app.extensions["blueprints"] = states
     add_commands(app)
@@ -216,7 +218,7 @@ def _complete(app: Flask, states: tuple[BlueprintState, ...]) -> None:
     problems.init_app(app)
     quarantine.init_app(app, states)
     limits.init_app(app)
-    hardening.init_app(app)
+    headers.init_app(app)
     observation.init_app(app)
     proxies.init_app(app)
     structured.configure()

@@ -6,18 +6,18 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.config import Settings
+from app.access.guessing import FailedAttempts
+from app.access.tokens import Tokens
 from app.edge import EdgeClient, EdgeMonitor, RegistryFile
-from app.healing.workers import WorkerBoard
 from app.health import BlueprintBoard, HealthService, Load
 from app.health.standard import health_service
+from app.isolation.workers import WorkerBoard
+from app.settings.declarations import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
-from app.tokens import Tokens
 from app.utils.auto_fix import AutoFixer
-from app.utils.failed_attempts import FailedAttempts
-from app.utils.problem_document import SAFE_HEADERS
+from app.web.problem_document import SAFE_HEADERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

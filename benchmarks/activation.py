@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.healing.policy import MAX_RETRIES
+from app.healing.budget import MAX_RETRIES
 from benchmarks.harness import Measurement
 from benchmarks.served import house, installers
 from tests.serving.house import journal, serving, workers, working

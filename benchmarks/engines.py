@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pip as this_pip
 
-from app.healing.lock import Lock, LockedDistribution
+from app.kinds.dependency.lock import Lock, LockedDistribution
 from benchmarks.harness import KEPT, ROOT
 from tests.support.wheels import build_wheel, lock_text
 
@@ -22,7 +22,7 @@ from tests.support.wheels import build_wheel, lock_text
 PREAMBLE = """
 import json, os, sys, time
 from pathlib import Path
-from app.healing.settings import HealingSettings
+from app.settings.engine import HealingSettings
 from app.utils.auto_fix import AutoFixer
 given = json.loads(sys.argv[1])
 fixer = AutoFixer(

@@ -17,7 +17,7 @@ CODE = f"""
 import gc, json, weakref
 from pathlib import Path
 from app import create_app
-from app.hot_app import HotApplication
+from app.isolation.hot_application import HotApplication
 
 served = HotApplication(create_app)
 applications = weakref.WeakSet()

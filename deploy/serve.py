@@ -13,16 +13,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.config import load, slips
-from app.healing.environment import Environment
-from app.healing.errors import SettingsError
-from app.logs import configure_logging
-from app.tokens import check_token_file
+from app.access.tokens import check_token_file
+from app.settings.declarations import load, slips
+from app.settings.environment import Environment
+from app.settings.errors import SettingsError
+from app.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from app.config import Settings, SettingsCheck
+    from app.settings.declarations import Settings, SettingsCheck
 
 logger = logging.getLogger("deploy.serve")  # __main__ says nothing in a log
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.healing.settings import HealingSettings
+from app.settings.engine import HealingSettings
 from app.utils.auto_fix import AutoFixer
 from tests.support import canaries
 from tests.support.index import SimpleIndex

@@ -19,10 +19,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app import BLUEPRINTS, create_app
-from app.config import Settings
-from app.hot_app import HotApplication
-from app.routes.limits import LIMITS
-from app.utils.failed_attempts import ALLOWED, FIRST_PAUSE, FailedAttempts
+from app.access.guessing import ALLOWED, FIRST_PAUSE, FailedAttempts
+from app.access.limits import LIMITS
+from app.isolation.hot_application import HotApplication
+from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House, statuses, workers
 from tests.support.clock import Clock

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STANDARD_LIBRARY_ONLY = [
+    "app/settings",
     "app/healing",
+    "app/kinds/dependency",
     "app/utils",
-    "app/config.py",
-    "app/logs.py",
-    "app/tokens.py",
+    "app/isolation/states.py",
+    "app/isolation/workers.py",
+    "app/telemetry/logs.py",
+    "app/access/tokens.py",
 ]
 LOOK_AROUND = """
 import json, os, sys, threading

@@ -17,9 +17,9 @@ from flask.testing import FlaskClient
 
 import app
 from app import BLUEPRINTS, BlueprintSpec, CannotServe, create_app
-from app.config import Settings
 from app.healing.outcomes import Outcome
-from app.healing.settings import PROJECT_ROOT, HealingSettings, Mode
+from app.settings.declarations import Settings
+from app.settings.engine import PROJECT_ROOT, HealingSettings, Mode
 from app.utils import auto_fix
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
@@ -79,7 +79,7 @@ class TestInitialization:
     def test_the_process_has_one(self) -> None:
         """The module's functions are those of the process's engine."""
         assert auto_fix.safe_import("json") == (True, json)
-        assert auto_fix.resilient_import("app.healing.names") is not None
+        assert auto_fix.resilient_import("app.kinds.dependency.names") is not None
         assert auto_fix.health_check.__doc__
 
     @pytest.mark.parametrize("module", ["app", "app.utils.auto_fix"])
@@ -120,9 +120,9 @@ class TestSafeImport:
 
     def test_relative_name(self) -> None:
         """A relative name is resolved against the package."""
-        success, module = AutoFixer().safe_import(".names", package="app.healing")
+        success, module = AutoFixer().safe_import(".names", package="app.kinds.dependency")
         assert success
-        assert module is importlib.import_module("app.healing.names")
+        assert module is importlib.import_module("app.kinds.dependency.names")
 
     @pytest.mark.parametrize("name", ["", ".", "..x", "a..b", "--index-url=x", "../x", "os;rm"])
     def test_no_module_name(self, world: World, name: str) -> None:
@@ -247,7 +247,7 @@ class TestDependencyInstallation:
         assert world.fixer().find("lasting") is not None
         code = (
             "from pathlib import Path; from app.utils.auto_fix import AutoFixer;"
-            "from app.healing.settings import HealingSettings;"
+            "from app.settings.engine import HealingSettings;"
             f"s = HealingSettings(home=Path({str(world.settings.home)!r}),"
             f" lock=Path({str(world.settings.lock)!r}));"
             "print(AutoFixer(s, dependency_map={'lasting': 'lasting'}).safe_import('lasting')[0])"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, Response, abort
 
-from app.routes.problems import init_app, problem
+from app.web.problems import init_app, problem
 from tests.conftest import World
 from tests.support.canaries import (
     ENVIRON,

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from app.access.tokens import check_token_file
 from app.cli.settings import markdown_table
-from app.config import SETTINGS_TABLE, VARIABLES, Settings, adopt, load, slips
-from app.healing.environment import Environment
-from app.healing.errors import SettingsError
-from app.healing.settings import HealingSettings, Mode
-from app.tokens import check_token_file
+from app.settings.declarations import SETTINGS_TABLE, VARIABLES, Settings, adopt, load, slips
+from app.settings.engine import HealingSettings, Mode
+from app.settings.environment import Environment
+from app.settings.errors import SettingsError
 from tests.cli.support import copy_project
 from tests.support.processes import ROOT, Server, base_environ, http_request, serve
 

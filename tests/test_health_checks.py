@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 
 from app.healing.home import can_be_written, free_bytes
-from app.healing.index_settings import named_index
 from app.healing.journal import Attempt, Journal
 from app.healing.report import Check
-from app.healing.settings import HealingSettings, Mode
 from app.health import BlueprintBoard, Group, HealthService, Load
 from app.health.clock import RELEASED, WallClock
 from app.health.source import source_checks
 from app.health.standard import health_service
 from app.health.state import LEAST_ROOM, home_checks, installer_checks, journal_checks
+from app.kinds.dependency.index_settings import named_index
+from app.settings.engine import HealingSettings, Mode
 from tests.conftest import World
 
 CREDENTIALS = "someone:canary-password"

@@ -23,11 +23,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import TestResponse
 
 from app import BLUEPRINTS, create_app
-from app.config import Settings
 from app.edge import EdgeClient, load_registry
 from app.healing.report import Check
 from app.health import Group, HealthCheck, HealthService
-from app.logs import ConsoleFormatter
+from app.settings.declarations import Settings
+from app.telemetry.logs import ConsoleFormatter
 from tests.conftest import World
 from tests.support.edge_server import MEBIBYTE, EdgeServer, edge_server
 
@@ -618,7 +618,7 @@ class TestErrors:
             response = client.get("/boom")
         body = _assert_problem(response, 500, "internal_error")
         assert SECRET not in response.text
-        line = caplog.text[caplog.text.index("app.routes.problems") :]
+        line = caplog.text[caplog.text.index("app.web.problems") :]
         assert str(body["id"]) in line
         assert f"RuntimeError: {SECRET} is broken" in line
 
@@ -641,7 +641,7 @@ class TestErrors:
         client.application.add_url_rule("/boom/<path:rest>", view_func=boom)
         with caplog.at_level(logging.ERROR):
             client.get("/boom/a%0DERROR root forged")
-        (record,) = [r for r in caplog.records if r.name == "app.routes.problems"]
+        (record,) = [r for r in caplog.records if r.name == "app.web.problems"]
         first, *rest = ConsoleFormatter().format(record).splitlines()
         assert "forged" in first
         assert all(line.startswith("    | ") for line in rest)

@@ -14,9 +14,9 @@ from contextvars import copy_context
 
 import pytest
 
-from app.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict
-from app.utils.bounded import BoundedCall
-from app.utils.gathering_handler import MOST_LINES, GatheringHandler
+from app.healing.bounded import BoundedCall
+from app.telemetry.gathering_handler import MOST_LINES, GatheringHandler
+from app.telemetry.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict
 
 HOSTILE = 'x\n2026-01-01T00:00:00.000Z ERROR root forged\r\x1b[31m\u2028\u202e"\ud800'
 
@@ -201,7 +201,7 @@ def test_fields_of_another_kind_are_ignored() -> None:
 def test_configured_process(log_format: str) -> None:
     """A configured process writes its records, gunicorn's included, once each to standard error."""
     program = (
-        "import logging, app.logs as logs;"
+        "import logging, app.telemetry.logs as logs;"
         f"logs.configure_logging('WARNING', {log_format!r});"
         "logging.getLogger('app').info('too quiet');"
         "logging.getLogger('gunicorn.error').warning('from gunicorn');"
@@ -289,7 +289,7 @@ class TestGathering:
     def test_the_end_of_the_process(self) -> None:
         """What still waits is written."""
         code = (
-            "import logging; from app import logs; logs.configure_logging('INFO', 'json');"
+            "import logging; from app.telemetry import logs; logs.configure_logging('INFO', 'json');"
             "logging.getLogger(logs.ACCESS).info('last words')"
         )
         done = subprocess.run(

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import BLUEPRINTS, create_app
-from app.config import Settings
+from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.support.exposition import Exposition, read
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from app.healing.catalog import OPTIONAL, REQUIRED
-from app.healing.lock import Lock
-from app.healing.names import normalize
+from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
+from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.names import normalize
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:

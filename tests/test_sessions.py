@@ -11,7 +11,7 @@ from flask import Blueprint, session
 from flask.testing import FlaskClient
 
 from app import BLUEPRINTS, BlueprintSpec, create_app
-from app.config import Settings
+from app.settings.declarations import Settings
 from tests.conftest import World
 
 MODULE = "app.a_blueprint_with_sessions"

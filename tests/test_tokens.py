@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from app.config import Settings
-from app.healing.errors import SettingsError
-from app.tokens import LOOK_SECONDS, MAX_FILE, Tokens, check_token_file
-from app.utils.failed_attempts import ALLOWED, FORGOTTEN, LAST_PAUSE, FailedAttempts, origin_of
-from app.utils.token_pairs import parse_token_file, parse_tokens
+from app.access.guessing import ALLOWED, FORGOTTEN, LAST_PAUSE, FailedAttempts, origin_of
+from app.access.tokens import LOOK_SECONDS, MAX_FILE, Tokens, check_token_file
+from app.settings.declarations import Settings
+from app.settings.errors import SettingsError
+from app.settings.token_pairs import parse_token_file, parse_tokens
 from tests.support.clock import Clock
 
 SECRET = "s3cret-canary"  # noqa: S105 - what must not get out

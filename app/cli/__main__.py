@@ -6,8 +6,8 @@ import os
 import sys
 from importlib.util import find_spec
 
-from app.config import load
-from app.healing.errors import SettingsError
+from app.settings.declarations import load
+from app.settings.errors import SettingsError
 from app.utils.auto_fix import safe_import
 
 EX_UNAVAILABLE, EX_CONFIG = 69, 78

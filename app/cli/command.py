@@ -13,7 +13,7 @@ import click
 from app.cli import engines
 from app.cli.output import Output
 from app.doctor.errors import CommandError
-from app.healing.errors import HealingError, InvalidModuleName, SettingsError
+from app.settings.errors import HealingError, InvalidModuleName, SettingsError
 
 OK, WRONG, USAGE, DRIFT, CONFIG, INTERRUPTED = 0, 1, 2, 3, 78, 130
 

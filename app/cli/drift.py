@@ -13,8 +13,8 @@ from app.cli.output import Output
 from app.doctor.edit import with_requirements, write_all
 from app.doctor.mend import diff, mend
 from app.doctor.project import Project
-from app.healing.drift import Drifted, requirements_beside
-from app.healing.drift import drift as drift_of
+from app.kinds.dependency.drift import Drifted, requirements_beside
+from app.kinds.dependency.drift import drift as drift_of
 
 CODES = "Exits with 3 when there is drift that the requirements do not list, for CI."
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import click
 
-from app.config import adopt
-from app.healing.environment import Environment
-from app.healing.settings import HealingSettings, Mode
+from app.settings.declarations import adopt
+from app.settings.engine import HealingSettings, Mode
+from app.settings.environment import Environment
 from app.utils.auto_fix import AutoFixer
 
 KEY = "app.cli.environment"

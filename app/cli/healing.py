@@ -8,7 +8,7 @@ from app.cli import engines
 from app.cli.command import OK, WRONG, command
 from app.cli.output import Output
 from app.doctor.errors import CannotWrite
-from app.utils.import_reports import ImportReport
+from app.kinds.dependency.import_reports import ImportReport
 
 
 @command("test-import", codes="Exits with 1 when the module cannot be imported.")

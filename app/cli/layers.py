@@ -9,7 +9,7 @@ from app.cli.command import OK, WRONG, command
 from app.cli.output import Output
 from app.doctor.errors import BadFile, CannotWrite
 from app.doctor.records import verify as verify_layer
-from app.healing.layers import Layer
+from app.kinds.dependency.layers import Layer
 from app.utils.auto_fix import AutoFixer
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.healing.errors import shown
+from app.settings.errors import shown
 
 if TYPE_CHECKING:
     from rich.status import Status

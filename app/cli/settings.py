@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
+from app.access.tokens import check_token_file
 from app.cli import engines
 from app.cli.command import CONFIG, OK, command
 from app.cli.output import Output
-from app.config import SETTINGS_TABLE, VARIABLES, TableRow, examine, slips
-from app.healing.environment import Environment
-from app.healing.errors import SettingFault
-from app.healing.variables import Variable
-from app.tokens import check_token_file
+from app.settings.declarations import SETTINGS_TABLE, VARIABLES, TableRow, examine, slips
+from app.settings.environment import Environment
+from app.settings.errors import SettingFault
+from app.settings.variable import Variable
 
 WRONG_VALUE = "cannot be used"
 

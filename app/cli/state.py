@@ -8,7 +8,7 @@ from typing import Any
 from app.cli import engines
 from app.cli.command import OK, WRONG, command
 from app.cli.output import Output
-from app.healing.workers import WorkerBoard
+from app.isolation.workers import WorkerBoard
 from app.utils.auto_fix import AutoFixer
 
 

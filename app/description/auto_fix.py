@@ -41,9 +41,9 @@ from app.description.schemas import (
     text,
     whole,
 )
-from app.healing.names import MAX_MODULE_NAME
 from app.healing.outcomes import REFUSALS, Outcome
-from app.healing.settings import Mode
+from app.kinds.dependency.names import MAX_MODULE_NAME
+from app.settings.engine import Mode
 
 _KEYWORDS = "|".join(keyword.kwlist)
 _MODULE_NAME = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from app.description.schemas import Schema, flag, listed, maybe, ref, text
 from app.edge import EXPLANATIONS, ErrorKind
-from app.healing.diagnosis import Cause
 from app.healing.outcomes import ADVICE, Outcome
+from app.kinds.dependency.diagnosis import Cause
 
 PROBLEM_JSON = "application/problem+json"
 

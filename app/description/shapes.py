@@ -17,10 +17,10 @@ from app.description.schemas import (
     text,
     whole,
 )
-from app.healing.diagnosis import Cause
 from app.healing.outcomes import FAILURES
 from app.healing.report import Status
-from app.healing.settings import Mode
+from app.kinds.dependency.diagnosis import Cause
+from app.settings.engine import Mode
 
 _PASS = ("pass", "warn", "fail")
 _ADVICE = "One sentence that says what to do; null without the token, where one is configured."

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.doctor.errors import BadFile, Unavailable
 from app.doctor.tools import run_tool
-from app.healing.installer import redact
+from app.kinds.dependency.installer import redact
 
 DEADLINE = 300.0
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.doctor.errors import BadFile, CannotWrite
-from app.healing.names import requirement_name
-from app.healing.requirement_lines import Kind, read_requirements
+from app.kinds.dependency.names import requirement_name
+from app.kinds.dependency.requirement_lines import Kind, read_requirements
 
 
 @dataclass(frozen=True, slots=True)

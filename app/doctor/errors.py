@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from app.healing.errors import HealingError
+from app.settings.errors import HealingError
 
 
 class CommandError(HealingError):

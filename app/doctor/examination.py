@@ -14,7 +14,7 @@ from app.doctor.graph import Graph
 from app.doctor.imports import ImportChecker
 from app.doctor.project import Project
 from app.doctor.requirements import load
-from app.healing.layers import Layers, interpreter_key
+from app.kinds.dependency.layers import Layers, interpreter_key
 
 Report = Callable[[str], None]
 

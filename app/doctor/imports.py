@@ -14,10 +14,10 @@ from app.doctor.guards import Guard
 from app.doctor.likely import Likely
 from app.doctor.requirements import Requirements
 from app.doctor.scan import Import
-from app.healing.diagnosis import REMOVED
-from app.healing.installed import installed_version
-from app.healing.lookup import find_on_disk
-from app.healing.names import normalize, requirement_name, top_level
+from app.kinds.dependency.diagnosis import REMOVED
+from app.kinds.dependency.installed import installed_version
+from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.names import normalize, requirement_name, top_level
 
 FILE = "requirements-flask.txt"
 NEWEST_PYTHON = (3, 14)

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from app.doctor.project import Project
-from app.healing.catalog import KNOWN_DISTRIBUTIONS
-from app.healing.installed import installed_version
-from app.healing.lookup import find_on_disk
-from app.healing.names import normalize, top_level
+from app.kinds.dependency.catalog import KNOWN_DISTRIBUTIONS
+from app.kinds.dependency.installed import installed_version
+from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.names import normalize, top_level
 
 #: How alike two names are before one is taken for a slip of the other; 1 is the same.
 ALIKE = 0.8

@@ -17,10 +17,10 @@ from pathlib import Path
 from app.doctor.edit import Change
 from app.doctor.errors import BadFile, CommandError, Unavailable
 from app.doctor.tools import Run, find_uv, run_tool
-from app.healing.errors import LockError
-from app.healing.installer import redact
-from app.healing.lock import Lock
-from app.healing.requirement_lines import read_requirements
+from app.kinds.dependency.installer import redact
+from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.requirement_lines import read_requirements
+from app.settings.errors import LockError
 
 LOWEST_PYTHON = "3.11"
 #: The environment in which uv writes ``make lock`` where its own command line would stand.

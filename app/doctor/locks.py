@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from app.doctor.findings import Code, Finding, error, note, warning
 from app.doctor.project import Project
 from app.doctor.requirements import Requirements, allows, load, parsed
-from app.healing.errors import LockError
-from app.healing.installed import installed_version
-from app.healing.lock import Lock
-from app.healing.markers import MarkerError, environment, holds
-from app.healing.names import normalize, requirement_name
-from app.healing.requirement_lines import read_requirements
+from app.kinds.dependency.installed import installed_version
+from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.markers import MarkerError, environment, holds
+from app.kinds.dependency.names import normalize, requirement_name
+from app.kinds.dependency.requirement_lines import read_requirements
+from app.settings.errors import LockError
 
 #: The Pythons that the lock is made for, and the platforms that its markers may speak of.
 PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))

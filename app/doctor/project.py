@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from app.healing.catalog import OPTIONAL, REQUIRED
-from app.healing.drift import requirements_beside
-from app.healing.errors import LockError
-from app.healing.lock import Lock
-from app.healing.settings import DEFAULT_LOCK, PROJECT_ROOT
+from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
+from app.kinds.dependency.drift import requirements_beside
+from app.kinds.dependency.lock import Lock
+from app.settings.engine import DEFAULT_LOCK, PROJECT_ROOT
+from app.settings.errors import LockError
 
 #: Where the service's own code begins; what it imports of the project is examined too.
 SERVED = ("app/**/*.py", "*.py")

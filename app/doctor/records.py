@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.healing.layers import Layer
+from app.kinds.dependency.layers import Layer
 
 #: What Python writes by itself.
 CACHE = "__pycache__"

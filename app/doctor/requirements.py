@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.doctor.findings import Code, Finding, error, warning
-from app.healing.errors import shown
-from app.healing.requirement_lines import Kind, RequirementLine, read_requirements
+from app.kinds.dependency.requirement_lines import Kind, RequirementLine, read_requirements
+from app.settings.errors import shown
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

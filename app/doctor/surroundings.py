@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from app.config import Settings
 from app.doctor.findings import Code, Finding, error, warning
 from app.doctor.project import Project
 from app.edge.errors import RegistryError
 from app.edge.registry import load_registry
-from app.healing.errors import SettingsError
 from app.healing.home import can_be_written
-from app.healing.installer import Tool, find_tool, redact
-from app.healing.lock import LockedDistribution
-from app.healing.settings import HealingSettings, Mode
+from app.kinds.dependency.installer import Tool, find_tool, redact
+from app.kinds.dependency.lock import LockedDistribution
+from app.settings.declarations import Settings
+from app.settings.engine import HealingSettings, Mode
+from app.settings.errors import SettingsError
 
 #: Seconds that the index has to answer for everything that is asked of it.
 INDEX_DEADLINE = 60.0

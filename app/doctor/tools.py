@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.doctor.errors import Unavailable
 from app.healing.children import Child, child_group
-from app.healing.installer import find_tool
+from app.kinds.dependency.installer import find_tool
 
 
 @dataclass(frozen=True, slots=True)

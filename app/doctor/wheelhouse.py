@@ -10,9 +10,9 @@ from pathlib import Path
 from app.doctor.errors import BadFile, CannotWrite, Unavailable
 from app.doctor.tools import find_pip, run_tool
 from app.doctor.wheels import fitting, sha256
-from app.healing.errors import LockError
-from app.healing.installer import redact
-from app.healing.lock import Lock, LockedDistribution
+from app.kinds.dependency.installer import redact
+from app.kinds.dependency.lock import Lock, LockedDistribution
+from app.settings.errors import LockError
 
 DEADLINE = 1800.0
 OPTIONS = (

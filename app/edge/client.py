@@ -39,9 +39,9 @@ from app.edge.transports import (
     monkey_patched,
 )
 from app.healing.report import Check
+from app.healing.shared_call import SharedCall
 from app.telemetry.context import work_of
 from app.telemetry.tracing import NullTracer, Tracer
-from app.utils.shared_call import SharedCall
 
 #: Calls that may be under way at once in a worker whose threads are green.
 GREEN_SHARE = 256

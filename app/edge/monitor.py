@@ -15,8 +15,8 @@ from pathlib import Path
 
 from app.edge.client import EdgeClient
 from app.edge.errors import NoTransport
-from app.healing.flight import Busy, exclusive
-from app.utils.background_loop import BackgroundLoop
+from app.healing.background_loop import BackgroundLoop
+from app.healing.claims import Busy, exclusive
 
 logger = logging.getLogger(__name__)
 

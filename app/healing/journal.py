@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.healing.flight import Busy, exclusive
-from app.healing.policy import EXPIRY, LONGEST_PAUSE, Failures
+from app.healing.budget import EXPIRY, LONGEST_PAUSE, Failures
+from app.healing.claims import Busy, exclusive
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

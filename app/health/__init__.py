@@ -1,6 +1,5 @@
 """How health is computed once and read often."""
 
-from app.health.blueprints import BlueprintBoard, BlueprintState, blueprint_checks
 from app.health.checks import FRESH_SECONDS, Group, HealthCheck
 from app.health.errors import (
     DuplicateCheck,
@@ -11,6 +10,7 @@ from app.health.errors import (
 from app.health.load import Load
 from app.health.reading import DatedCheck, HealthReading
 from app.health.service import HealthService
+from app.isolation.states import BlueprintBoard, BlueprintState, blueprint_checks
 
 __all__ = [
     "FRESH_SECONDS",

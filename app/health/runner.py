@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from app.healing.bounded import BoundedCall
 from app.healing.report import HealthReport
 from app.health.checks import Found, HealthCheck
 from app.health.reading import DatedCheck, Result
 from app.health.told import ToldFailures
-from app.utils.bounded import BoundedCall
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
+from app.healing.background_loop import BackgroundLoop
+from app.healing.bounded import BoundedCall
 from app.healing.report import HealthReport
 from app.health.checks import Group, HealthCheck
 from app.health.errors import DuplicateCheck, UnknownCheck
 from app.health.reading import HealthReading, assemble
 from app.health.runner import Runner
-from app.utils.background_loop import BackgroundLoop
-from app.utils.bounded import BoundedCall
 
 #: Seconds that a first reading, or a forced one, may wait for all checks together.
 FIRST_WAIT, FORCE_WAIT = 1.0, 2.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
-from app.healing.index_settings import named_index
-from app.healing.installer import find_tool
 from app.healing.report import Check
-from app.healing.settings import HealingSettings
+from app.kinds.dependency.index_settings import named_index
+from app.kinds.dependency.installer import find_tool
+from app.settings.engine import HealingSettings
 
 #: Seconds that the index may take for each step of an answer.
 PATIENCE = 5.0

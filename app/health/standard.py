@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from app.healing.report import Check
-from app.healing.settings import Mode
-from app.health.blueprints import BlueprintBoard, blueprint_checks
 from app.health.checks import Group, HealthCheck
 from app.health.clock import WallClock
 from app.health.load import Load
 from app.health.service import HealthService
 from app.health.source import source_checks
 from app.health.state import home_checks, installer_checks, journal_checks
+from app.isolation.states import BlueprintBoard, blueprint_checks
+from app.settings.engine import Mode
 from app.utils.auto_fix import AutoFixer
 
 #: Seconds between two looks at what hardly ever changes, or asks another host.

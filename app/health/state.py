@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from app.healing.home import can_be_written, free_bytes
-from app.healing.installer import find_tool
 from app.healing.journal import Journal
 from app.healing.report import Check
-from app.healing.settings import HealingSettings
+from app.kinds.dependency.installer import find_tool
+from app.settings.engine import HealingSettings
 
 MEBIBYTE = 1 << 20
 #: Less room than this is not enough for a heal: aiohttp's closure takes about 10 MiB, twice.

@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
-from app.healing.drift import drift as drift_of
-from app.healing.drift import requirements_beside
-from app.healing.errors import InvalidModuleName
+from app.access.permissions import details_allowed, require_token
 from app.healing.journal import Attempt
 from app.healing.outcomes import Outcome
 from app.health import BlueprintState, Group, HealthService
+from app.kinds.dependency.drift import drift as drift_of
+from app.kinds.dependency.drift import requirements_beside
+from app.kinds.dependency.import_reports import ImportReport
 from app.routes import health_bodies
-from app.routes.access import details_allowed, require_token
-from app.routes.bodies import read_object
-from app.routes.problems import problem
 from app.services import Services
+from app.settings.errors import InvalidModuleName
 from app.utils.auto_fix import AutoFixer
-from app.utils.import_reports import ImportReport
+from app.web.bodies import read_object
+from app.web.problems import problem
 
 auto_fix_bp = Blueprint("auto_fix", __name__)
 auto_fix_bp.record(health_bodies.init_blueprint)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
+from app.access.permissions import details_allowed
 from app.edge import (
     EXPLANATIONS,
     CallerFault,
@@ -26,9 +27,8 @@ from app.edge import (
     report,
 )
 from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
-from app.routes.access import details_allowed
-from app.routes.caller import CallerStream, caller_fault
-from app.routes.problems import problem
+from app.web.caller import CallerStream, caller_fault
+from app.web.problems import problem
 
 logger = logging.getLogger(__name__)
 

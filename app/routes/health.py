@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app
 from app.healing.report import HealthReport, Status
 from app.health import Group, HealthService
 from app.routes import health_bodies
-from app.routes.problems import problem
+from app.web.problems import problem
 
 health_bp = Blueprint("health", __name__)
 health_bp.record(health_bodies.init_blueprint)

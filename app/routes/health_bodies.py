@@ -15,9 +15,9 @@ from typing import Protocol
 from flask import Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 
+from app.access.permissions import details_allowed
 from app.healing.report import Check, Status
 from app.health import FRESH_SECONDS, DatedCheck, HealthReading
-from app.routes.access import details_allowed
 
 EXTENSION = "health_bodies"
 JSON, HEALTH_JSON = "application/json", "application/health+json"

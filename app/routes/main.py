@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, render_template
 
+from app.access.permissions import details_allowed
 from app.edge import EdgeClient
 from app.healing.report import HealthReport, Status
 from app.health import BlueprintState, HealthService
-from app.routes.access import details_allowed
-from app.routes.pages import PAGE_POLICY
 from app.utils.auto_fix import AutoFixer
+from app.web.pages import PAGE_POLICY
 
 main_bp = Blueprint("main", __name__)
 

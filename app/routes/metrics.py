@@ -16,12 +16,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.healing.drift import drift, requirements_beside
 from app.healing.report import AppliedFix, Status
-from app.healing.settings import Mode
 from app.health import BlueprintState, HealthReading
+from app.kinds.dependency.drift import drift, requirements_beside
 from app.routes.edge_series import edge_series
 from app.services import Services
+from app.settings.engine import Mode
 from app.telemetry.series import Series
 from app.utils.auto_fix import AutoFixer
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.base_async import AsyncWorker
 
-from app.config import REQUEST_TIMEOUT
 from app.serving.refusals import Refusing
 from app.serving.strict_request import Strict
+from app.settings.declarations import REQUEST_TIMEOUT
 
 with warnings.catch_warnings():
     # The worker itself says that it is deprecated, in one line of the log.

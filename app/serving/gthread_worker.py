@@ -25,10 +25,10 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from app.config import REQUEST_TIMEOUT
 from app.serving.answer_socket import KEPT_BYTES, AnswerSocket
 from app.serving.refusals import HeadTooSlow, Refusing
 from app.serving.strict_request import Strict, StrictRequest
+from app.settings.declarations import REQUEST_TIMEOUT
 
 logger = logging.getLogger(__name__)
 

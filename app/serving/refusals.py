@@ -13,7 +13,7 @@ from gunicorn import SERVER, util
 from gunicorn.http import errors
 
 from app.telemetry.context import REQUEST_ID_HEADER, request_id
-from app.utils.problem_document import MEDIA_TYPE, SAFE_HEADERS, problem_document
+from app.web.problem_document import MEDIA_TYPE, SAFE_HEADERS, problem_document
 
 if TYPE_CHECKING:
     from app.services import Services

@@ -12,9 +12,9 @@ from typing import Any
 
 from gunicorn.workers import sync
 
-from app.config import REQUEST_TIMEOUT
 from app.serving.refusals import HeadTooSlow, Refusing
 from app.serving.strict_request import Strict
+from app.settings.declarations import REQUEST_TIMEOUT
 
 
 class HeadSocket(socket.socket):

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.logs import ACCESS
+from app.telemetry.batches import Batches
+from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
-from app.utils.batches import Batches
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger(ACCESS)

@@ -12,10 +12,10 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Protocol
 
+from app.healing.bounded import BoundedCall
 from app.healing.journal import Attempt
 from app.telemetry.context import Trace, begun
 from app.utils.auto_fix import AutoFixer
-from app.utils.bounded import BoundedCall
 
 logger = logging.getLogger(__name__)
 

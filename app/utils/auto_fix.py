@@ -19,25 +19,25 @@ from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import ParamSpec, TypeVar
 
-from app.healing.catalog import CRITICAL, OPTIONAL, REQUIRED, Catalog
-from app.healing.dependencies import KIND, DependencyHealer
-from app.healing.diagnosis import Diagnosis, Diagnostician, missing_module
-from app.healing.errors import InvalidModuleName
-from app.healing.importing import import_cleanly
+from app.healing.background_heals import BackgroundHeals
+from app.healing.bounded import BoundedCall
+from app.healing.budget import MAX_RETRIES, Budget
 from app.healing.journal import RESET, Attempt, Journal, Total
-from app.healing.layers import Layers, interpreter_key
-from app.healing.lookup import find_on_disk
-from app.healing.names import check_module_name, top_level
 from app.healing.outcomes import FixResult, Outcome
-from app.healing.policy import MAX_RETRIES, Budget
 from app.healing.report import AppliedFix, HealthReport
-from app.healing.settings import HealingSettings, Mode
 from app.healing.statistics import attempts_by_subject, statistics
-from app.utils.background_heals import BackgroundHeals
-from app.utils.bounded import BoundedCall
-from app.utils.examination import Examination
-from app.utils.import_reports import ImportReport, ImportReports
-from app.utils.patient_imports import PatientImports, initializing
+from app.kinds.dependency.catalog import CRITICAL, OPTIONAL, REQUIRED, Catalog
+from app.kinds.dependency.diagnosis import Diagnosis, Diagnostician, missing_module
+from app.kinds.dependency.examination import Examination
+from app.kinds.dependency.healer import KIND, DependencyHealer
+from app.kinds.dependency.import_reports import ImportReport, ImportReports
+from app.kinds.dependency.importing import import_cleanly
+from app.kinds.dependency.layers import Layers, interpreter_key
+from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.names import check_module_name, top_level
+from app.kinds.dependency.patient_imports import PatientImports, initializing
+from app.settings.engine import HealingSettings, Mode
+from app.settings.errors import InvalidModuleName
 
 logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")

@@ -10,8 +10,8 @@ from typing import Any
 import app
 from app import BLUEPRINT_MISSING, REGISTRATION_FAILED
 from app.edge import ErrorKind
-from app.healing.diagnosis import Cause
 from app.healing.outcomes import Outcome
+from app.kinds.dependency.diagnosis import Cause
 
 #: The functions that make a problem, and which of their arguments is the code.
 MAKERS = {"problem": 1, "problem_document": 1, "Refusal": 1, "_retry_later": 0}

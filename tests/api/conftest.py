@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.config import Settings
+from app.settings.declarations import Settings
 from tests.conftest import World
 
 

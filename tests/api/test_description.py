@@ -11,9 +11,9 @@ from flask import Flask
 from openapi_spec_validator import validate
 
 from app import BLUEPRINTS, BlueprintSpec, create_app
-from app.config import Settings
+from app.access.limits import LIMITS
 from app.description import VERSION, describe
-from app.routes.limits import LIMITS
+from app.settings.declarations import Settings
 from tests.api import codes
 from tests.conftest import World
 from tests.support.processes import ROOT

@@ -14,9 +14,9 @@ from openapi_schema_validator import OAS31Validator
 from werkzeug.test import TestResponse
 
 from app import BLUEPRINTS, BlueprintSpec, create_app
-from app.config import Settings
 from app.healing.report import Check
 from app.health import Group, HealthCheck, HealthService
+from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.edge.served import function
 from tests.support.edge_server import edge_server

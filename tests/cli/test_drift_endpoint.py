@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app import create_app
-from app.config import Settings
+from app.settings.declarations import Settings
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient

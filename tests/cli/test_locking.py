@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.healing.lock import Lock
+from app.kinds.dependency.lock import Lock
 from tests.cli.support import Checkout
 from tests.support.index import Fault
 from tests.support.processes import base_environ, wait_until

@@ -9,8 +9,8 @@ import pytest
 from app.doctor.edit import Change, with_requirements, without_requirements, write_all
 from app.doctor.errors import BadFile, CannotWrite
 from app.doctor.requirements import load
-from app.healing.drift import requirements_beside
-from app.healing.requirement_lines import Kind, read_requirements
+from app.kinds.dependency.drift import requirements_beside
+from app.kinds.dependency.requirement_lines import Kind, read_requirements
 from tests.cli.support import Checkout
 
 BOM = b"\xef\xbb\xbf"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.settings import markdown_table
-from app.config import SETTINGS_TABLE, VARIABLES, examine, slips
-from app.healing.environment import Environment
+from app.settings.declarations import SETTINGS_TABLE, VARIABLES, examine, slips
+from app.settings.environment import Environment
 from tests.cli.test_commands import BARE
 
 if TYPE_CHECKING:

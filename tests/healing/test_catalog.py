@@ -17,26 +17,26 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from app.healing.catalog import OPTIONAL, REQUIRED, Catalog, Conflict
-from app.healing.errors import InvalidModuleName, LockError
-from app.healing.installed import (
+from app.healing.outcomes import Outcome
+from app.kinds.dependency.catalog import OPTIONAL, REQUIRED, Catalog, Conflict
+from app.kinds.dependency.installed import (
     bringing,
     installed_version,
     records_file,
     records_module,
 )
-from app.healing.lock import Lock
-from app.healing.lookup import find_on_disk
-from app.healing.markers import MarkerError, environment, holds, version_key
-from app.healing.names import (
+from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.markers import MarkerError, environment, holds, version_key
+from app.kinds.dependency.names import (
     MAX_MODULE_NAME,
     check_module_name,
     normalize,
     requirement_name,
     top_level,
 )
-from app.healing.outcomes import Outcome
-from app.healing.settings import DEFAULT_LOCK
+from app.settings.engine import DEFAULT_LOCK
+from app.settings.errors import InvalidModuleName, LockError
 from tests.conftest import World
 from tests.healing.broken import Site, on_path, write_files
 

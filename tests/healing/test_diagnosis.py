@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.catalog import Catalog
-from app.healing.diagnosis import REMOVED, Cause, Diagnosis, Diagnostician, missing_module
-from app.healing.lock import Lock
 from app.healing.outcomes import Outcome
-from app.healing.settings import DEFAULT_LOCK, Mode
+from app.kinds.dependency.catalog import Catalog
+from app.kinds.dependency.diagnosis import REMOVED, Cause, Diagnosis, Diagnostician, missing_module
+from app.kinds.dependency.lock import Lock
+from app.settings.engine import DEFAULT_LOCK, Mode
 from tests.conftest import World
 from tests.healing.broken import (
     EXTENSION_SUFFIX,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.healing.environment import MAX_ENV_FILE_BYTES, Environment, read_small
-from app.healing.variables import MAX_SECRET_BYTES, SecretForm, Variable, whole_number
+from app.settings.environment import MAX_ENV_FILE_BYTES, Environment, read_small
+from app.settings.variable import MAX_SECRET_BYTES, SecretForm, Variable, whole_number
 
 SECRET = "hunter2-canary"  # noqa: S105 - a made-up one
 NUMBER = Variable("NUMBER", 1, whole_number(0, 9), "0 to 9", "a number")

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from app.healing.diagnosis import missing_module
-from app.healing.errors import HealingError, InvalidModuleName, LockError
-from app.healing.lock import Lock, LockedDistribution
-from app.healing.names import MAX_MODULE_NAME, check_module_name, normalize, top_level
-from app.healing.settings import Mode
-from app.logs import ConsoleFormatter
+from app.kinds.dependency.diagnosis import missing_module
+from app.kinds.dependency.lock import Lock, LockedDistribution
+from app.kinds.dependency.names import MAX_MODULE_NAME, check_module_name, normalize, top_level
+from app.settings.engine import Mode
+from app.settings.errors import HealingError, InvalidModuleName, LockError
+from app.telemetry.logs import ConsoleFormatter
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
 from tests.healing.broken import on_path, write_files

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from app.healing.installer import redact
-from app.healing.lookup import find_on_disk
 from app.healing.outcomes import Outcome
-from app.healing.settings import Mode
+from app.kinds.dependency.import_reports import ImportReport
+from app.kinds.dependency.installer import redact
+from app.kinds.dependency.lookup import find_on_disk
+from app.settings.engine import Mode
 from app.utils.auto_fix import AutoFixer
-from app.utils.import_reports import ImportReport
 from tests.conftest import World
 from tests.healing.engines import committed, processes_at, run, staged
 from tests.support.index import Fault

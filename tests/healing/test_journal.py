@@ -21,8 +21,8 @@ from app.healing.journal import (
     Attempt,
     Journal,
 )
-from app.healing.settings import Mode
 from app.healing.statistics import attempts_by_subject, statistics
+from app.settings.engine import Mode
 from tests.conftest import World
 from tests.healing.engines import answers, crowd, release, run, start
 from tests.support.index import Fault

@@ -12,8 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.layers import KEPT_IN_QUARANTINE, KEY_KEPT, USED, Layer, Layers, Stage, now
-from app.healing.settings import Mode
+from app.kinds.dependency.layers import (
+    KEPT_IN_QUARANTINE,
+    KEY_KEPT,
+    USED,
+    Layer,
+    Layers,
+    Stage,
+    now,
+)
+from app.settings.engine import Mode
 from tests.conftest import World
 from tests.healing.engines import (
     answers,

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.healing.journal import Attempt, Journal
-from app.healing.outcomes import Outcome
-from app.healing.policy import (
+from app.healing.budget import (
     EXPIRY,
     FIRST_PAUSE,
     LONGEST_PAUSE,
@@ -19,6 +17,8 @@ from app.healing.policy import (
     budget,
     pause,
 )
+from app.healing.journal import Attempt, Journal
+from app.healing.outcomes import Outcome
 from tests.conftest import World
 from tests.healing.engines import answers, crowd, release, run
 from tests.support.index import Fault

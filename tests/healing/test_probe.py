@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.layers import KEPT_IN_QUARANTINE
 from app.healing.outcomes import Outcome
-from app.healing.probe import probe
+from app.kinds.dependency.layers import KEPT_IN_QUARANTINE
+from app.kinds.dependency.probe import probe
 from tests.conftest import World
 from tests.healing.engines import committed, processes_at, quarantined, staged
 from tests.support.processes import wait_until

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.flight import Busy, exclusive
+from app.healing.claims import Busy, exclusive
 from app.healing.outcomes import Outcome
+from app.kinds.dependency.import_reports import ImportReport
 from app.utils.auto_fix import AutoFixer
-from app.utils.import_reports import ImportReport
 from tests.conftest import World
 from tests.healing.engines import (
     answers,
@@ -199,7 +199,7 @@ class TestLock:
         path = world.root / "lock"
         code = f"""
 import subprocess
-from app.healing.flight import exclusive
+from app.healing.claims import exclusive
 with exclusive(Path({str(path)!r})) as held:
     subprocess.Popen(["cat"], pass_fds=[held])
 at_barrier()

@@ -23,9 +23,9 @@ import os
 from pathlib import Path
 
 from app import BLUEPRINTS, BlueprintSpec, create_app
-from app.config import Settings
-from app.hot_app import HotApplication
-from app.logs import configure_logging
+from app.settings.declarations import Settings
+from app.isolation.hot_application import HotApplication
+from app.telemetry.logs import configure_logging
 from app.utils.auto_fix import AutoFixer
 
 given = json.loads(Path(__file__).with_name("house.json").read_text())

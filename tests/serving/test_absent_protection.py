@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.routes.limits import LIMITS
+from app.access.limits import LIMITS
 from tests.serving.environments import Wheelhouse, environment
 from tests.serving.house import workers
 from tests.support.index import SimpleIndex

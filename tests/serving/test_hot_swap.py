@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.healing.policy import MAX_RETRIES
-from app.reconciler import TICK
+from app.healing.budget import MAX_RETRIES
+from app.isolation.reconciler import TICK
 from tests.healing import engines
 from tests.serving.house import House, reason, serving, statuses, workers, working
 from tests.support.processes import http_get, wait_until

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from app import BLUEPRINTS, BlueprintSpec, create_app
-from app.config import Settings
+from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House, working
 from tests.support.processes import http_request

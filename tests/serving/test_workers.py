@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.healing.workers import WorkerBoard
+from app.isolation.workers import WorkerBoard
 from tests.serving.house import House, serving, status, workers
 from tests.support.processes import ROOT, wait_until
 
@@ -121,7 +121,7 @@ class TestBoard:
 
     def test_nobody_removes_what_a_living_worker_has_just_written(self, tmp_path: Path) -> None:
         """Readers and a writer at full speed: the writer is always seen, by every reader."""
-        code = "import sys; from pathlib import Path; from app.healing.workers import WorkerBoard"
+        code = "import sys; from pathlib import Path; from app.isolation.workers import WorkerBoard"
         code += "; board = WorkerBoard(Path(sys.argv[1]))\nwhile True: board.write({})"
         with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) as writer:
             try:

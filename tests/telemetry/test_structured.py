@@ -13,7 +13,7 @@ from tests.support.processes import ROOT
 
 SETUP = """
 import logging, sys
-from app.logs import bind, configure_logging
+from app.telemetry.logs import bind, configure_logging
 from app.telemetry import structured
 configure_logging("INFO", {log_format!r})
 """

@@ -1,0 +1,1 @@
+"""What keeps one blueprint from hurting the others: states, quarantine, the hot application."""

@@ -1,0 +1,84 @@
+"""The WSGI callable that a server runs: the application of the moment, with its services."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from app.isolation.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from flask import Flask
+
+    from app.services import Services
+
+logger = logging.getLogger(__name__)
+
+Factory = Callable[[Mapping[str, Any] | None], "Flask"]
+
+
+class HotApplication:
+    """Serves what ``factory`` builds, and swaps in a newer build when a blueprint comes back.
+
+    A request is answered by the application that it met first, so none is lost in a swap. Building
+    happens in the constructor; threads begin with ``start``, which belongs after the fork of a
+    pre-forking server, and end with ``stop``.
+
+    Args:
+        factory: builds an application; ``SERVICES`` in its argument are those to build it on.
+    """
+
+    def __init__(self, factory: Factory) -> None:
+        self._factory = factory
+        self._app = factory(None)
+        self._reconciler = Reconciler(self.services, self.rebuild)
+
+    @property
+    def app(self) -> Flask:
+        """The application that serves now."""
+        return self._app
+
+    @property
+    def services(self) -> Services:
+        """What all its applications share."""
+        services: Services = self._app.extensions["services"]
+        return services
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        return self._app(environ, start_response)
+
+    def rebuild(self) -> bool:
+        """Build an application beside the one that serves, then serve it.
+
+        One that cannot be built is logged, and the old one goes on: then False.
+        """
+        started = time.monotonic()
+        try:
+            fresh = self._factory({"SERVICES": self.services})
+        except Exception:
+            logger.exception("application cannot be rebuilt, the old one goes on")
+            return False
+        self._app = fresh
+        seconds = round(time.monotonic() - started, 3)
+        logger.info("application swapped", extra={"fields": {"seconds": seconds}})
+        return True
+
+    def start(self) -> None:
+        """Start the services of this process."""
+        self._reconciler.start()
+        self.services.monitor.start()
+        self.services.health.start()
+
+    def stop(self) -> None:
+        """Stop them and close what is open."""
+        self._reconciler.stop()
+        self.services.monitor.stop()
+        self.services.health.stop()
+        self.services.workers.close()
+        self.services.edge.close()
+        self.services.tracing.stop()
+        self.services.notes.flush()

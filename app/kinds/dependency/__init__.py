@@ -1,0 +1,1 @@
+"""Missing packages: diagnosed, installed from the lock, proven, committed as layers."""

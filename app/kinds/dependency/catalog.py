@@ -1,0 +1,146 @@
+"""What may be installed for a module, and exactly which files: the map joined with the lock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from app.kinds.dependency.installed import bringing, installed_version
+from app.kinds.dependency.lock import Lock, LockedDistribution
+from app.kinds.dependency.names import normalize, requirement_name, top_level
+from app.settings.errors import LockError
+
+logger = logging.getLogger(__name__)
+
+#: What the application itself needs: missing, each is a fault that health shows.
+REQUIRED: Mapping[str, str] = {
+    "aiohttp": "aiohttp>=3.8.0",
+    "click": "click>=8.1",
+    "eventlet": "eventlet>=0.33",
+    "flask": "flask>=3.0",
+    "flask_limiter": "flask-limiter>=3.8",
+    "gunicorn": "gunicorn>=27.0.1",
+    "packaging": "packaging>=24.0",
+    "prometheus_client": "prometheus-client>=0.21",
+    "requests": "requests>=2.31",
+    "rich": "rich>=13.0",
+    "secure": "secure>=2.0",
+    "structlog": "structlog>=24.1",
+    "urllib3": "urllib3>=2.0",
+    "werkzeug": "werkzeug>=3.0",
+}
+
+#: Approved for blueprints that want them; not in the image, healed when one asks.
+OPTIONAL: Mapping[str, str] = {
+    "opentelemetry": "opentelemetry-exporter-otlp-proto-http>=1.30",
+    "psutil": "psutil>=5.9",
+    "redis": "redis>=5.0",
+}
+
+#: Without these nothing is served, so their absence makes the service unhealthy.
+CRITICAL = frozenset({"flask"})
+
+#: Import names whose distribution is called otherwise. Used to explain, never to install.
+KNOWN_DISTRIBUTIONS: Mapping[str, str] = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "dns": "dnspython",
+    "dotenv": "python-dotenv",
+    "jwt": "pyjwt",
+    "OpenSSL": "pyopenssl",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A distribution that is here in another version than the lock names."""
+
+    name: str
+    installed: str
+    locked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a fix of ``module`` would install: the missing part of the locked closure."""
+
+    module: str
+    requirement: str
+    missing: tuple[LockedDistribution, ...]
+    conflicts: tuple[Conflict, ...]
+    locked: bool
+
+
+class Catalog:
+    """The closed world: nothing outside ``dependency_map`` is ever installable."""
+
+    def __init__(self, dependency_map: Mapping[str, str], lock_path: Path) -> None:
+        self.dependency_map = dependency_map
+        self._lock_path = lock_path
+
+    @cached_property
+    def lock(self) -> Lock:
+        """The lock; an unreadable one is logged at ERROR and counts as empty, so nothing heals."""
+        try:
+            return Lock.read(self._lock_path)
+        except LockError as error:
+            fields = {"line": error.line, "reason": error.reason}
+            logger.error("the lock cannot be used, nothing heals from it", extra={"fields": fields})  # noqa: TRY400
+            return Lock({}, "unreadable")
+
+    def requirement(self, module: str) -> str | None:
+        """The approved requirement of a module's top-level name, None when it is not approved."""
+        return self.dependency_map.get(top_level(module))
+
+    def distribution(self, module: str) -> str:
+        """The distribution that most likely provides a module; a guess is good to explain with."""
+        top = top_level(module)
+        requirement = self.dependency_map.get(top)
+        return requirement_name(requirement) if requirement else _known(top)
+
+    def provider(self, module: str) -> str:
+        """The installed distribution that really brings a module, else the most likely one.
+
+        Reads the metadata of all that is installed when the likely one is not here: good for
+        explaining a fault, too slow for the way of every import.
+        """
+        likely = self.distribution(module)
+        if installed_version(likely) is not None or self.requirement(module) is not None:
+            return likely
+        return bringing(top_level(module)) or likely
+
+    def plan(self, module: str, broken: Iterable[str] = ()) -> Plan | None:
+        """What a fix of ``module`` would install; None when the module is not approved.
+
+        Distributions named in ``broken`` count as missing although their metadata is here.
+        """
+        requirement = self.requirement(module)
+        if requirement is None:
+            return None
+        closure = self.lock.closure(requirement_name(requirement))
+        missing, conflicts = _compare_with_installed(closure, {normalize(n) for n in broken})
+        return Plan(top_level(module), requirement, missing, conflicts, locked=bool(closure))
+
+
+def _known(top: str) -> str:
+    return KNOWN_DISTRIBUTIONS.get(top, normalize(top))
+
+
+def _compare_with_installed(
+    closure: Iterable[LockedDistribution], broken: set[str]
+) -> tuple[tuple[LockedDistribution, ...], tuple[Conflict, ...]]:
+    missing, conflicts = [], []
+    for entry in closure:
+        version = installed_version(entry.name)
+        if version is not None and version != entry.version:
+            conflicts.append(Conflict(entry.name, version, entry.version))
+        elif version is None or entry.name in broken:
+            missing.append(entry)
+    return tuple(missing), tuple(conflicts)

@@ -1,0 +1,336 @@
+"""Layers: one directory a fix, staged aside, committed by one rename, put on ``sys.path``.
+
+::
+
+    AUTO_FIX_HOME/
+      staging/KEY/SUBJECT.ATTEMPT/      being installed; its owner holds locks/KEY.SUBJECT
+      layers/KEY/SUBJECT.ATTEMPT/       committed: layer.json and site/
+      quarantine/SUBJECT.ATTEMPT/       did not pass the probe; kept to be looked at
+      locks/                            lock files, empty
+
+KEY names the interpreter, its ABI, the platform and the lock, so that a new image never loads what
+an old one installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.healing.claims import exclusive, never
+from app.kinds.dependency.diagnosis import Cause
+
+logger = logging.getLogger(__name__)
+
+#: Quarantined directories kept to be looked at; older ones are removed.
+KEPT_IN_QUARANTINE = 5
+#: Age in nanoseconds at which a directory's time stamp can be trusted to tell the next change.
+SETTLED = 100_000_000
+#: Layers of another lock or interpreter are kept for this many seconds after their last use: a
+#: process of the previous release may still be ending its requests.
+KEY_KEPT = 7 * 24 * 3600.0
+USED = ".used"
+MANIFEST = "layer.json"
+RECORDED = "recorded"
+SITE = "site"
+WORK = "work"
+DISCARDED = "discarded-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What a layer's manifest says. ``installed`` holds ``name==version``, ``at`` is ISO 8601."""
+
+    attempt: str
+    subject: str
+    cause: str
+    requirement: str
+    installed: tuple[str, ...]
+    hashes: tuple[str, ...]
+    seconds: float
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A directory that an installer may fill; nobody imports from it until it is committed."""
+
+    attempt: str
+    directory: Path
+    #: The descriptor of the claim that it is worked on under; children are to inherit it.
+    claim: int
+
+    @property
+    def site(self) -> Path:
+        """Where the distributions go."""
+        return self.directory / SITE
+
+    @property
+    def work(self) -> Path:
+        """Where an installer keeps its own files, which are not kept."""
+        return self.directory / WORK
+
+
+def interpreter_key(lock_digest: str) -> str:
+    """The key of layers that this interpreter can load, e.g. ``cpython-313-x86_64-linux-gnu-ab…``.
+
+    The first extension suffix names implementation, version, ABI flags and platform at once.
+    """
+    abi = importlib.machinery.EXTENSION_SUFFIXES[0].strip(".").removesuffix(".so")
+    return f"{abi}-{lock_digest}"
+
+
+class Layers:
+    """The layers under one home and key, and those of them that this process has loaded."""
+
+    def __init__(self, home: Path, key: str) -> None:
+        self.key = key
+        self._home = home
+        self._committed = home / "layers" / key
+        self._staging = home / "staging" / key
+        self._loaded: list[str] = []
+        self._seen = -1
+        self._mutex = threading.Lock()
+
+    def prepare(self) -> None:
+        """Create the directories, so that no path scan ever remembers them as missing.
+
+        Raises:
+            OSError: when the home cannot be written.
+        """
+        for directory in (self._committed, self._staging, self._quarantine, self._locks):
+            directory.mkdir(parents=True, exist_ok=True)
+        (self._committed / USED).touch()
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The ``sys.path`` entries that this process has from layers."""
+        return tuple(self._loaded)
+
+    def load(self) -> bool:
+        """Put committed layers behind the rest of ``sys.path``; True when one was new.
+
+        Costs one ``stat`` when nothing was committed or removed since the last call.
+        """
+        with self._mutex:
+            changed = self._modified()
+            if changed == self._seen:
+                return False
+            sites = [str(path.parent / SITE) for path in self._manifests()]
+            fresh = [site for site in sites if site not in self._loaded]
+            gone = [site for site in self._loaded if site not in sites]
+            if fresh or gone:
+                self._loaded = [*(site for site in self._loaded if site not in gone), *fresh]
+                sys.path[:] = [*(entry for entry in sys.path if entry not in gone), *fresh]
+                importlib.invalidate_caches()
+            self._seen = changed if _settled(changed) else -1
+            return bool(fresh)
+
+    def follow(self, loaded: tuple[str, ...]) -> bool:
+        """Load as ``load`` does; whether this process has by now other layers than ``loaded``."""
+        self.load()
+        return self.loaded != loaded
+
+    def committed(self) -> tuple[Layer, ...]:
+        """The committed layers, by name; one with an unreadable manifest is left out."""
+        return tuple(layer for path in self._manifests() if (layer := _read(path)) is not None)
+
+    def site(self, layer: Layer) -> Path:
+        """Where a committed layer's distributions are."""
+        return self._committed / f"{layer.subject}.{layer.attempt}" / SITE
+
+    def unrecorded(self) -> tuple[Layer, ...]:
+        """The committed layers that are not known to stand in the journal."""
+        waiting = [path for path in self._manifests() if not (path.parent / RECORDED).exists()]
+        return tuple(layer for path in waiting if (layer := _read(path)) is not None)
+
+    def mark_recorded(self, layer: Layer) -> None:
+        """Remember that the journal has this layer's attempt."""
+        with suppress(OSError):
+            (self._committed / f"{layer.subject}.{layer.attempt}" / RECORDED).touch()
+
+    @contextmanager
+    def claim(self, subject: str, wait: float, done: Callable[[], bool] = never) -> Iterator[int]:
+        """Be the only one on this host who works on ``subject``; yields what stages need.
+
+        Raises:
+            Busy: when another does for longer than ``wait`` seconds.
+            Overtaken: when ``done``, asked while another does, says that the work is done.
+        """
+        with exclusive(self._locks / f"{self.key}.{subject}", wait, done) as claim:
+            yield claim
+
+    @contextmanager
+    def stage(self, subject: str, claim: int) -> Iterator[Stage]:
+        """An empty staging directory; what is left of it afterwards is removed."""
+        attempt = uuid.uuid4().hex
+        stage = Stage(attempt, self._staging / f"{subject}.{attempt}", claim)
+        stage.work.mkdir(parents=True)
+        try:
+            yield stage
+        finally:
+            shutil.rmtree(stage.directory, ignore_errors=True)
+
+    def commit(self, stage: Stage, layer: Layer) -> None:
+        """Make a staged fix a layer: its site and its manifest alone, by one rename.
+
+        Raises:
+            OSError: when the disk is full or the home cannot be written; nothing is committed.
+        """
+        shutil.rmtree(stage.work)
+        for left in stage.directory.iterdir():
+            if left.name != SITE:
+                _remove(left)
+        manifest = stage.directory / MANIFEST
+        manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
+        self._committed.mkdir(parents=True, exist_ok=True)
+        stage.directory.rename(self._committed / stage.directory.name)
+
+    def quarantine(self, stage: Stage) -> None:
+        """Keep a staged fix that failed its probe out of the way, and only the newest few."""
+        shutil.rmtree(stage.work)
+        # The kernel's own stamps count in steps of milliseconds, too coarse to tell an order.
+        now = time.time_ns()
+        os.utime(stage.directory, ns=(now, now))
+        stage.directory.rename(self._quarantine / stage.directory.name)
+        newest_first = sorted(self._quarantine.iterdir(), key=_modified, reverse=True)
+        for path in newest_first[KEPT_IN_QUARANTINE:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def abandoned(self) -> tuple[str, ...]:
+        """The subjects that have something in staging; their owners may be alive or dead."""
+        return tuple(sorted({_subject(path) for path in self._staging.glob("*.*")}))
+
+    def sweep(self, subject: str) -> tuple[str, ...]:
+        """Remove what dead owners left in staging; the attempts that never ended.
+
+        Only the holder of the claim on ``subject`` may call this: then no owner is alive.
+        """
+        left = sorted(self._staging.glob(f"{subject}.*"))
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return tuple(path.name.rpartition(".")[2] for path in left)
+
+    def remove(self, subject: str) -> int:
+        """Remove the committed layers of a subject; how many there were."""
+        found = [path.parent for path in self._manifests() if _subject(path.parent) == subject]
+        for path in found:
+            self._discard(path)
+        return len(found)
+
+    def prune(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Remove the layers that nobody needs, and return their subjects.
+
+        Those are layers whose distributions are all in the base environment by now, and those
+        whose subject is not in ``wanted`` any more.
+        """
+        removed = []
+        for layer, path in [(_read(path), path.parent) for path in self._manifests()]:
+            if layer is None or layer.subject not in wanted or self._superseded(layer):
+                self._discard(path)
+                removed.append(_subject(path))
+        for left in self._staging.glob(f"{DISCARDED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self._remove_unused_keys()
+        return tuple(removed)
+
+    def _remove_unused_keys(self) -> None:
+        for used in self._home.glob(f"layers/*/{USED}"):
+            if time.time() - _modified(used) / 1e9 > KEY_KEPT:
+                shutil.rmtree(used.parent, ignore_errors=True)
+                shutil.rmtree(self._home / "staging" / used.parent.name, ignore_errors=True)
+
+    def _superseded(self, layer: Layer) -> bool:
+        """Layers stand last on the path, so what is found elsewhere first is what is used.
+
+        The path may have layers that another engine or the parent of this process has loaded. A
+        partial install is in the base by its metadata alone, which is why it was healed.
+        """
+        if layer.cause == Cause.PARTIAL_INSTALL:
+            return False
+        base = [entry for entry in sys.path if not Path(entry, "..", MANIFEST).exists()]
+        names = [pin.partition("==")[0] for pin in layer.installed]
+        return bool(names) and all(_is_installed(name, base) for name in names)
+
+    def _discard(self, layer: Path) -> None:
+        """Out of sight by one rename, then removed at leisure; another may have been faster."""
+        bin_ = self._staging / f"{DISCARDED}{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            layer.rename(bin_)
+        shutil.rmtree(bin_, ignore_errors=True)
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self._committed.glob(f"*/{MANIFEST}"))
+
+    def _modified(self) -> int:
+        try:
+            return self._committed.stat().st_mtime_ns
+        except OSError:
+            return -1
+
+    @property
+    def _quarantine(self) -> Path:
+        return self._home / "quarantine"
+
+    @property
+    def _locks(self) -> Path:
+        return self._home / "locks"
+
+
+def now() -> str:
+    """This moment in ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _settled(modified: int) -> bool:
+    """Whether a later change would show: file systems count in steps of a few milliseconds."""
+    return time.time_ns() - modified > SETTLED
+
+
+def _modified(path: Path) -> int:
+    """When it was last changed, in nanoseconds since the epoch; 0 for what is gone by now."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
+
+
+def _subject(layer: Path) -> str:
+    return layer.name.rpartition(".")[0]
+
+
+def _is_installed(distribution: str, paths: list[str]) -> bool:
+    return any(importlib.metadata.distributions(name=distribution, path=paths))
+
+
+def _read(manifest: Path) -> Layer | None:
+    try:
+        values = json.loads(manifest.read_text(encoding="utf-8"))
+        datetime.fromisoformat(values["at"])
+        return Layer(**{**values, **{k: tuple(values[k]) for k in ("installed", "hashes")}})
+    except (OSError, ValueError, TypeError, KeyError):
+        logger.warning(
+            "a layer has no readable manifest", extra={"fields": {"layer": manifest.parent.name}}
+        )
+        return None
