@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.healing.background_loop import BackgroundLoop
+from app.healing.background import BackgroundLoop
 from tests.support.processes import wait_until
 
 NAME = "loop of a test"

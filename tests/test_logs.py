@@ -14,7 +14,7 @@ from contextvars import copy_context
 
 import pytest
 
-from app.healing.bounded import BoundedCall
+from app.healing.background import BoundedCall
 from app.telemetry.gathering_handler import MOST_LINES, GatheringHandler
 from app.telemetry.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict
 

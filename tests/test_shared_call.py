@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.healing.shared_call import SharedCall
+from app.healing.background import SharedCall
 
 WAIT = 10
 

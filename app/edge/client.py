@@ -38,8 +38,8 @@ from app.edge.transports import (
     Transports,
     monkey_patched,
 )
+from app.healing.background import SharedCall
 from app.healing.report import Check
-from app.healing.shared_call import SharedCall
 from app.telemetry.context import work_of
 from app.telemetry.tracing import NullTracer, Tracer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app.edge.client import EdgeClient
 from app.edge.errors import NoTransport
-from app.healing.background_loop import BackgroundLoop
+from app.healing.background import BackgroundLoop
 from app.healing.claims import Busy, exclusive
 
 logger = logging.getLogger(__name__)

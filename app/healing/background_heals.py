@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from app.healing.bounded import BoundedCall
+from app.healing.background import BoundedCall
 from app.healing.outcomes import FixResult
 
 #: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.healing.bounded import BoundedCall
+from app.healing.background import BoundedCall
 from app.healing.report import HealthReport
 from app.health.checks import Found, HealthCheck
 from app.health.reading import DatedCheck, Result

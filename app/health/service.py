@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from app.healing.background_loop import BackgroundLoop
-from app.healing.bounded import BoundedCall
+from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.report import HealthReport
 from app.health.checks import Group, HealthCheck
 from app.health.errors import DuplicateCheck, UnknownCheck

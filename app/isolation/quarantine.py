@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from flask import Flask, Response, current_app, request
 
-from app.healing.bounded import BoundedCall
+from app.healing.background import BoundedCall
 from app.healing.outcomes import FixResult
 from app.health import BlueprintState
 from app.utils.auto_fix import AutoFixer

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.healing.background_loop import BackgroundLoop
+from app.healing.background import BackgroundLoop
 from app.health import BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.import_reports import ImportReport

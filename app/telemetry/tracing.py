@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Protocol
 
-from app.healing.bounded import BoundedCall
+from app.healing.background import BoundedCall
 from app.healing.journal import Attempt
 from app.telemetry.context import Trace, begun
 from app.utils.auto_fix import AutoFixer

@@ -19,8 +19,8 @@ from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import ParamSpec, TypeVar
 
+from app.healing.background import BoundedCall
 from app.healing.background_heals import BackgroundHeals
-from app.healing.bounded import BoundedCall
 from app.healing.budget import MAX_RETRIES, Budget
 from app.healing.journal import RESET, Attempt, Journal, Total
 from app.healing.outcomes import FixResult, Outcome

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from app.healing.bounded import BoundedCall
+from app.healing.background import BoundedCall
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.import_reports import ImportReport
 

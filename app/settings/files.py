@@ -1,0 +1,86 @@
+"""Small files of the operator's: read within bounds, and read again when they have changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+#: Seconds between two looks at a file that is followed.
+LOOK_SECONDS = 1.0
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes; a pipe or a device is not waited for.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file or is larger, or its name is none.
+    """
+    # A pipe in the file's place would wait for somebody who writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("expected a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError("expected a smaller file")
+    return data
+
+
+class FollowedFile:
+    """Loads a file at once, and again when it has changed; safe to use from any thread.
+
+    Args:
+        path: the file; it need not exist, and may come and go.
+        load: reads it; called by one thread at a time.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._load = load
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._looked_at = clock()
+        # Taken before it is loaded, so that a change meanwhile is seen at the next look.
+        self._signature = _signature(path)
+        load()
+
+    def refresh(self) -> None:
+        """Load the file if it has changed.
+
+        Costs one ``stat`` a second at most. Who comes while another thread loads it goes on with
+        what was loaded before.
+        """
+        if self._clock() - self._looked_at < LOOK_SECONDS or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._looked_at = self._clock()
+            signature = _signature(self._path)
+            if signature != self._signature:
+                self._signature = signature
+                self._load()
+        finally:
+            self._lock.release()
+
+
+def _signature(path: Path) -> tuple[int, int, int, int] | None:
+    """What changes with the file's content; None while there is no file.
+
+    The change time moves with the content and with the permissions, and nobody can set it back.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
