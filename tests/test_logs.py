@@ -289,7 +289,8 @@ class TestGathering:
     def test_the_end_of_the_process(self) -> None:
         """What still waits is written."""
         code = (
-            "import logging; from app.telemetry import logs; logs.configure_logging('INFO', 'json');"
+            "import logging; from app.telemetry import logs;"
+            "logs.configure_logging('INFO', 'json');"
             "logging.getLogger(logs.ACCESS).info('last words')"
         )
         done = subprocess.run(

@@ -22,7 +22,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     """
     # A pipe in the file's place would wait for somebody who writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("expected a regular file")
         data = file.read(limit + 1)
