@@ -173,7 +173,7 @@ def _assemble(
 
 
 def _new_app(flask: ModuleType, services: Services, config: Mapping[str, Any]) -> Flask:
-    from app.web.bodies import REQUEST_LIMITS
+    from app.web.setup import REQUEST_LIMITS
 
     app: Flask = flask.Flask(__name__)
     # A path with doubled slashes is another path: no HTML redirect to where Host says.
@@ -210,17 +210,13 @@ def _complete(app: Flask, states: tuple[BlueprintState, ...]) -> None:
     from app.cli.flask_command import add_commands
     from app.isolation import quarantine
     from app.telemetry import structured
-    from app.web import headers, observation, problems, proxies, sessions
+    from app.web import setup
 
     app.extensions["blueprints"] = states
     add_commands(app)
-    sessions.init_app(app)
-    problems.init_app(app)
     quarantine.init_app(app, states)
     limits.init_app(app)
-    headers.init_app(app)
-    observation.init_app(app)
-    proxies.init_app(app)
+    setup.init_app(app)
     structured.configure()
 
 

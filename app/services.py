@@ -17,7 +17,6 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
 from app.utils.auto_fix import AutoFixer
-from app.web.problem_document import SAFE_HEADERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +36,6 @@ class Services:
     notes: RequestNotes
     tokens: Tokens
     failures: FailedAttempts
-    #: Modules that an application was built without, and would be better with.
-    absent: set[str] = field(default_factory=set)
-    #: The headers that every response has, also of a request that no application sees.
-    safe_headers: dict[str, str] = field(default_factory=SAFE_HEADERS.copy)
     #: What one application leaves for the next, by the name of the part that keeps it.
     kept: dict[str, Any] = field(default_factory=dict)
 

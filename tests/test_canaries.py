@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, Response, abort
 
+from app.web.problem_table import Problem
 from app.web.problems import init_app, problem
 from tests.conftest import World
 from tests.support.canaries import (
@@ -110,7 +111,7 @@ class TestApplied:
 
         @app.get("/<int:status>")
         def answer(status: int) -> Response:
-            return abort(problem(status, "x", "x", "x"))
+            return abort(problem(Problem(status, "x", "x", "x")))
 
         @app.get("/raises")
         def raises() -> Response:

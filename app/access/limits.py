@@ -8,7 +8,6 @@ while it cannot be, nothing is limited and health says so.
 from __future__ import annotations
 
 import functools
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -88,7 +87,4 @@ def _origin() -> str:
 
 
 def _refusal(breached: RequestLimit) -> Response:
-    detail = "This address has asked for it too often; it may again after a while."
-    response = problem(429, "rate_limited", "Too many requests", detail)
-    response.headers["Retry-After"] = str(max(1, math.ceil(breached.reset_at - time.time())))
-    return response
+    return problem("rate_limited", retry_after=breached.reset_at - time.time())

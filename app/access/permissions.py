@@ -11,7 +11,6 @@ without the details. Either way the failure is counted for ``/metrics``.
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -54,8 +53,7 @@ def require_token() -> None:
     """
     services: Services = current_app.extensions["services"]
     if not services.tokens.configured:
-        detail = "Configure a token to allow changes over HTTP."
-        abort(problem(403, "changes_disabled", "Changes are switched off", detail))
+        abort(problem("changes_disabled"))
     caller = _caller(services)
     if caller.wait > 0:
         _refuse_for(caller.wait)
@@ -98,13 +96,10 @@ def _identify(services: Services, given: str) -> Caller:
 
 
 def _refuse_for(seconds: float) -> NoReturn:
-    detail = "Too many wrong tokens came from this address; none is looked at for a while."
-    refusal = problem(429, "too_many_attempts", "Too many attempts", detail)
-    refusal.headers["Retry-After"] = str(math.ceil(seconds))
-    abort(refusal)
+    abort(problem("too_many_attempts", retry_after=seconds))
 
 
 def _ask_for_token() -> NoReturn:
-    refusal = problem(401, "token_required", "Token required", "This needs the right bearer token.")
+    refusal = problem("token_required")
     refusal.headers["WWW-Authenticate"] = 'Bearer realm="auto-fix"'
     abort(refusal)

@@ -9,7 +9,7 @@ from app.edge.transports import AIOHTTP_UNAVAILABLE, EVENTLET_WORKER
 
 #: What every answer of the application carries.
 EVERYWHERE = ("Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options")
-_WITH_SECURE = "With every response, as long as the package `secure` can be imported."
+_ISOLATION = "What this origin shares with others: nothing."
 #: The end of a header's name that says: it may be missing.
 MAYBE = "?"
 
@@ -19,14 +19,14 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
     "Cache-Control": ("Whether and how long it may be kept.", text()),
     "Content-Range": ("Which part of the file this is.", text(pattern="^bytes ")),
     "Content-Security-Policy": ("What a browser may load for it: next to nothing.", text()),
-    "Cross-Origin-Opener-Policy": (_WITH_SECURE, text()),
-    "Cross-Origin-Resource-Policy": (_WITH_SECURE, text()),
+    "Cross-Origin-Opener-Policy": (_ISOLATION, text()),
+    "Cross-Origin-Resource-Policy": (_ISOLATION, text()),
     "ETag": ("Its version; for `If-None-Match`.", text(pattern='^(W/)?".*"$')),
     "Last-Modified": ("When it was last changed.", text()),
-    "Permissions-Policy": (_WITH_SECURE, text()),
+    "Permissions-Policy": (_ISOLATION, text()),
     "Referrer-Policy": ("What a browser tells others of where it came from.", text()),
     "Retry-After": ("Seconds after which to ask again.", whole()),
-    "Strict-Transport-Security": (f"{_WITH_SECURE} Over https alone.", text()),
+    "Strict-Transport-Security": ("Over https alone: that it is used for two years.", text()),
     "Vary": ("The request headers that it depends on.", text()),
     "WWW-Authenticate": ("How to authenticate (RFC 6750).", text(pattern="^Bearer ")),
     "X-Content-Type-Options": ("The type is as it says.", exactly("nosniff")),
@@ -36,7 +36,7 @@ _HEADERS: Mapping[str, tuple[str, Schema]] = {
     ),
     "X-Edge-Function": ("The function that was called.", text()),
     "X-Edge-Transport": ("What it was called with.", one_of(("aiohttp", "requests"))),
-    "X-Permitted-Cross-Domain-Policies": (_WITH_SECURE, text()),
+    "X-Permitted-Cross-Domain-Policies": (_ISOLATION, text()),
     "X-Request-ID": ("Under which the log speaks of this request.", text(minLength=1)),
 }
 

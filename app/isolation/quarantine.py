@@ -11,6 +11,7 @@ from app.healing.outcomes import FixResult
 from app.health import BlueprintState
 from app.utils.auto_fix import AutoFixer
 from app.web.observation import ROUTE
+from app.web.problem_table import quarantine_problem
 from app.web.problems import problem, unexpected_problem
 
 #: Seconds after which a client may ask again: the reconciler looks once a second.
@@ -72,6 +73,6 @@ def _wait_a_moment(heal: BoundedCall[FixResult]) -> None:
 
 
 def _retry_later(code: str, detail: str, **extra: object) -> Response:
-    response = problem(503, code, "Temporarily unavailable", detail, state=STATE, **extra)
-    response.headers["Retry-After"] = str(RETRY_SECONDS)
-    return response
+    return problem(
+        quarantine_problem(code), detail, retry_after=RETRY_SECONDS, state=STATE, **extra
+    )

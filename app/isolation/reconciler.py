@@ -99,12 +99,11 @@ class Reconciler:
             fixer.heal_in_background(diagnosis)
         changed, self._missing = changed or missing != self._missing, missing
         quarantined = self._services.board.quarantined
-        if quarantined or self._services.absent:
+        if quarantined:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
         moved = [state.name for state in quarantined if self._moves(state, followed=changed)]
-        returned = self._returned(followed=changed)
-        if moved or returned:
+        if moved:
             self._build_anew(moved)
         self._tell()
         structured.configure()
@@ -127,16 +126,6 @@ class Reconciler:
         for name in moved:
             if name not in quarantined:
                 logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
-
-    def _returned(self, *, followed: bool) -> bool:
-        """Whether a module that the application was built without can be imported by now."""
-        for name in tuple(self._services.absent):
-            retry = self._retries.setdefault(name, _Retry())
-            if followed or retry.is_due:
-                retry.put_off()
-                if self._services.fixer.find(name) is not None:
-                    return True
-        return False
 
     def _moves(self, state: BlueprintState, *, followed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -19,6 +18,7 @@ from app.services import Services
 from app.settings.errors import InvalidModuleName
 from app.utils.auto_fix import AutoFixer
 from app.web.bodies import read_object
+from app.web.problem_table import NOT_FIXED
 from app.web.problems import problem
 
 auto_fix_bp = Blueprint("auto_fix", __name__)
@@ -28,8 +28,6 @@ SHOWN_ATTEMPTS = 20
 MAX_BODY = 16 * 1024
 #: Seconds that the answer to a fix waits for health to show it.
 SEEN_WITHIN = 1.0
-#: The rest of the ways in which a fix can end are refusals, which are the caller's to resolve.
-_FIX_STATUS = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
 #: A heal of the top-level package may not bring the module below it that was asked for.
 _PARTLY = "What was not installed is by now, and the module is still not there. "
 _LOOKED_UP = (
@@ -105,7 +103,7 @@ def fix() -> Response:
 @auto_fix_bp.errorhandler(InvalidModuleName)
 def invalid_module_name(error: InvalidModuleName) -> Response:
     """What is no module name is the caller's mistake."""
-    return problem(400, "invalid_module_name", "Not a module name", f"{error}.")
+    return problem("invalid_module_name", f"{error}.")
 
 
 def _blueprints() -> dict[str, object]:
@@ -149,7 +147,7 @@ def _health() -> HealthService:
 
 
 def _module_required(detail: str) -> Response:
-    return problem(400, "module_required", "Module required", detail)
+    return problem("module_required", detail)
 
 
 def _uncached(response: Response) -> Response:
@@ -202,8 +200,5 @@ def _not_fixed(report: ImportReport) -> Response:
     else:
         outcome, advice = result.outcome, result.advice
     body = _import_body(report, details=False)
-    status = _FIX_STATUS.get(outcome, 409)
-    response = problem(status, str(outcome), "Not fixed", advice, healed=healed, **body)
-    if report.result and report.result.retry_after > 0:
-        response.headers["Retry-After"] = str(math.ceil(report.result.retry_after))
-    return response
+    later = report.result.retry_after if report.result else 0
+    return problem(NOT_FIXED[outcome], advice, retry_after=later or None, healed=healed, **body)

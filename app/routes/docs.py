@@ -16,7 +16,7 @@ from flask.blueprints import BlueprintSetupState
 from app.description import describe, outline, sections, shared_headers
 from app.health import BlueprintState
 from app.services import Services
-from app.web.pages import PAGE_POLICY
+from app.web.headers import PAGE_POLICY
 
 docs_bp = Blueprint("docs", __name__)
 

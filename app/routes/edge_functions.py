@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from app.access.permissions import details_allowed
 from app.edge import (
-    EXPLANATIONS,
     CallerFault,
     CallFailed,
     CircuitOpen,
@@ -27,7 +25,8 @@ from app.edge import (
     report,
 )
 from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
-from app.web.caller import CallerStream, caller_fault
+from app.web.bodies import CallerStream, caller_fault
+from app.web.problem_table import FAILED_CALLS
 from app.web.problems import problem
 
 logger = logging.getLogger(__name__)
@@ -98,23 +97,19 @@ def invoke(name: str, path: str = "") -> Response:
 @edge_functions_bp.errorhandler(UnknownFunction)
 def unknown_function(_: UnknownFunction) -> Response:
     """A name that is not registered."""
-    return problem(
-        404, "unknown_function", "Unknown function", "No edge function of this name is registered."
-    )
+    return problem("unknown_function")
 
 
 @edge_functions_bp.errorhandler(InvalidPath)
 def invalid_path(_: InvalidPath) -> Response:
     """A path that could lead elsewhere."""
-    detail = "The path may have no dot segments, backslashes or control characters."
-    return problem(400, "invalid_path", "Invalid path", detail)
+    return problem("invalid_path")
 
 
 @edge_functions_bp.errorhandler(MethodRefused)
 def method_refused(refusal: MethodRefused) -> Response:
     """A function that is called with another method."""
-    detail = f"This function is called with {refusal.allowed}."
-    response = problem(405, "method_not_allowed", "Method Not Allowed", detail)
+    response = problem("method_not_allowed", f"This function is called with {refusal.allowed}.")
     response.headers["Allow"] = refusal.allowed
     return response
 
@@ -122,18 +117,14 @@ def method_refused(refusal: MethodRefused) -> Response:
 @edge_functions_bp.errorhandler(NoTransport)
 def no_transport(_: NoTransport) -> Response:
     """Nothing to call with; a heal may bring it any time."""
-    detail = "Neither aiohttp nor requests can be imported, so no function can be called."
-    return _later(problem(503, "no_transport", "No transport", detail), RETRY_SECONDS)
+    return problem("no_transport", retry_after=RETRY_SECONDS)
 
 
 @edge_functions_bp.errorhandler(Refused)
 def refused(refusal: Refused) -> Response:
     """A function that is not called now."""
-    if isinstance(refusal, CircuitOpen):
-        code, detail = "circuit_open", "The function fails, and is left alone for a while."
-    else:
-        code, detail = "edge_saturated", "As many edge calls are under way as there may be."
-    return _later(problem(503, code, "Not called now", detail), refusal.retry_after)
+    code = "circuit_open" if isinstance(refusal, CircuitOpen) else "edge_saturated"
+    return problem(code, retry_after=refusal.retry_after)
 
 
 edge_functions_bp.register_error_handler(CallerFault, caller_fault)
@@ -147,11 +138,6 @@ def _edge() -> EdgeClient:
 def _uncached(body: dict[str, object]) -> Response:
     response = jsonify(body)
     response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _later(response: Response, seconds: float) -> Response:
-    response.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return response
 
 
@@ -247,11 +233,4 @@ def _stream(invocation: Invocation) -> Iterator[bytes]:
 
 def _failed(kind: ErrorKind, invocation: Invocation) -> Response:
     """The kind of failure, under the id that the log has its text under."""
-    return problem(
-        504 if kind is ErrorKind.TIMEOUT else 502,
-        f"edge_{kind}",
-        "The edge function did not answer",
-        EXPLANATIONS[kind],
-        function=invocation.function,
-        id=invocation.id,
-    )
+    return problem(FAILED_CALLS[kind], function=invocation.function, id=invocation.id)

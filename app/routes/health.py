@@ -43,8 +43,4 @@ def _probe(report: HealthReport, word: str) -> Response:
         headers = {"Cache-Control": "no-store"}
         return Response(f"{word}\n", mimetype="text/plain", headers=headers)
     failed = [check.name for check in report.checks if check.critical and not check.ok]
-    response = problem(
-        503, f"not_{word}", f"Not {word}", "Something critical is missing.", failed=failed
-    )
-    response.headers["Retry-After"] = str(RETRY_SECONDS)
-    return response
+    return problem(f"not_{word}", retry_after=RETRY_SECONDS, failed=failed)

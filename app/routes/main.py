@@ -9,7 +9,7 @@ from app.edge import EdgeClient
 from app.healing.report import HealthReport, Status
 from app.health import BlueprintState, HealthService
 from app.utils.auto_fix import AutoFixer
-from app.web.pages import PAGE_POLICY
+from app.web.headers import PAGE_POLICY
 
 main_bp = Blueprint("main", __name__)
 

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import SERVER, util
 from gunicorn.http import errors
 
 from app.telemetry.context import REQUEST_ID_HEADER, request_id
-from app.web.problem_document import MEDIA_TYPE, SAFE_HEADERS, problem_document
+from app.web.headers import SECURITY_HEADERS
+from app.web.problem_table import MEDIA_TYPE, PROBLEMS, Problem
 
 if TYPE_CHECKING:
     from app.services import Services
@@ -28,54 +29,21 @@ class HeadTooSlow(Exception):
     """A request's head did not arrive whole within the time that it has."""
 
 
-class Refusal(NamedTuple):
-    """The problem that a client's fault is answered with."""
-
-    status: HTTPStatus
-    code: str
-    detail: str
-
-
-_MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "The request is malformed.")
-_FAILED = Refusal(
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    "internal_error",
-    "The request failed unexpectedly; the log has the reason under this id.",
-)
+_FAILED = PROBLEMS["internal_error"]
 #: By the first class that fits. The texts of gunicorn's own errors quote the request.
-_REFUSALS: dict[type[Exception], Refusal] = {
+_REFUSALS: dict[type[Exception], Problem] = {
     # Names of headers that the application gave: no client's fault, though the classes say so.
     errors.InvalidResponseHeader: _FAILED,
     errors.InvalidResponseHeaderName: _FAILED,
     errors.ConfigurationProblem: _FAILED,
-    HeadTooSlow: Refusal(
-        HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time."
-    ),
-    errors.LimitRequestLine: Refusal(
-        HTTPStatus.REQUEST_URI_TOO_LONG, "uri_too_long", "The request line is too long."
-    ),
-    errors.LimitRequestHeaders: Refusal(
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "request_header_fields_too_large",
-        "The request has too many header fields, or too large ones.",
-    ),
-    errors.ExpectationFailed: Refusal(
-        HTTPStatus.EXPECTATION_FAILED,
-        "expectation_failed",
-        "The only expectation that can be met is 100-continue.",
-    ),
-    errors.UnsupportedTransferCoding: Refusal(
-        HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "The transfer coding is not supported."
-    ),
-    errors.InvalidHTTPVersion: Refusal(
-        HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
-        "http_version_not_supported",
-        "The service speaks HTTP/1.1.",
-    ),
-    errors.ForbiddenProxyRequest: Refusal(
-        HTTPStatus.FORBIDDEN, "forbidden", "This address may not speak the PROXY protocol."
-    ),
-    errors.ParseException: _MALFORMED,
+    HeadTooSlow: PROBLEMS["request_timeout"],
+    errors.LimitRequestLine: PROBLEMS["uri_too_long"],
+    errors.LimitRequestHeaders: PROBLEMS["request_header_fields_too_large"],
+    errors.ExpectationFailed: PROBLEMS["expectation_failed"],
+    errors.UnsupportedTransferCoding: PROBLEMS["not_implemented"],
+    errors.InvalidHTTPVersion: PROBLEMS["http_version_not_supported"],
+    errors.ForbiddenProxyRequest: PROBLEMS["forbidden"],
+    errors.ParseException: PROBLEMS["bad_request"],
 }
 
 
@@ -98,33 +66,32 @@ class Refusing:
     ) -> None:
         """Answer in the place of a request that cannot be served; the connection ends with it."""
         refusal, reference = refusal_of(exc), _request_id(req, exc)
-        headers, extra = {**SAFE_HEADERS, REQUEST_ID_HEADER: reference}, {}
+        headers = {**SECURITY_HEADERS, REQUEST_ID_HEADER: reference}
+        members: dict[str, str] = {}
         if refusal is _FAILED:
-            extra["id"] = reference
+            members["id"] = reference
             _log_failure(reference, req, exc)
         else:
             _log_refusal(reference, refusal, addr, exc)
         services: Services | None = getattr(getattr(self, "wsgi", None), "services", None)
         if services is not None:
-            headers |= services.safe_headers
-            services.metrics.refusal(refusal.status.value)
+            services.metrics.refusal(refusal.status)
         # The client may be gone already.
         with contextlib.suppress(OSError):
-            util.write_nonblock(client, answer(refusal, headers, **extra))
+            util.write_nonblock(client, answer(refusal, headers, **members))
 
 
-def refusal_of(error: BaseException) -> Refusal:
+def refusal_of(error: BaseException) -> Problem:
     """What to answer; an error that no client can cause is a 500."""
     if isinstance(error, errors.InvalidHTTPVersion) and isinstance(error.version, str):
         # It is no HTTP version at all.
-        return _MALFORMED
+        return PROBLEMS["bad_request"]
     return next((r for kind, r in _REFUSALS.items() if isinstance(error, kind)), _FAILED)
 
 
-def answer(refusal: Refusal, more: Mapping[str, str], **extra: object) -> bytes:
-    """The whole response, with ``more`` headers and ``extra`` members of the problem."""
-    status, code, detail = refusal
-    body = problem_document(status, code, status.phrase, detail, **extra).encode()
+def answer(refusal: Problem, more: Mapping[str, str], **members: str) -> bytes:
+    """The whole response, with ``more`` headers and more ``members`` of the problem."""
+    body = refusal.document(None, **members).encode()
     headers = {
         "Server": SERVER,
         "Date": formatdate(usegmt=True),
@@ -134,7 +101,8 @@ def answer(refusal: Refusal, more: Mapping[str, str], **extra: object) -> bytes:
         "Cache-Control": "no-store",
         **more,
     }
-    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *map(": ".join, headers.items())]
+    phrase = HTTPStatus(refusal.status).phrase
+    lines = [f"HTTP/1.1 {refusal.status} {phrase}", *map(": ".join, headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
@@ -145,10 +113,10 @@ def _request_id(req: Any, error: BaseException) -> str:  # noqa: ANN401
     return request_id(given[0] if len(given) == 1 else None)
 
 
-def _log_refusal(reference: str, refusal: Refusal, addr: Any, error: BaseException) -> None:  # noqa: ANN401
+def _log_refusal(reference: str, refusal: Problem, addr: Any, error: BaseException) -> None:  # noqa: ANN401
     fields = {
         "request_id": reference,
-        "status": refusal.status.value,
+        "status": refusal.status,
         "reason": type(error).__name__,
         # A peer over a Unix socket has no address.
         "peer": addr[0] if addr else "",

@@ -1,24 +1,102 @@
-"""Reading request bodies within bounds."""
+"""Reading the body of the request that is being answered, within bounds."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import time
 
-from flask import abort, current_app, request
+from flask import Request, Response, abort, current_app, request
+from werkzeug.wsgi import get_input_stream
 
-from app.edge import CallerFault
+from app.edge import BodyBroken, BodyTooLarge, BodyTooSlow, CallerBody, CallerFault
+from app.edge.deadlines import Deadlines, Watch
 from app.services import Services
-from app.web.caller import CallerStream, caller_fault
 from app.web.problems import problem
 
-#: What Flask itself reads of a body at most. Nothing here reads forms; calls of edge functions have
-#: the limits of their functions.
-REQUEST_LIMITS = {
-    "MAX_CONTENT_LENGTH": 1 << 20,
-    "MAX_FORM_MEMORY_SIZE": 64 << 10,
-    "MAX_FORM_PARTS": 100,
-}
+#: Where servers put the connection into a request's environment.
+_SOCKETS = ("gunicorn.socket", "werkzeug.socket")
+
+
+class CallerStream:
+    """Reads a request's body, and ends the connection's receiving side when that takes too long.
+
+    A server reads until it has what it was asked for, so a caller that drips would hold the thread
+    for ever otherwise.
+    """
+
+    def __init__(self, request: Request, deadlines: Deadlines) -> None:
+        # Not the request's own stream: that one ends at the bound of this service's bodies, and a
+        # function has a bound of its own.
+        self._stream = get_input_stream(request.environ)
+        self._length = request.content_length
+        self._socket: socket.socket | None = next(
+            (request.environ[name] for name in _SOCKETS if name in request.environ), None
+        )
+        self._deadlines = deadlines
+        self._watch: Watch | None = None
+        self._seen = 0
+
+    def body(self) -> CallerBody:
+        """The body, to be handed on."""
+        return CallerBody(self._length, self.read)
+
+    def whole(self, limit: int, until: float) -> bytes:
+        """All of it.
+
+        Raises:
+            CallerFault: it is larger than ``limit`` bytes, announced or not, or does not come.
+        """
+        if (self._length or 0) > limit:
+            raise BodyTooLarge(limit)
+        body = bytearray()
+        while len(body) <= limit and (chunk := self.read(limit + 1 - len(body), until)):
+            body += chunk
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+        return bytes(body)
+
+    def close(self) -> None:
+        """Watch no longer: the connection's next request has its own time."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def read(self, size: int, until: float) -> bytes:
+        """At most ``size`` bytes, and nothing at the end; ``until`` counts at the first call.
+
+        Raises:
+            CallerFault: the body does not come by ``until`` (of ``time.monotonic``), or breaks off.
+        """
+        if self._watch is None:
+            self._watch = self._deadlines.watch(until, self._end)
+        try:
+            chunk = self._stream.read(size)
+        except Exception as error:
+            # Each server has errors of its own for a caller that breaks off.
+            raise self._fault() from error
+        self._seen += len(chunk)
+        if not chunk and (self._watch.expired or self._seen < (self._length or 0)):
+            raise self._fault()
+        return chunk
+
+    def _fault(self) -> BodyTooSlow | BodyBroken:
+        late = self._watch is not None and self._watch.expired
+        return BodyTooSlow() if late else BodyBroken()
+
+    def _end(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+
+
+def caller_fault(fault: CallerFault) -> Response:
+    """A caller's body that cannot be read; its connection is of no more use."""
+    if isinstance(fault, BodyTooLarge):
+        return problem("content_too_large", f"The body may have at most {fault.limit} bytes.")
+    if isinstance(fault, BodyTooSlow):
+        return problem("request_timeout", "The body did not arrive in time.")
+    return problem("incomplete_body")
 
 
 def read_body(limit: int) -> bytes:
@@ -46,25 +124,17 @@ def read_object(limit: int) -> dict[str, object]:
         HTTPException: 415 when it is of another type, 413 when it is too large, 400 when it is no
             JSON object.
     """
-    if not _may_be_json(request.mimetype):
-        _refuse_type()
+    kind = request.mimetype
+    # A type may be JSON by its suffix, too (RFC 6839).
+    by_suffix = kind.startswith("application/") and kind.endswith("+json")
+    if kind not in {"", "application/json"} and not by_suffix:
+        refusal = problem("unsupported_media_type")
+        refusal.headers["Accept"] = "application/json"
+        abort(refusal)
     try:
         found = json.loads(read_body(limit))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        abort(problem(400, "invalid_json", "Bad Request", "The body must be a JSON object."))
+        abort(problem("invalid_json"))
     return found
-
-
-def _may_be_json(mimetype: str) -> bool:
-    """By its suffix too (RFC 6839)."""
-    known = mimetype in {"", "application/json"}
-    return known or (mimetype.startswith("application/") and mimetype.endswith("+json"))
-
-
-def _refuse_type() -> None:
-    detail = "The body must be application/json."
-    refusal = problem(415, "unsupported_media_type", "Unsupported Media Type", detail)
-    refusal.headers["Accept"] = "application/json"
-    abort(refusal)

@@ -1,8 +1,9 @@
 """What is noted of each request: its ids, how long it took, what it came to.
 
-The layer stands around Flask, so that what Flask's own error handlers, the quarantine and the
-limits answer is noted like anything else. Each request passes here: what it costs is measured in
-``benchmarks/observation.py``.
+Its answer gets the security headers and its id here as well: a list takes them at less cost than
+Flask's headers do, and what answers in Flask's place gets them too. The layer stands around Flask,
+so that what Flask's own error handlers, the quarantine and the limits answer is noted like anything
+else. Each request passes here: what it costs is measured in ``benchmarks/observation.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.services import Services
@@ -20,6 +20,7 @@ from app.telemetry import structured
 from app.telemetry.context import REQUEST_ID_HEADER, continued, enter, leave, request_id
 from app.telemetry.methods import METHODS
 from app.telemetry.notes import Note
+from app.web.headers import SECURITY_HEADERS, TLS_HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -36,16 +37,16 @@ _METHOD_NOT_ALLOWED = "405"
 _WERKZEUG_REQUEST = "werkzeug.request"
 #: Under this key is the route of a request for who answers it before it is matched with a rule.
 ROUTE = "orchestrator.route"
-
-
-def init_app(app: Flask) -> None:
-    """Note every request of the application, and give each response its X-Request-ID."""
-    services: Services = app.extensions["services"]
-    app.wsgi_app = Observation(app.wsgi_app, services, app.url_map)  # type: ignore[method-assign]
+_PLAIN = tuple((name.lower(), (name, value)) for name, value in SECURITY_HEADERS.items())
+#: What is added, by the scheme of the request.
+_ADDED = {
+    "http": _PLAIN,
+    "https": (*_PLAIN, *((name.lower(), (name, value)) for name, value in TLS_HEADERS.items())),
+}
 
 
 class Observation:
-    """A WSGI application around another one."""
+    """A WSGI application around another one, which notes each request of it."""
 
     def __init__(self, wsgi_app: WSGIApplication, services: Services, url_map: Map) -> None:
         self.wsgi_app = wsgi_app
@@ -53,27 +54,30 @@ class Observation:
         self.tracing = services.tracing
         self.notes = services.notes
         self.load = services.load
-        self._access_log = services.settings.access_log
+        self.access_log = services.settings.access_log
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request; it is over when the server closes the answer."""
-        observed = _Request(self, environ, start_response)
-        observed.answer()
-        return observed
+        """Answer a request; it is over when the server closes the answer.
 
-    def is_told(self, route: str, status: int, *, whole: bool) -> bool:
-        """Whether a request gets an access line."""
-        if status >= _FIRST_ERROR or not whole:
-            return self._access_log != "off"
-        return self._access_log == "all" and route not in QUIET_ROUTES
+        What the application raises is raised again, and is an error of the request.
+        """
+        observed = _Request(self, environ, start_response)
+        self.load.enter()
+        try:
+            observed.chunks = self.wsgi_app(environ, observed.start)
+        except BaseException as error:
+            observed.error = type(error).__name__
+            observed.close()
+            raise
+        return observed
 
 
 class _Request:
     """One request, and its answer as the server reads it."""
 
     __slots__ = (
-        "_began", "_chunks", "_closed", "_environ", "_error", "_id", "_method",
-        "_observation", "_route", "_sent", "_span", "_start_response", "_status", "_whole", "_work",
+        "_began", "_closed", "_environ", "_id", "_method", "_observation", "_route", "_sent",
+        "_span", "_start_response", "_status", "_whole", "_work", "chunks", "error",
     )  # fmt: skip
 
     def __init__(
@@ -83,9 +87,9 @@ class _Request:
         self._closed = False
         self._observation, self._environ = observation, environ
         self._start_response = start_response
-        self._chunks: Iterable[bytes] = ()
+        self.chunks: Iterable[bytes] = ()
+        self.error: str | None = None
         self._status, self._sent = _UNEXPECTED, 0
-        self._error: str | None = None
         self._route = UNMATCHED
         self._whole = False
         method = environ["REQUEST_METHOD"]
@@ -98,56 +102,64 @@ class _Request:
         self._work = enter(self._id, self._span.trace)
         structured.forget_bound()
 
-    def answer(self) -> None:
-        """Have the request answered.
-
-        What the application raises is raised again, and is an error of the request.
-        """
-        self._observation.load.enter()
-        try:
-            self._chunks = self._observation.wsgi_app(self._environ, self._start)
-        except BaseException as error:
-            self._error = type(error).__name__
-            self.close()
-            raise
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The body, counted."""
-        try:
-            for chunk in self._chunks:
-                self._sent += len(chunk)
-                yield chunk
-        except Exception as error:
-            self._error = type(error).__name__
-            raise
-        self._whole = True
-
-    def close(self) -> None:
-        """It is over; closing twice is closing once."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            close: Callable[[], None] | None = getattr(self._chunks, "close", None)
-            if close is not None:
-                close()
-        finally:
-            self._note()
-            leave(self._work)
-
-    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
+        """Begin the answer; its route is the rule that matched, but for the method perhaps."""
         self._status = int(status[:3])
-        self._route = self._matched(status)
-        headers.append((REQUEST_ID_HEADER, self._id))
-        return self._start_response(status, headers, exc_info)
-
-    def _matched(self, status: str) -> str:
-        """The rule that the request matched, but for its method perhaps, or what answered says."""
         asked: Request | None = self._environ.get(_WERKZEUG_REQUEST)
         rule = None if asked is None else asked.url_rule
         if rule is None and asked is not None and status.startswith(_METHOD_NOT_ALLOWED):
             rule = self._of_another_method(asked)
-        return str(self._environ.get(ROUTE, UNMATCHED)) if rule is None else rule.rule
+        self._route = str(self._environ.get(ROUTE, UNMATCHED)) if rule is None else rule.rule
+        present = {name.lower() for name, _ in headers}
+        added = _ADDED.get(self._environ["wsgi.url_scheme"], _PLAIN)
+        headers += [field for name, field in added if name not in present]
+        headers.append((REQUEST_ID_HEADER, self._id))
+        return self._start_response(status, headers, exc_info)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body, counted."""
+        try:
+            for chunk in self.chunks:
+                self._sent += len(chunk)
+                yield chunk
+        except Exception as error:
+            self.error = type(error).__name__
+            raise
+        self._whole = True
+
+    def close(self) -> None:
+        """Have the request counted and logged, and end its span; closing twice is closing once."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close: Callable[[], None] | None = getattr(self.chunks, "close", None)
+            if close is not None:
+                close()
+        finally:
+            seconds = time.perf_counter() - self._began
+            route, status, observation = self._route, self._status, self._observation
+            observation.load.leave()
+            known = None if route is UNMATCHED else route
+            self._span.end(status=status, error=self.error, route=known)
+            wanted = observation.access_log
+            notable = status >= _FIRST_ERROR or not self._whole
+            note = Note(
+                self._environ.get("REMOTE_ADDR", ""),
+                route,
+                self._method,
+                self._environ["PATH_INFO"],
+                status,
+                seconds,
+                self._sent,
+                None if self._whole else self.error or "client",
+                self._id,
+                self._span.trace.trace_id,
+                time.time(),
+                wanted != "off" if notable else wanted == "all" and route not in QUIET_ROUTES,
+            )
+            observation.notes.add(note)
+            leave(self._work)
 
     def _of_another_method(self, asked: Request) -> Rule | None:
         error = asked.routing_exception
@@ -159,27 +171,3 @@ class _Request:
                 asked.path, method=method, return_rule=True
             )[0]
         return None
-
-    def _note(self) -> None:
-        """Have the request counted and told, and end its span."""
-        seconds = time.perf_counter() - self._began
-        observation, status = self._observation, self._status
-        observation.load.leave()
-        route = self._route
-        known = None if route is UNMATCHED else route
-        self._span.end(status=status, error=self._error, route=known)
-        note = Note(
-            self._environ.get("REMOTE_ADDR", ""),
-            route,
-            self._method,
-            self._environ["PATH_INFO"],
-            status,
-            seconds,
-            self._sent,
-            None if self._whole else self._error or "client",
-            self._id,
-            self._span.trace.trace_id,
-            time.time(),
-            observation.is_told(route, status, whole=self._whole),
-        )
-        observation.notes.add(note)

@@ -1,4 +1,4 @@
-"""Without the packages that protect it the service serves and says so; healed, it is protected."""
+"""Without the package that protects it the service serves and says so; healed, it is protected."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.access.limits import LIMITS
+from app.web.headers import SECURITY_HEADERS
 from tests.serving.environments import Wheelhouse, environment
 from tests.serving.house import workers
 from tests.support.index import SimpleIndex
@@ -16,15 +17,13 @@ from tests.support.processes import serve, wait_until
 if TYPE_CHECKING:
     from tests.support.processes import Server
 
-ABSENT = {"flask-limiter", "secure"}
-ESSENTIAL = ("X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy")
-MORE = ("Cross-Origin-Opener-Policy", "Permissions-Policy")
+ABSENT = {"flask-limiter"}
 LIMITED = "/api/auto-fix/test-import?module=json"
 
 
 @pytest.fixture(scope="module")
 def unprotected(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse) -> Path:
-    """The interpreter of an environment that has everything but those packages."""
+    """The interpreter of an environment that has everything but that package."""
     python = environment(tmp_path_factory.mktemp("unprotected"))
     wheelhouse.install(python, wheelhouse.projects() - ABSENT)
     return python
@@ -39,7 +38,7 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 def test_until_it_is_healed(
     unprotected: Path, wheelhouse: Wheelhouse, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """It has the essential headers and no limits, then all of both, in the same process."""
+    """It has no limits, then it has them, in the same process."""
     with SimpleIndex(wheelhouse.directory) as index:
         index.hold()
         environ["UV_DEFAULT_INDEX"] = index.url
@@ -48,8 +47,6 @@ def test_until_it_is_healed(
             before = set(workers(server))
             wait_until(lambda: index.waiting)
             index.release()
-            wait_until(lambda: all(name in _headers(server) for name in MORE), timeout=60)
-            assert all(name in _headers(server) for name in ESSENTIAL)
             wait_until(lambda: 429 in _often(server), timeout=60)
             assert set(workers(server)) == before
 
@@ -65,16 +62,10 @@ def test_without_leave_to_heal(unprotected: Path, environ: dict[str, str], tmp_p
 def _is_unprotected(server: Server) -> None:
     health = server.get("/api/auto-fix/force-health-check").json()
     assert health["overall_status"] == "degraded"
-    for module in ("flask_limiter", "secure"):
-        assert health["checks"][f"dependency_{module}"]["reason"] == "missing_distribution"
-    headers = _headers(server)
-    assert all(name in headers for name in ESSENTIAL)
-    assert not any(name in headers for name in MORE)
+    assert health["checks"]["dependency_flask_limiter"]["reason"] == "missing_distribution"
+    headers = server.get("/nowhere").headers
+    assert all(headers[name] == value for name, value in SECURITY_HEADERS.items())
     assert _often(server) == {200}
-
-
-def _headers(server: Server) -> list[str]:
-    return server.get("/nowhere").headers.keys()
 
 
 def _often(server: Server) -> set[int]:

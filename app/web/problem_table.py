@@ -1,0 +1,274 @@
+"""Every problem that a client may be answered with (RFC 9457): the one table of them.
+
+Views, the server below the application and the API's description read it. It needs the standard
+library alone, so that the server can answer where Flask is missing. Closed sets are taken from the
+code that owns them, so that none can grow unseen here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from app.edge import EXPLANATIONS, ErrorKind
+from app.healing.outcomes import ADVICE, Outcome
+from app.kinds.dependency.diagnosis import Cause
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of problem.
+
+    ``meaning`` is a sentence that is safe to show, and the detail of an answer that has no better
+    one. ``headers`` are the names of those that come along. ``members`` is the dataclass of what it
+    adds to the members that every problem has.
+    """
+
+    status: int
+    code: str
+    title: str
+    meaning: str
+    headers: tuple[str, ...] = ()
+    members: type | None = None
+
+    def document(self, detail: str | None = None, **members: object) -> str:
+        """The body of an answer, which also carries ``error`` for callers of the older kind.
+
+        Args:
+            detail: one sentence about this occurrence, safe to show; the meaning without one.
+            members: more members, JSON values.
+        """
+        detail = detail or self.meaning
+        body = {
+            "title": self.title,
+            "status": self.status,
+            "detail": detail,
+            "code": self.code,
+            "error": detail,
+            **members,
+        }
+        return json.dumps(body) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedMembers:
+    """What an unexpected failure says of itself."""
+
+    id: Annotated[str, "Under which the log has the reason."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineMembers:
+    """What is said of a part of the service that is not available."""
+
+    state: Annotated[str, "The address that tells more.", {"format": "uri-reference"}]
+    blueprint: Annotated[str | None, "The part of the service that is in quarantine."] = None
+    needs_restart: Annotated[bool | None, "Whether only a new process can bring it back."] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeMembers:
+    """Why a probe fails."""
+
+    failed: Annotated[list[str], "The names of the critical checks that fail."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallMembers:
+    """Which call of an edge function failed."""
+
+    function: Annotated[str, "The function's name."]
+    id: Annotated[str, "The call's X-Request-ID."]
+
+
+_LATER = ("Retry-After",)
+
+#: By their codes, in the order of their statuses.
+PROBLEMS: Mapping[str, Problem] = {
+    problem.code: problem
+    for problem in (
+        Problem(400, "bad_request", "Bad Request", "The request cannot be read."),
+        Problem(400, "incomplete_body", "Incomplete body", "The body broke off."),
+        Problem(400, "invalid_json", "Bad Request", "The body must be a JSON object."),
+        Problem(400, "module_required", "Module required", "No module is named."),
+        Problem(
+            400, "invalid_module_name", "Not a module name", "This is no absolute module name."
+        ),
+        Problem(
+            400,
+            "invalid_path",
+            "Invalid path",
+            "The path may have no dot segments, backslashes or control characters.",
+        ),
+        Problem(
+            401,
+            "token_required",
+            "Token required",
+            "This needs a valid bearer token.",
+            ("WWW-Authenticate",),
+        ),
+        Problem(
+            403,
+            "changes_disabled",
+            "Changes are switched off",
+            "No token is configured, so nothing can be changed over HTTP.",
+        ),
+        Problem(403, "forbidden", "Forbidden", "This address may not speak the PROXY protocol."),
+        Problem(404, "not_found", "Not Found", "There is no such address."),
+        Problem(
+            404,
+            "unknown_function",
+            "Unknown function",
+            "No edge function of this name is registered.",
+        ),
+        Problem(
+            405,
+            "method_not_allowed",
+            "Method Not Allowed",
+            "This address is not called with this method.",
+            ("Allow",),
+        ),
+        Problem(408, "request_timeout", "Request Timeout", "The request did not arrive in time."),
+        Problem(413, "content_too_large", "Content Too Large", "The body is larger than allowed."),
+        Problem(414, "uri_too_long", "URI Too Long", "The request line is too long."),
+        Problem(
+            415,
+            "unsupported_media_type",
+            "Unsupported Media Type",
+            "The body must be application/json.",
+        ),
+        Problem(
+            416,
+            "requested_range_not_satisfiable",
+            "Requested Range Not Satisfiable",
+            "The file has no such part.",
+            ("Content-Range",),
+        ),
+        Problem(
+            417, "expectation_failed", "Expectation Failed", "Only 100-continue can be expected."
+        ),
+        Problem(
+            429,
+            "too_many_attempts",
+            "Too many attempts",
+            "Too many wrong tokens came from this address; none is looked at for a while.",
+            _LATER,
+        ),
+        Problem(
+            429,
+            "rate_limited",
+            "Too many requests",
+            "This address has asked for it too often; it may again after a while.",
+            _LATER,
+        ),
+        Problem(
+            431,
+            "request_header_fields_too_large",
+            "Request Header Fields Too Large",
+            "The request has too many header fields, or too large ones.",
+        ),
+        Problem(
+            500,
+            "internal_error",
+            "Internal Server Error",
+            "The request failed unexpectedly; the log has the reason under this id.",
+            members=LoggedMembers,
+        ),
+        Problem(501, "not_implemented", "Not Implemented", "The transfer coding is not supported."),
+        Problem(
+            503,
+            "no_transport",
+            "No transport",
+            "Neither aiohttp nor requests can be imported, so no function can be called.",
+            _LATER,
+        ),
+        Problem(
+            503,
+            "circuit_open",
+            "Not called now",
+            "The function fails, and is left alone for a while.",
+            _LATER,
+        ),
+        Problem(
+            503,
+            "edge_saturated",
+            "Not called now",
+            "As many edge calls are under way as there may be.",
+            _LATER,
+        ),
+        Problem(
+            503,
+            "not_alive",
+            "Not alive",
+            "Something critical fails, and this process has to be replaced.",
+            _LATER,
+            ProbeMembers,
+        ),
+        Problem(
+            503, "not_ready", "Not ready", "Something critical is missing.", _LATER, ProbeMembers
+        ),
+        Problem(
+            505, "http_version_not_supported", "HTTP Version Not Supported", "This is not HTTP/1."
+        ),
+    )
+}
+
+#: Why a part of the service is in quarantine, or a request misses what it needs at that moment.
+QUARANTINE: Mapping[str, Problem] = {
+    str(code): Problem(
+        503, str(code), "Temporarily unavailable", meaning, _LATER, QuarantineMembers
+    )
+    for code, meaning in {
+        Cause.MISSING_DISTRIBUTION: "A package that this part needs is not installed.",
+        Cause.MISSING_SUBMODULE: "A package is there, and a part of it is not.",
+        Cause.MISSING_ATTRIBUTE: "A package is too old or too new for what is asked of it.",
+        Cause.BROKEN_EXTENSION: "A package's compiled code cannot be loaded here.",
+        Cause.PARTIAL_INSTALL: "A package is installed in part.",
+        Cause.FIRST_PARTY_MISSING: "A module of the service's own is missing.",
+        Cause.STDLIB_MISSING: "A module of the standard library is missing from this Python.",
+        Cause.CIRCULAR_IMPORT: "Modules wait for each other to be imported.",
+        Cause.SHADOWED: "A local file hides a package.",
+        Cause.CODE_ERROR: "A module failed while it was imported.",
+        Cause.CRASHED_PROBE: "A package that was installed crashes when it is imported.",
+        "registration_failed": "This part cannot be registered.",
+        "blueprint_missing": "This part defines no blueprint.",
+        "unavailable": "This part is not available.",
+    }.items()
+}
+
+
+def quarantine_problem(code: str) -> Problem:
+    """Why something is not available; a cause that the table does not list keeps its code."""
+    return QUARANTINE.get(code) or replace(QUARANTINE["unavailable"], code=code)
+
+
+#: The ends of a request to fix that did not mend anything. Those that may end otherwise a moment
+#: later have statuses that say so; the others are the caller's to resolve.
+NOT_FIXED: Mapping[Outcome, Problem] = {
+    outcome: Problem(
+        {Outcome.BUDGET: 429, Outcome.BUSY: 503}.get(outcome, 409),
+        str(outcome),
+        "Not fixed",
+        f"{meaning[:1].upper()}{meaning[1:]}.",
+        ("Retry-After?",),
+    )
+    for outcome, meaning in ADVICE.items()
+    if outcome is not Outcome.HEALED
+}
+
+#: Why a call of an edge function brought no usable answer.
+FAILED_CALLS: Mapping[ErrorKind, Problem] = {
+    kind: Problem(
+        504 if kind is ErrorKind.TIMEOUT else 502,
+        f"edge_{kind}",
+        "The edge function did not answer",
+        explanation,
+        ("X-Edge-Function", "X-Edge-Transport", "X-Edge-Fallback-Reason?"),
+        CallMembers,
+    )
+    for kind, explanation in EXPLANATIONS.items()
+}

@@ -1,0 +1,1 @@
+"""Metrics: counting, exposing, and what is made of them."""

@@ -1,0 +1,1 @@
+"""The blueprints, and the API held to its description."""
