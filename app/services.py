@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app.access.guessing import FailedAttempts
 from app.access.tokens import Tokens
 from app.edge import EdgeClient, EdgeMonitor, RegistryFile
-from app.health import BlueprintBoard, HealthService, Load
+from app.health import HealthCheck, HealthService, Load
 from app.health.standard import health_service
+from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
+from app.kinds.dependency.source import PATIENCE, installer_checks, source_checks
 from app.settings.declarations import Settings
+from app.settings.engine import HealingSettings, Mode
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
 from app.utils.auto_fix import AutoFixer
+
+#: Seconds between two looks at what hardly ever changes, or at what is on another host.
+SELDOM = 60.0
+#: Seconds for asking another host: longer than the patience for each step of its answer.
+REMOTE_TIMEOUT = PATIENCE + 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +64,20 @@ class Services:
         fixer.observe(metrics.heal)
         fixer.observe(tracing.attempted)
         board = BlueprintBoard()
-        threads = _threads(settings)
+        # How many requests a worker can answer at once; nothing bounds an eventlet one.
+        threads = {"gthread": settings.threads, "sync": 1}.get(settings.worker_class)
         load = Load(threads)
+        checks = [HealthCheck(name="edge", kind="edge", run=edge.checks)]
+        if fixer.settings.mode is Mode.HEAL:
+            checks += _healing_checks(fixer.settings)
         return cls(
             settings=settings,
             fixer=fixer,
             edge=edge,
             monitor=EdgeMonitor(edge, fixer.settings.home),
+            # At most a quarter of a worker's requests may wait at once for a health check.
             health=health_service(
-                fixer, board, load, edge.checks, os.environ, waiters=_waiters(threads)
+                fixer, board, load, checks, waiters=threads and max(1, threads // 4)
             ),
             load=load,
             board=board,
@@ -75,11 +90,18 @@ class Services:
         )
 
 
-def _waiters(threads: int | None) -> int | None:
-    """How many of a worker's requests may wait at once for a health check: a quarter of them."""
-    return None if threads is None else max(1, threads // 4)
-
-
-def _threads(settings: Settings) -> int | None:
-    """How many requests a worker can answer at once; nothing bounds an eventlet one."""
-    return {"gthread": settings.threads, "sync": 1}.get(settings.worker_class)
+def _healing_checks(settings: HealingSettings) -> Iterator[HealthCheck]:
+    """What the dependency kind needs: hardly ever another, or looked at on another host."""
+    yield HealthCheck(
+        name="installer",
+        kind="installer",
+        run=partial(installer_checks, settings, os.environ),
+        interval=SELDOM,
+    )
+    yield HealthCheck(
+        name="package_source",
+        kind="index",
+        run=partial(source_checks, settings, os.environ),
+        timeout=REMOTE_TIMEOUT,
+        interval=SELDOM,
+    )

@@ -8,24 +8,33 @@ from pathlib import Path
 
 def can_be_written(home: Path) -> bool:
     """Whether this process may write there, or make the directory first; creates nothing."""
-    place = _nearest(home)
+    try:
+        place = _nearest(home)
+    except OSError:
+        return False
     return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
 
 def free_bytes(home: Path) -> int:
     """How much more an unprivileged process may write there; 0 when not one file more fits.
 
-    Raises:
-        OSError: when the file system does not say.
+    0, too, where the file system does not say, as of a name that is longer than it allows.
     """
-    room = os.statvfs(_nearest(home))
+    try:
+        room = os.statvfs(_nearest(home))
+    except OSError:
+        return 0
     # File systems without a table of files report no files at all.
     files_left = room.f_favail > 0 or room.f_files == 0
     return room.f_bavail * room.f_frsize if files_left else 0
 
 
 def _nearest(place: Path) -> Path:
-    """The place itself, or what exists of the way to it."""
+    """The place itself, or what exists of the way to it.
+
+    Raises:
+        OSError: when there can be no such place: a part of its name is too long.
+    """
     while not place.exists() and place != place.parent:
         place = place.parent
     return place

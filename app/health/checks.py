@@ -1,22 +1,56 @@
-"""What a check is, which groups there are, and for how long a result counts."""
+"""What a check is, which groups there are, and for how long a result counts.
+
+HealthConfigurationError
++-- InvalidDuration
++-- DuplicateCheck
++-- UnknownCheck
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from app.healing.report import Check, HealthReport
-from app.health.errors import InvalidDuration
 
-#: Seconds for which a result is fresh, and for which it is shown at all (DESIGN section 5).
+#: Seconds for which a result is fresh, and for which it is shown at all (DESIGN section 6).
 FRESH_SECONDS, STALE_SECONDS = 10.0, 60.0
 #: Seconds between two runs of a check that costs little, and that it may take.
 INTERVAL = TIMEOUT = 5.0
 
 #: What a check found: results, or a whole report whose fixes and counters count too.
 Found = HealthReport | Iterable[Check]
+
+
+class HealthConfigurationError(Exception):
+    """The checks or their groups do not fit together: a mistake in the code, met at the start."""
+
+
+class InvalidDuration(HealthConfigurationError):
+    """A check's timeout or interval is no positive number of seconds."""
+
+    def __init__(self, check: str, name: str, value: float) -> None:
+        self.check, self.name, self.value = check, name, value
+        super().__init__(f"{name} of health check {check!r} is {value}, not above 0 s")
+
+
+class DuplicateCheck(HealthConfigurationError):
+    """Two checks have one name."""
+
+    def __init__(self, check: str) -> None:
+        self.check = check
+        super().__init__(f"there are two health checks of the name {check!r}")
+
+
+class UnknownCheck(HealthConfigurationError):
+    """A group names a check that there is not."""
+
+    def __init__(self, group: str, check: str) -> None:
+        self.group, self.check = group, check
+        super().__init__(f"health group {str(group)!r} names {check!r}, which is no check")
 
 
 class Group(StrEnum):
@@ -73,3 +107,12 @@ class HealthCheck:
             reason=reason,
             advice=advice,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DatedCheck:
+    """A check's result and when it was found, None for what never was."""
+
+    check: Check
+    checked_at: datetime | None
+    stale: bool

@@ -1,24 +1,30 @@
-"""One check's runs: never two at a time, and what the last one found."""
+"""One check's runs: never two at a time, what the last one found, and what the log says of it."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.healing.background import BoundedCall
-from app.healing.report import HealthReport
-from app.health.checks import Found, HealthCheck
-from app.health.reading import DatedCheck, Result
-from app.health.told import ToldFailures
+from app.healing.report import Check, HealthReport
+from app.health.checks import DatedCheck, Found, HealthCheck
 
 logger = logging.getLogger(__name__)
 
 TIMED_OUT = "This check does not end; what it looks at hangs."
 UNKNOWN = "This check was not made for too long to say how things are."
 FAILED = "This check could not be made; the log says why."
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run found, and when it ended by the service's clock."""
+
+    report: HealthReport
+    at: float
 
 
 class Runner:
@@ -37,10 +43,10 @@ class Runner:
         self.check = check
         self.result: Result | None = None
         self._arrived = arrived
-        self._told = ToldFailures()
         self._call: BoundedCall[None] | None = None
         self._begun_at = -math.inf
-        self._again = self._told_hung = self._told_failed = False
+        self._again = self._hang_logged = self._error_logged = False
+        self._failing: dict[str, Check] = {}
 
     @property
     def call(self) -> BoundedCall[None] | None:
@@ -61,7 +67,7 @@ class Runner:
     def take(self, report: HealthReport, now: float) -> bool:
         """Keep what a run found; True when another has to follow, which begins now."""
         self.result = Result(report, now)
-        self._told_hung = False
+        self._hang_logged = False
         again, self._again = self._again, False
         if again:
             self._begun_at = now
@@ -101,65 +107,84 @@ class Runner:
         A look that hangs, or was not made for too long, is a failed result in the check's name.
         What was never looked at is nothing yet, unless the service cannot do without it.
         """
-        known = self._known(now)
+        check, result = self.check, self.result
+        known, checked_at = [], None
+        if result is not None:
+            checked_at = result.report.timestamp
+            if self.knows(now):
+                stale = now >= result.at + check.fresh_seconds
+                known = [DatedCheck(one, checked_at, stale) for one in result.report.checks]
         if self.hangs(now):
-            name = self.check.name
-            return [d for d in known if d.check.name != name] + [self._mark("timeout", TIMED_OUT)]
-        if self.knows(now) or (self.result is None and not self.check.critical):
+            timeout = DatedCheck(check.failed("timeout", TIMED_OUT), checked_at, stale=True)
+            return [*(one for one in known if one.check.name != check.name), timeout]
+        if self.knows(now) or (result is None and not check.critical):
             return known
-        return [self._mark("unknown", UNKNOWN)]
+        return [DatedCheck(check.failed("unknown", UNKNOWN), checked_at, stale=True)]
 
-    def tell_hung(self, now: float) -> None:
-        """Say once in the log that a run hangs; that it passes again is told when it does."""
-        if self.hangs(now) and not self._told_hung:
-            self._told_hung = True
+    def log_hang(self, now: float) -> None:
+        """Say once in the log that a run hangs; that it passes again is said when it does."""
+        if self.hangs(now) and not self._hang_logged:
+            self._hang_logged = True
             fields = {"check": self.check.name, "timeout": self.check.timeout}
             logger.warning("health check hangs", extra={"fields": fields})
 
     def _look(self) -> None:
-        """Run the check, in the thread of the call."""
+        """Run the check, in the thread of the call, for as long as another run has to follow.
+
+        What its own code raises costs its result and is logged once: nobody waits for this thread's
+        exception.
+        """
         again = True
         while again:
-            report = self._report()
+            try:
+                report = _as_report(self.check.run())
+            except BaseException:
+                if not self._error_logged:
+                    self._error_logged = True
+                    fields = {"check": self.check.name}
+                    logger.exception("health check failed", extra={"fields": fields})
+                report = _as_report([self.check.failed("check_failed", FAILED)])
+            else:
+                self._error_logged = False
             # By the run itself, outside the lock: a log that is slow to write holds up no reader.
-            self._tell(report)
+            self._log_changes(report.checks)
             again = self._arrived(self, report)
 
-    def _tell(self, report: HealthReport) -> None:
-        """Say in the log which outcomes have changed."""
-        if self._told_hung:
-            self._told.hung(self.check.failed("timeout", TIMED_OUT))
-        self._told.found(report.checks, complete=not self._told_failed)
+    def _log_changes(self, checks: Iterable[Check]) -> None:
+        """Say in the log what began to fail, and what failed and does so no more.
 
-    def _report(self) -> HealthReport:
-        """What the check finds, or a failed result when its own code fails; logged once."""
-        try:
-            report = _as_report(self.check.run())
-        except BaseException:
-            # Whatever a check raises costs its result: nobody waits for this thread's exception.
-            if not self._told_failed:
-                self._told_failed = True
-                fields = {"check": self.check.name}
-                logger.exception("health check failed", extra={"fields": fields})
-            return _as_report([self.check.failed("check_failed", FAILED)])
-        self._told_failed = False
-        return report
-
-    def _known(self, now: float) -> list[DatedCheck]:
-        result = self.result
-        if result is None or not self.knows(now):
-            return []
-        stale = now >= result.at + self.check.fresh_seconds
-        return [DatedCheck(check, result.report.timestamp, stale) for check in result.report.checks]
-
-    def _mark(self, reason: str, advice: str) -> DatedCheck:
-        checked_at = None if self.result is None else self.result.report.timestamp
-        return DatedCheck(self.check.failed(reason, advice), checked_at, stale=True)
+        A run that failed itself says of no other check that it passes. After any other, one that is
+        not there any more does.
+        """
+        if self._hang_logged:
+            # The log has the hang already: only its end is news.
+            hang = self.check.failed("timeout", TIMED_OUT)
+            self._failing = {**self._failing, hang.name: hang}
+        before, failing = self._failing, {check.name: check for check in checks if not check.ok}
+        self._failing = {**before, **failing} if self._error_logged else failing
+        for name, check in failing.items():
+            if name not in before:
+                level = logging.ERROR if check.critical else logging.WARNING
+                logger.log(level, "check fails", extra={"fields": _fields(check)})
+        for name, check in before.items():
+            if name not in self._failing:
+                logger.info("check passes again", extra={"fields": _fields(check)})
 
 
 def _as_report(found: Found) -> HealthReport:
     """What was found, as of now."""
     if isinstance(found, HealthReport):
         return replace(found, timestamp=datetime.now(UTC))
+    # A check may be a generator, whose code runs as it is read: before the time is taken.
     checks = tuple(found)
     return HealthReport(timestamp=datetime.now(UTC), checks=checks)
+
+
+def _fields(check: Check) -> dict[str, object]:
+    """What may stand in any log: names and codes."""
+    return {
+        "name": check.name,
+        "subject": check.subject,
+        "reason": check.reason,
+        "critical": check.critical,
+    }

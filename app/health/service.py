@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.report import HealthReport
-from app.health.checks import Group, HealthCheck
-from app.health.errors import DuplicateCheck, UnknownCheck
-from app.health.reading import HealthReading, assemble
+from app.health.checks import DatedCheck, DuplicateCheck, Group, HealthCheck, UnknownCheck
 from app.health.runner import Runner
 
 #: Seconds that a first reading, or a forced one, may wait for all checks together.
@@ -24,6 +24,29 @@ FIRST_WAIT, FORCE_WAIT = 1.0, 2.0
 LONGEST_PAUSE = 1.0
 #: Seconds that stopping waits for runs that are under way.
 STOP_WAIT = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReading:
+    """Every result that counts now; ``stale`` when one of them is older than its fresh time.
+
+    It never changes, and the same object is read until something new is known, so what is made of
+    it can be kept beside it. ``groups`` are the reports of the parts that are asked for by name.
+    ``pending`` names the checks of which nothing is known yet, as just after the start.
+    """
+
+    report: HealthReport
+    checks: tuple[DatedCheck, ...]
+    groups: Mapping[Group, HealthReport]
+    stale: bool
+    pending: tuple[str, ...]
+    at: float
+    clock: Callable[[], float] = field(repr=False, compare=False)
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since something was found out."""
+        return max(0.0, self.clock() - self.at)
 
 
 class HealthService:
@@ -58,14 +81,16 @@ class HealthService:
         self._pid = os.getpid()
         self._runners: dict[str, Runner] = {}
         self._groups: dict[Group, tuple[str, ...]] = dict.fromkeys(Group, ())
-        self._loop = BackgroundLoop(self._turn, "health", LONGEST_PAUSE)
+        self._loop = BackgroundLoop(self._begin_due, "health", LONGEST_PAUSE)
         self._flips_at = -math.inf
         for check in checks:
             self._add(check)
         for group, names in groups.items():
             self._groups[group] = tuple(names)
-            self._validate(group)
-        self._reading = self._read_off(clock())
+            for name in self._groups[group]:
+                if name not in self._runners:
+                    raise UnknownCheck(group, name)
+        self._reading = self._assemble(clock())
 
     def add(self, check: HealthCheck, *groups: Group) -> None:
         """Look at one more part from now on; the answers of ``groups`` depend on it too.
@@ -77,7 +102,7 @@ class HealthService:
             self._add(check)
             for group in groups:
                 self._groups[group] = (*self._groups[group], check.name)
-            self._reading = self._read_off(self._clock())
+            self._reading = self._assemble(self._clock())
 
     def start(self) -> None:
         """Begin to check in the background; belongs after the fork of a pre-forking server."""
@@ -100,7 +125,11 @@ class HealthService:
         of which nothing is known: for everything the first time, and never twice for what hangs.
         """
         if not self._loop.running:
-            self._catch_up()
+            now = self._clock()
+            due = {name: r.knows(now) for name, r in self._runners.items() if r.is_due(now)}
+            if due:
+                calls = zip(self._begin(due), due.values(), strict=True)
+                _wait([call for call, known in calls if not known], FIRST_WAIT)
         return self.peek()
 
     def peek(self) -> HealthReading:
@@ -110,7 +139,7 @@ class HealthService:
         with self._lock:
             now = self._clock()
             if now >= self._flips_at:
-                self._reading = self._read_off(now)
+                self._reading = self._assemble(now)
             return self._reading
 
     def force(self, wait: float = FORCE_WAIT) -> HealthReading:
@@ -119,7 +148,9 @@ class HealthService:
         What hangs is shown as it is. Who comes when as many wait as may is told at once what is
         known: one check that hangs must not take all of a server's threads.
         """
-        may_wait = self._may_wait()
+        with self._lock:
+            may_wait = self._waiters is None or self._waiting < self._waiters
+            self._waiting += may_wait
         try:
             _wait(self._begin(self._runners), wait if may_wait else 0)
         finally:
@@ -137,21 +168,10 @@ class HealthService:
         _wait(self._begin(chosen if groups else self._runners, again=True), wait)
         return self.peek()
 
-    def _may_wait(self) -> bool:
-        with self._lock:
-            free = self._waiters is None or self._waiting < self._waiters
-            self._waiting += free
-            return free
-
     def _add(self, check: HealthCheck) -> None:
         if check.name in self._runners:
             raise DuplicateCheck(check.name)
         self._runners = {**self._runners, check.name: Runner(check, self._arrived)}
-
-    def _validate(self, group: Group) -> None:
-        for name in self._groups[group]:
-            if name not in self._runners:
-                raise UnknownCheck(group, name)
 
     def _begin(self, names: Iterable[str], *, again: bool = False) -> list[BoundedCall[None]]:
         with self._lock:
@@ -160,19 +180,11 @@ class HealthService:
             self._flips_at = min(self._flips_at, self._next_flip(now))
             return calls
 
-    def _catch_up(self) -> None:
-        """Begin what is due, and wait for that of which nothing is known."""
-        now = self._clock()
-        due = {name: r.knows(now) for name, r in self._runners.items() if r.is_due(now)}
-        if due:
-            calls = zip(self._begin(due), due.values(), strict=True)
-            _wait([call for call, known in calls if not known], FIRST_WAIT)
-
-    def _turn(self) -> float:
-        """Begin what is due; seconds until something else is."""
+    def _begin_due(self) -> float:
+        """A turn of the background: begin what is due; seconds until something else is."""
         now, runners = self._clock(), self._runners
         for runner in runners.values():
-            runner.tell_hung(now)
+            runner.log_hang(now)
         self._begin([name for name, runner in runners.items() if runner.is_due(now)])
         coming = (runner.due_at for runner in runners.values())
         return min((at for at in coming if at > now), default=math.inf) - now
@@ -182,18 +194,42 @@ class HealthService:
         with self._lock:
             now = self._clock()
             again = runner.take(report, now)
-            self._reading = self._read_off(now)
+            self._reading = self._assemble(now)
             return again
 
     def _next_flip(self, now: float) -> float:
         return min((r.flips_at(now) for r in self._runners.values()), default=math.inf)
 
-    def _read_off(self, now: float) -> HealthReading:
-        """Put together what is known."""
+    def _assemble(self, now: float) -> HealthReading:
+        """The reading of ``now``; fixes and counters of a last result count however old it is."""
         self._flips_at = self._next_flip(now)
         shown = {name: runner.shown(now) for name, runner in self._runners.items()}
-        found = {name: runner.result for name, runner in self._runners.items()}
-        return assemble(shown, found, self._groups, now, self._clock)
+        found = [runner.result for runner in self._runners.values() if runner.result is not None]
+        found.sort(key=lambda result: result.at)
+        checks = tuple(one for results in shown.values() for one in results)
+        report = HealthReport(
+            timestamp=found[-1].report.timestamp if found else datetime.now(UTC),
+            checks=tuple(one.check for one in checks),
+            fixes=tuple(fix for result in found for fix in result.report.fixes),
+            auto_fixer={k: v for result in found for k, v in result.report.auto_fixer.items()},
+        )
+        groups = {
+            group: replace(report, checks=tuple(one.check for name in names for one in shown[name]))
+            for group, names in self._groups.items()
+        }
+        return HealthReading(
+            report=report,
+            checks=checks,
+            groups={**groups, Group.AUTO_FIX: report},
+            stale=any(one.stale for one in checks),
+            pending=tuple(
+                name
+                for name, runner in self._runners.items()
+                if runner.result is None and not shown[name]
+            ),
+            at=found[-1].at if found else now,
+            clock=self._clock,
+        )
 
 
 def _wait(calls: Iterable[BoundedCall[None]], seconds: float) -> None:

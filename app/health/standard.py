@@ -1,38 +1,38 @@
-"""The checks of the service, and which of them answer whom."""
+"""The checks that every service has, and which of them answer whom."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
+from app.healing.home import can_be_written, free_bytes
+from app.healing.journal import Journal
 from app.healing.report import Check
 from app.health.checks import Group, HealthCheck
-from app.health.clock import WallClock
-from app.health.load import Load
+from app.health.process import Load, WallClock
 from app.health.service import HealthService
-from app.health.source import source_checks
-from app.health.state import home_checks, installer_checks, journal_checks
-from app.isolation.states import BlueprintBoard, blueprint_checks
-from app.settings.engine import Mode
+from app.isolation.states import BlueprintBoard
+from app.settings.engine import HealingSettings, Mode
 from app.utils.auto_fix import AutoFixer
 
-#: Seconds between two looks at what hardly ever changes, or asks another host.
-SELDOM = 60.0
-#: Seconds for asking it: longer than its own patience, which is for each step.
-REMOTE_TIMEOUT = 6.0
 #: Nothing of what others do may have this process killed, so liveness looks at nothing.
 GROUPS: Mapping[Group, tuple[str, ...]] = {
     Group.LIVE: (),
     Group.READY: ("auto_fixer", "blueprints"),
 }
+MEBIBYTE = 1 << 20
+#: Less room than this is not enough for a heal: aiohttp's closure takes about 10 MiB, twice.
+LEAST_ROOM = 50 * MEBIBYTE
+JOURNAL_ADVICE = (
+    "attempts are remembered in memory until it can be: look at the log, the disk and the rights"
+)
 
 
 def health_service(
     fixer: AutoFixer,
     board: BlueprintBoard,
     load: Load,
-    edge: Callable[[], Iterable[Check]],
-    environ: Mapping[str, str],
+    others: Iterable[HealthCheck] = (),
     waiters: int | None = None,
 ) -> HealthService:
     """The service's health: nothing is looked at yet.
@@ -41,43 +41,54 @@ def health_service(
     says nothing against serving, a failing disk or index costs heals and history alone.
 
     Args:
-        fixer: whose dependencies, modules, journal and home are looked at.
+        fixer: whose subjects, modules, journal and home are looked at.
         board: the blueprints' states.
         load: the requests under way.
-        edge: what edge functions say of themselves.
-        environ: where the installers' settings are read.
+        others: what the parts of this process have checked beside that.
         waiters: how many requests may wait at once for health that is made for them.
     """
     checks = [
         HealthCheck(name="auto_fixer", kind="engine", run=fixer.health_report),
-        HealthCheck(name="blueprints", kind="blueprint", run=partial(_blueprints, board)),
-        HealthCheck(name="edge", kind="edge", run=edge),
-        HealthCheck(name="journal", kind="journal", run=lambda: journal_checks(fixer.journal)),
+        HealthCheck(name="blueprints", kind="blueprint", run=board.checks),
+        *others,
+        HealthCheck(name="journal", kind="journal", run=partial(journal_checks, fixer.journal)),
         HealthCheck(name="worker_pool", kind="workers", run=load.checks),
         HealthCheck(name="clock", kind="clock", run=WallClock().checks),
     ]
     if fixer.settings.mode is Mode.HEAL:
-        checks += _for_healing(fixer, environ)
+        look = partial(home_checks, fixer.settings)
+        checks.append(HealthCheck(name="auto_fix_home", kind="home", run=look))
     return HealthService(checks, GROUPS, waiters=waiters)
 
 
-def _blueprints(board: BlueprintBoard) -> Iterable[Check]:
-    return blueprint_checks(board.states)
-
-
-def _for_healing(fixer: AutoFixer, environ: Mapping[str, str]) -> Iterator[HealthCheck]:
-    settings = fixer.settings
-    yield HealthCheck(name="auto_fix_home", kind="home", run=partial(home_checks, settings))
-    yield HealthCheck(
-        name="installer",
-        kind="installer",
-        run=partial(installer_checks, settings, environ),
-        interval=SELDOM,
+def journal_checks(journal: Journal) -> Iterable[Check]:
+    """Whether the journal can be used; without it history is lost, and no service."""
+    usable = journal.readable()
+    yield Check(
+        name="journal",
+        kind="journal",
+        subject="journal",
+        ok=usable,
+        reason=None if usable else "journal_unusable",
+        advice=None if usable else JOURNAL_ADVICE,
     )
-    yield HealthCheck(
-        name="package_source",
-        kind="index",
-        run=partial(source_checks, settings, environ),
-        timeout=REMOTE_TIMEOUT,
-        interval=SELDOM,
+
+
+def home_checks(settings: HealingSettings) -> Iterable[Check]:
+    """Whether a fix can be committed: the home can be written and has room."""
+    free = free_bytes(settings.home)
+    reason = advice = None
+    if not can_be_written(settings.home):
+        reason, advice = "home_unwritable", "give the service's user a home that it owns"
+    elif free < LEAST_ROOM:
+        reason, advice = "disk_full", f"make room: heals need {LEAST_ROOM // MEBIBYTE} MiB"
+    yield Check(
+        name="auto_fix_home",
+        kind="home",
+        subject="home",
+        ok=reason is None,
+        reason=reason,
+        advice=advice,
+        observed=round(free / MEBIBYTE, 1),
+        unit="MiB",
     )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from flask import Flask, Response, current_app, request
 
-from app.healing.background import BoundedCall
-from app.healing.outcomes import FixResult
-from app.health import BlueprintState
+from app.isolation.states import BlueprintState
 from app.utils.auto_fix import AutoFixer
 from app.web.observation import ROUTE
 from app.web.problem_table import quarantine_problem
 from app.web.problems import problem, unexpected_problem
 
-#: Seconds after which a client may ask again: the reconciler looks once a second.
+#: Seconds after which a client may ask again: the reconciler looks twice a second.
 RETRY_SECONDS = 2
 #: Seconds for which a request waits for the heal that it started.
 SHORT_WAIT = 0.2
@@ -29,31 +28,28 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
         states: what became of each blueprint.
     """
     quarantined = [(path, state) for state in states if not state.active for path in state.paths]
-    app.register_error_handler(ModuleNotFoundError, _missing_in_a_view)
+
+    def refuse() -> Response | None:
+        for path, state in quarantined:
+            if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
+                request.environ[ROUTE] = path
+                # The advice may name modules and versions: it is where STATE leads, for who may
+                # see it.
+                return _retry_later(
+                    state.reason or "unavailable",
+                    f"The {state.name} part of the service is not available.",
+                    blueprint=state.name,
+                    needs_restart=state.needs_restart,
+                )
+        return None
+
+    app.register_error_handler(ModuleNotFoundError, missing_in_a_view)
     if quarantined:
         # Before routing has a say: an unknown path or method below the prefix is no 404 or 405.
-        app.before_request(lambda: _answer(quarantined))
+        app.before_request(refuse)
 
 
-def _answer(quarantined: Iterable[tuple[str, BlueprintState]]) -> Response | None:
-    for path, state in quarantined:
-        if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
-            request.environ[ROUTE] = path
-            return _unavailable(state)
-    return None
-
-
-def _unavailable(state: BlueprintState) -> Response:
-    # The advice may name modules and versions: it is where ``state`` leads, for who may see it.
-    return _retry_later(
-        state.reason or "unavailable",
-        f"The {state.name} part of the service is not available.",
-        blueprint=state.name,
-        needs_restart=state.needs_restart,
-    )
-
-
-def _missing_in_a_view(error: ModuleNotFoundError) -> Response:
+def missing_in_a_view(error: ModuleNotFoundError) -> Response:
     """A lazy import that fails is healed in the background; the next request may find it."""
     fixer: AutoFixer = current_app.extensions["auto_fixer"]
     diagnosis = fixer.diagnose(error)
@@ -61,18 +57,11 @@ def _missing_in_a_view(error: ModuleNotFoundError) -> Response:
     if heal is None and not diagnosis.fixable:
         return unexpected_problem(error)
     if heal is not None:
-        _wait_a_moment(heal)
+        with suppress(TimeoutError):
+            heal.wait(SHORT_WAIT)
     return _retry_later(str(diagnosis.cause), "A module that this request needs is not available.")
 
 
-def _wait_a_moment(heal: BoundedCall[FixResult]) -> None:
-    try:
-        heal.wait(SHORT_WAIT)
-    except TimeoutError:
-        return
-
-
-def _retry_later(code: str, detail: str, **extra: object) -> Response:
-    return problem(
-        quarantine_problem(code), detail, retry_after=RETRY_SECONDS, state=STATE, **extra
-    )
+def _retry_later(code: str, detail: str, **members: object) -> Response:
+    row = quarantine_problem(code)
+    return problem(row, detail, retry_after=RETRY_SECONDS, state=STATE, **members)

@@ -1,8 +1,8 @@
-"""The reconciler: the one background thread of a worker.
+"""The reconciler: the background thread of a worker that keeps its blueprints in step.
 
-Every second it follows what other processes have healed, begins to heal what is missing, and has
-the application rebuilt when a quarantined blueprint can be imported. Installs run in threads of
-their own, so a slow one delays nothing here.
+Twice a second it uses what other processes have healed and has the application rebuilt when a
+quarantined blueprint can be imported; every other second it begins to heal what is missing.
+Installs run in threads of their own, so a slow one delays nothing here.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.healing.background import BackgroundLoop
-from app.health import BlueprintState
+from app.healing.backoff import Backoff
+from app.isolation.states import BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
-from app.kinds.dependency.import_reports import ImportReport
 from app.kinds.dependency.lookup import find_on_disk
 from app.services import Services
 from app.telemetry import structured
@@ -27,38 +26,15 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two passes (DESIGN section 1: a fix is noticed within a second).
 TICK = 0.5
+#: Seconds between two looks for faults while nothing has changed, and between two signs of life.
+FAULTS_SECONDS, SIGN_SECONDS = 2.0, 5.0
 #: Seconds that a quarantined blueprint's import may hold up a pass before it goes on in its thread.
 PATIENCE = 2.0
-#: First and longest pause, in seconds, between two imports of a blueprint that nothing heals.
+#: First and longest pause, in seconds, between two imports of a blueprint that nothing heals, and
+#: between two builds of an application that cannot be built.
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
+#: Causes whose diagnosis names a module that the failed import has not met.
 _ABSENT = frozenset({Cause.MISSING_DISTRIBUTION, Cause.FIRST_PARTY_MISSING})
-
-
-@dataclass(slots=True)
-class _Retry:
-    """When to try again what failed: after a pause that doubles.
-
-    ``seen`` are the modules that a failed import ran through and when their files were written.
-    """
-
-    seen: dict[str, int] = field(default_factory=dict)
-    pause: float = FIRST_RETRY
-    due: float = field(default_factory=lambda: time.monotonic() + FIRST_RETRY)
-
-    @property
-    def is_due(self) -> bool:
-        return time.monotonic() >= self.due
-
-    def put_off(self) -> None:
-        self.due = time.monotonic() + self.pause
-        self.pause = min(LAST_RETRY, self.pause * 2)
-
-    def changed(self, written: dict[str, int]) -> bool:
-        """Whether one of the modules is new or was written again; then pauses begin anew."""
-        changed = any(self.seen.get(name) != at for name, at in written.items())
-        if changed:
-            self.seen, self.pause = written, FIRST_RETRY
-        return changed
 
 
 class Reconciler:
@@ -73,11 +49,14 @@ class Reconciler:
     def __init__(self, services: Services, rebuild: Callable[[], bool]) -> None:
         self._services = services
         self._rebuild = rebuild
-        self._retries: dict[str, _Retry] = {}
-        self._failed_build: _Retry | None = None
-        self._missing: tuple[Diagnosis, ...] = ()
+        self._builds = Backoff(FIRST_RETRY, LAST_RETRY)
+        self._imports: dict[str, Backoff] = {}
+        #: By blueprint: the modules that its import ran through, and when they were written.
+        self._seen: dict[str, dict[str, int]] = {}
+        self._faults: tuple[Diagnosis, ...] = ()
+        self._look_at = self._sign_at = 0.0
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._told: dict[str, object] = {}
+        self._written: dict[str, object] = {}
         self._loop = BackgroundLoop(self._pass, "reconciler", TICK)
 
     def start(self) -> None:
@@ -92,48 +71,51 @@ class Reconciler:
         self._loop.stop()
 
     def _pass(self) -> float:
-        fixer = self._services.fixer
-        changed = fixer.follow()
-        missing = fixer.missing()
-        for diagnosis in missing:
-            fixer.heal_in_background(diagnosis)
-        changed, self._missing = changed or missing != self._missing, missing
-        quarantined = self._services.board.quarantined
+        services = self._services
+        changed = self._heal()
+        quarantined = services.board.quarantined
         if quarantined:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
-        moved = [state.name for state in quarantined if self._moves(state, followed=changed)]
-        if moved:
-            self._build_anew(moved)
-        self._tell()
+        moved = [state.name for state in quarantined if self._moves(state, changed=changed)]
+        if moved and self._builds.due:
+            if self._rebuild():
+                self._builds.reset()
+                still = {state.name for state in services.board.quarantined}
+                for name in (name for name in moved if name not in still):
+                    logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
+            else:
+                self._builds.failed()
+        self._write_state()
         structured.configure()
-        self._services.tracing.follow()
+        services.tracing.follow()
         if changed or moved:
-            self._services.health.refresh()
+            services.health.refresh()
         return TICK
 
-    def _build_anew(self, moved: list[str]) -> None:
-        """Have the application rebuilt, unless that failed a moment ago."""
-        failed = self._failed_build
-        if failed is not None and not failed.is_due:
-            return
-        if not self._rebuild():
-            self._failed_build = failed or _Retry()
-            self._failed_build.put_off()
-            return
-        self._failed_build = None
-        quarantined = {state.name for state in self._services.board.quarantined}
-        for name in moved:
-            if name not in quarantined:
-                logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
+    def _heal(self) -> bool:
+        """Use what others have healed, begin to heal what is missing; whether either has changed.
 
-    def _moves(self, state: BlueprintState, *, followed: bool) -> bool:
+        What is committed is one ``stat``; what is missing has to be searched for in every directory
+        of the path.
+        """
+        fixer = self._services.fixer
+        changed = fixer.follow()
+        if changed or time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + FAULTS_SECONDS
+            before, self._faults = self._faults, fixer.missing()
+            changed = changed or self._faults != before
+            for fault in self._faults:
+                fixer.heal_in_background(fault)
+        return changed
+
+    def _moves(self, state: BlueprintState, *, changed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""
         fixer = self._services.fixer
         report = fixer.import_report(state.path)
         if state.needs_restart or report is None:
             return False
-        if self._worth_a_try(state, report, followed=followed):
+        if report.diagnosis is None or self._is_due(state, report.diagnosis, changed=changed):
             fixer.resilient_blueprint_import(
                 state.path, critical=state.critical, heal=False, patience=PATIENCE
             )
@@ -141,51 +123,51 @@ class Reconciler:
         if report.diagnosis is None:
             return True
         fixer.heal_in_background(report.diagnosis)
-        told = (report.diagnosis.cause, report.needs_restart)
-        return (state.reason, state.needs_restart) != told
+        now = (report.diagnosis.cause, report.needs_restart)
+        return (state.reason, state.needs_restart) != now
 
-    def _worth_a_try(self, state: BlueprintState, report: ImportReport, *, followed: bool) -> bool:
-        """Importing runs the module's code, so it is not done in every pass."""
-        if report.success:
-            return True
-        written = _written(state.path, report.diagnosis)
-        retry = self._retries.setdefault(state.name, _Retry(_known(written, report.diagnosis)))
-        if retry.changed(written) or followed or retry.is_due:
-            retry.put_off()
-            return True
-        return False
+    def _is_due(self, state: BlueprintState, diagnosis: Diagnosis, *, changed: bool) -> bool:
+        """Whether to import a blueprint again. That runs its code, so it is not done in every pass.
 
-    def _tell(self) -> None:
-        """Keep what this worker says of itself up to date."""
+        It is due when something was healed, when one of the modules that its import ran through is
+        new or was written again, and otherwise after pauses that double.
+        """
+        specs = {name: find_on_disk(name) for name in {state.path, *diagnosis.chain}}
+        files = {name: _modified(spec.origin) for name, spec in specs.items() if spec is not None}
+        if state.name not in self._imports:
+            absent = diagnosis.module if diagnosis.cause in _ABSENT else None
+            self._seen[state.name] = {name: at for name, at in files.items() if name != absent}
+            self._imports[state.name] = Backoff(FIRST_RETRY, LAST_RETRY)
+            self._imports[state.name].failed()
+        retry, seen = self._imports[state.name], self._seen[state.name]
+        if any(seen.get(name) != at for name, at in files.items()):
+            self._seen[state.name] = files
+            retry.reset()
+        elif not (changed or retry.due):
+            return False
+        retry.failed()
+        return True
+
+    def _write_state(self) -> None:
+        """Keep what other processes can read of this worker up to date."""
         board = self._services.board
         state: dict[str, object] = {
             "booted_at": self._booted_at,
+            "mode": str(self._services.fixer.mode),
             "active": [state.name for state in board.states if state.active],
             "quarantined": {state.name: state.reason for state in board.quarantined},
-            "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
+            "needs_restart": [state.name for state in board.quarantined if state.needs_restart],
         }
-        if state != self._told:
+        if state != self._written:
             self._services.workers.write(state)
-            self._told = state
-        else:
+            self._written = state
+        elif time.monotonic() >= self._sign_at:
+            self._sign_at = time.monotonic() + SIGN_SECONDS
             self._services.workers.touch()
 
 
-def _written(path: str, diagnosis: Diagnosis | None) -> dict[str, int]:
-    """When the files of a module, and of those that it failed in, were written; found ones only."""
-    names = {path, *(diagnosis.chain if diagnosis else ())}
-    specs = {name: find_on_disk(name) for name in names}
-    return {name: _modified(spec.origin) for name, spec in specs.items() if spec is not None}
-
-
-def _known(written: dict[str, int], diagnosis: Diagnosis | None) -> dict[str, int]:
-    """What of it the failed import has met: not the module that it missed."""
-    absent = diagnosis.module if diagnosis is not None and diagnosis.cause in _ABSENT else None
-    return {name: at for name, at in written.items() if name != absent}
-
-
 def _modified(file: str | None) -> int:
-    """In nanoseconds since the epoch; 0 for what has no file."""
+    """When a module's file was written, in nanoseconds since the epoch; 0 for what has no file."""
     try:
         return os.stat(file or "").st_mtime_ns  # noqa: PTH116 - origins are text
     except OSError:

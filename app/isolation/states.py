@@ -1,14 +1,47 @@
-"""What became of each blueprint of the manifest."""
+"""What a blueprint is, and what became of each: serving, or in quarantine and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.healing.report import Check
-from app.kinds.dependency.diagnosis import Cause
 
-_IMPORT_FAILURES = frozenset(str(cause) for cause in Cause)
+#: Reasons of a blueprint that was imported and does not serve. Any other is why it could not be
+#: imported, which the engine reports itself.
+REGISTRATION_FAILED = "registration_failed"
+BLUEPRINT_MISSING = "blueprint_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class BlueprintSpec:
+    """One blueprint of the manifest: where it is, where it is mounted, how much depends on it.
+
+    ``paths`` are the ones that it answers for, which is its prefix where it has one: while it is in
+    quarantine they, and all below them, answer 503. ``/`` stands for itself alone.
+    """
+
+    name: str
+    path: str
+    attribute: str
+    url_prefix: str | None = None
+    paths: tuple[str, ...] = ()
+    critical: bool = False
+
+    def state(
+        self, reason: str | None = None, advice: str | None = None, *, needs_restart: bool = False
+    ) -> BlueprintState:
+        """The state of this blueprint: it serves, or is in quarantine for ``reason``."""
+        return BlueprintState(
+            name=self.name,
+            path=self.path,
+            url_prefix=self.url_prefix or "/",
+            paths=self.paths or ((self.url_prefix,) if self.url_prefix else ()),
+            critical=self.critical,
+            active=reason is None,
+            reason=reason,
+            advice=advice,
+            needs_restart=needs_restart,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +69,26 @@ class BlueprintBoard:
     def __init__(self) -> None:
         self.states: tuple[BlueprintState, ...] = ()
 
-    def show(self, states: Iterable[BlueprintState]) -> None:
-        """Make these the current states."""
-        self.states = tuple(states)
-
     @property
     def quarantined(self) -> tuple[BlueprintState, ...]:
         """The blueprints that do not serve."""
         return tuple(state for state in self.states if not state.active)
 
+    def checks(self) -> list[Check]:
+        """A failed check for each blueprint that was imported and still does not serve.
 
-def blueprint_checks(states: Iterable[BlueprintState]) -> list[Check]:
-    """A failed check for each blueprint that was imported and still does not serve.
-
-    One that could not even be imported is left out: the engine reports its module already.
-    """
-    return [
-        Check(
-            name=f"blueprint_{state.name}",
-            kind="blueprint",
-            subject=state.path,
-            ok=False,
-            critical=state.critical,
-            reason=state.reason,
-            advice=state.advice,
-        )
-        for state in states
-        if not state.active and state.reason not in _IMPORT_FAILURES
-    ]
+        One that could not even be imported is left out: the engine reports its module already.
+        """
+        return [
+            Check(
+                name=f"blueprint_{state.name}",
+                kind="blueprint",
+                subject=state.path,
+                ok=False,
+                critical=state.critical,
+                reason=state.reason,
+                advice=state.advice,
+            )
+            for state in self.states
+            if state.reason in {REGISTRATION_FAILED, BLUEPRINT_MISSING}
+        ]

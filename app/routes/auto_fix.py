@@ -9,7 +9,8 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from app.access.permissions import details_allowed, require_token
 from app.healing.journal import Attempt
 from app.healing.outcomes import Outcome
-from app.health import BlueprintState, Group, HealthService
+from app.health import Group, HealthService
+from app.isolation.states import BlueprintState
 from app.kinds.dependency.drift import drift as drift_of
 from app.kinds.dependency.drift import requirements_beside
 from app.kinds.dependency.import_reports import ImportReport

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, current_app, render_template, request
 from flask.blueprints import BlueprintSetupState
 
 from app.description import describe, outline, sections, shared_headers
-from app.health import BlueprintState
+from app.isolation.states import BlueprintState
 from app.services import Services
 from app.web.headers import PAGE_POLICY
 

@@ -7,7 +7,8 @@ from flask import Blueprint, Response, current_app, render_template
 from app.access.permissions import details_allowed
 from app.edge import EdgeClient
 from app.healing.report import HealthReport, Status
-from app.health import BlueprintState, HealthService
+from app.health import HealthService
+from app.isolation.states import BlueprintState
 from app.utils.auto_fix import AutoFixer
 from app.web.headers import PAGE_POLICY
 

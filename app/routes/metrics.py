@@ -17,7 +17,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from app.healing.report import AppliedFix, Status
-from app.health import BlueprintState, HealthReading
+from app.health import HealthReading
+from app.isolation.states import BlueprintState
 from app.kinds.dependency.drift import drift, requirements_beside
 from app.routes.edge_series import edge_series
 from app.services import Services

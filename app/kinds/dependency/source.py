@@ -1,4 +1,4 @@
-"""Where heals come from: does the package index answer, are there wheels in the wheelhouse?"""
+"""What heals of this kind come from: an installer, and wheels in a wheelhouse or from an index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,10 +17,21 @@ from app.settings.engine import HealingSettings
 
 #: Seconds that the index may take for each step of an answer.
 PATIENCE = 5.0
+NO_INSTALLER = (
+    "neither uv nor pip is available to this interpreter: install uv into the environment"
+)
 UNREACHABLE = "the package index does not answer, so nothing can be healed: check its address"
 FAILING = "the package index answers with an error of its own, so nothing can be healed"
 EMPTY = "the wheelhouse cannot be read or holds no wheel, so nothing can be healed"
 _SERVER_ERROR, _NOT_IMPLEMENTED = 500, 501
+
+
+def installer_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iterable[Check]:
+    """Whether there is anything to install with."""
+    if find_tool(settings.tools, environ) is not None:
+        yield _check("installer", "installer")
+    else:
+        yield _check("installer", "installer", "installer_missing", NO_INSTALLER)
 
 
 def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iterable[Check]:
@@ -30,48 +40,42 @@ def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iter
     Nothing is asked where neither a wheelhouse nor an index is named. No text holds the address.
     """
     if settings.wheelhouse is not None:
-        full = _holds_wheels(settings.wheelhouse)
-        yield _check("wheelhouse", *((None, None) if full else ("wheelhouse_empty", EMPTY)))
+        try:
+            full = any(path.suffix == ".whl" for path in settings.wheelhouse.iterdir())
+        except OSError:
+            full = False
+        found = () if full else ("wheelhouse_empty", EMPTY)
+        yield _check("package_source", "wheelhouse", *found)
         return
     tool = find_tool(settings.tools, environ)
     address = named_index(tool.name, environ) if tool else None
     if address is not None and address.lower().startswith(("http://", "https://")):
-        yield _check("index", *_ask(address))
+        yield _check("package_source", "index", *_ask(address))
 
 
-def _holds_wheels(wheelhouse: Path) -> bool:
-    try:
-        return any(path.suffix == ".whl" for path in wheelhouse.iterdir())
-    except OSError:
-        return False
-
-
-def _ask(address: str) -> tuple[str | None, str | None]:
-    """Reason and advice, None twice when somebody answers.
+def _ask(address: str) -> tuple[str, str] | tuple[()]:
+    """Reason and advice; nothing when somebody answers.
 
     A refusal is an answer: an index may want credentials, which are not sent, or know projects
     alone. So is a certificate that Python does not trust: installers have settings of their own.
     """
     opener = urllib.request.build_opener(_NoRedirects)
     try:
-        with opener.open(_request(address), timeout=PATIENCE):
-            return None, None
+        parts = urlsplit(address)
+        bare = urlunsplit((*parts[:1], parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        headers = {"User-Agent": "royal-equips-orchestrator"}
+        # The caller lets http and https through alone.
+        request = urllib.request.Request(bare, headers=headers, method="HEAD")  # noqa: S310
+        with opener.open(request, timeout=PATIENCE):
+            return ()
     except urllib.error.HTTPError as answer:
         answer.close()
         failing = answer.code >= _SERVER_ERROR and answer.code != _NOT_IMPLEMENTED
-        return ("index_failing", FAILING) if failing else (None, None)
+        return ("index_failing", FAILING) if failing else ()
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
-            return None, None
+            return ()
         return "index_unreachable", UNREACHABLE
-
-
-def _request(address: str) -> urllib.request.Request:
-    parts = urlsplit(address)
-    open_address = urlunsplit((*parts[:1], parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    headers = {"User-Agent": "royal-equips-orchestrator"}
-    # The caller lets http and https through alone.
-    return urllib.request.Request(open_address, headers=headers, method="HEAD")  # noqa: S310
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -90,12 +94,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return
 
 
-def _check(kind: str, reason: str | None, advice: str | None) -> Check:
+def _check(name: str, kind: str, reason: str | None = None, advice: str | None = None) -> Check:
     return Check(
-        name="package_source",
-        kind=kind,
-        subject=kind,
-        ok=reason is None,
-        reason=reason,
-        advice=advice,
+        name=name, kind=kind, subject=kind, ok=reason is None, reason=reason, advice=advice
     )

@@ -1,0 +1,88 @@
+"""Registering blueprints so that one that fails costs itself alone.
+
+Each module is imported through the engine, which heals what it may and keeps a report. What could
+not be imported, or cannot be registered, becomes a quarantined ``BlueprintState``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from app.isolation.states import (
+    BLUEPRINT_MISSING,
+    REGISTRATION_FAILED,
+    BlueprintSpec,
+    BlueprintState,
+)
+from app.utils.auto_fix import AutoFixer
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which the imports of all blueprints, heals included, may hold up the boot. One that
+#: takes longer goes on in the background, and its blueprint is served when it is done.
+BOOT_PATIENCE = 5.0
+#: Seconds that each of them gets in any case.
+LEAST_PATIENCE = 0.2
+
+
+def import_blueprints(manifest: Sequence[BlueprintSpec], fixer: AutoFixer) -> None:
+    """Import the module of each blueprint; the engine's reports say how that went."""
+    until = time.monotonic() + BOOT_PATIENCE
+    for spec in manifest:
+        patience = max(LEAST_PATIENCE, until - time.monotonic())
+        fixer.resilient_blueprint_import(spec.path, critical=spec.critical, patience=patience)
+
+
+def register_blueprints(
+    new_app: Callable[[], Flask], manifest: Sequence[BlueprintSpec], fixer: AutoFixer
+) -> tuple[Flask, tuple[BlueprintState, ...]]:
+    """An application with every imported blueprint that can be registered, and what became of each.
+
+    Flask cannot take a half-registered blueprint off again, so one that fails is left out and the
+    application is begun anew with ``new_app``.
+    """
+    outcomes = [_imported(spec, fixer) for spec in manifest]
+    while True:
+        app = new_app()
+        for position, (spec, outcome) in enumerate(zip(manifest, outcomes, strict=True)):
+            if isinstance(outcome, BlueprintState):
+                continue
+            try:
+                app.register_blueprint(getattr(outcome, spec.attribute), url_prefix=spec.url_prefix)
+            except (Exception, SystemExit):
+                # Whatever a blueprint does wrong must not stop the others; the log has the trace.
+                fields = {"blueprint": spec.name}
+                logger.exception("blueprint cannot be registered", extra={"fields": fields})
+                outcomes[position] = _unregistered(spec, outcome)
+                break
+        else:
+            found = zip(manifest, outcomes, strict=True)
+            return app, tuple(o if isinstance(o, BlueprintState) else s.state() for s, o in found)
+
+
+def _imported(spec: BlueprintSpec, fixer: AutoFixer) -> ModuleType | BlueprintState:
+    """The blueprint's module, or why it is in quarantine, by its last import."""
+    report = fixer.import_report(spec.path)
+    if report is not None and report.loaded is not None:
+        return report.loaded
+    if report is None or report.diagnosis is None:
+        return spec.state(REGISTRATION_FAILED, f"{spec.path} defines nothing")
+    diagnosis = report.diagnosis
+    return spec.state(str(diagnosis.cause), diagnosis.advice, needs_restart=report.needs_restart)
+
+
+def _unregistered(spec: BlueprintSpec, module: object) -> BlueprintState:
+    """Its code is loaded already, so only a new process can make use of a mended one."""
+    if spec.attribute in getattr(module, "__dict__", ()):
+        reason, fault = REGISTRATION_FAILED, f"but {spec.attribute} cannot be registered"
+    else:
+        reason, fault = BLUEPRINT_MISSING, f"but defines no {spec.attribute}"
+    advice = f"{spec.path} was imported {fault}: mend the code"
+    return spec.state(reason, advice, needs_restart=True)
