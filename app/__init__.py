@@ -20,6 +20,8 @@ from app.utils.auto_fix import auto_fixer
 if TYPE_CHECKING:
     from flask import Flask
 
+__all__ = ["BLUEPRINTS", "BlueprintSpec", "CannotServe", "create_app"]
+
 logger = logging.getLogger(__name__)
 
 #: Seconds that healing Flask itself may take: there is nothing to serve with before.
@@ -66,6 +68,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         SettingsError: when an environment variable holds what cannot be used.
         CannotServe: when Flask is missing and cannot be healed.
     """
+    # Here, because the operator's commands import this package and have no use for it.
     from app.services import Services
 
     given = dict(test_config or {})

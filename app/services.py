@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
 from app.kinds.dependency.source import PATIENCE, installer_checks, source_checks
 from app.settings.declarations import Settings
-from app.settings.engine import HealingSettings, Mode
+from app.settings.engine import Mode
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
@@ -66,19 +65,33 @@ class Services:
         board = BlueprintBoard()
         # How many requests a worker can answer at once; nothing bounds an eventlet one.
         threads = {"gthread": settings.threads, "sync": 1}.get(settings.worker_class)
+        # At most a quarter of them may wait at once for a health check.
+        waiters = None if threads is None else max(1, threads // 4)
         load = Load(threads)
         checks = [HealthCheck(name="edge", kind="edge", run=edge.checks)]
         if fixer.settings.mode is Mode.HEAL:
-            checks += _healing_checks(fixer.settings)
+            given = (fixer.settings, os.environ)
+            checks += [
+                HealthCheck(
+                    name="installer",
+                    kind="installer",
+                    run=partial(installer_checks, *given),
+                    interval=SELDOM,
+                ),
+                HealthCheck(
+                    name="package_source",
+                    kind="index",
+                    run=partial(source_checks, *given),
+                    timeout=REMOTE_TIMEOUT,
+                    interval=SELDOM,
+                ),
+            ]
         return cls(
             settings=settings,
             fixer=fixer,
             edge=edge,
             monitor=EdgeMonitor(edge, fixer.settings.home),
-            # At most a quarter of a worker's requests may wait at once for a health check.
-            health=health_service(
-                fixer, board, load, checks, waiters=threads and max(1, threads // 4)
-            ),
+            health=health_service(fixer, board, load, checks, waiters),
             load=load,
             board=board,
             workers=WorkerBoard(fixer.settings.home),
@@ -88,20 +101,3 @@ class Services:
             tokens=Tokens.from_settings(settings),
             failures=FailedAttempts(),
         )
-
-
-def _healing_checks(settings: HealingSettings) -> Iterator[HealthCheck]:
-    """What the dependency kind needs: hardly ever another, or looked at on another host."""
-    yield HealthCheck(
-        name="installer",
-        kind="installer",
-        run=partial(installer_checks, settings, os.environ),
-        interval=SELDOM,
-    )
-    yield HealthCheck(
-        name="package_source",
-        kind="index",
-        run=partial(source_checks, settings, os.environ),
-        timeout=REMOTE_TIMEOUT,
-        interval=SELDOM,
-    )

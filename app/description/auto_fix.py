@@ -92,6 +92,7 @@ _WORKER = shape(
         "host": text(),
         "pid": whole(minimum=1),
         "booted_at": text("When it began to serve."),
+        "mode": one_of(Mode),
         "active": listed(text(), "The blueprints that it serves."),
         "quarantined": table(maybe(text()), "Those that it does not, and why."),
         "needs_restart": listed(text(), "Those that only a restart brings back."),

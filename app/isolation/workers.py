@@ -29,30 +29,50 @@ class WorkerBoard:
         self._directory = home / "workers"
         self._descriptor: int | None = None
         self._path: Path | None = None
-        self._text = ""
+        self._state: Mapping[str, object] = {}
 
     def write(self, state: Mapping[str, object]) -> None:
         """Say what holds for this process, replacing what it said before; it is seen whole or not.
 
         A home that cannot be written costs the others' view of this process, nothing else.
         """
-        self._text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **state})
+        self._state = state
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        fresh = self._directory / f".{name}.{uuid.uuid4().hex}"
         try:
-            self._write(self._text)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                # Locked before it is in place: nobody ever sees it unlocked while its owner lives.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **state})
+                os.write(descriptor, text.encode())
+                self._path = fresh.rename(self._directory / f"{name}{SUFFIX}")
+            except BaseException:
+                os.close(descriptor)
+                fresh.unlink(missing_ok=True)
+                raise
         except OSError as error:
             logger.debug("worker state cannot be written", extra={"fields": {"error": str(error)}})
+            return
+        self._release()
+        self._descriptor = descriptor
 
     def touch(self) -> None:
         """Say that this process is still at work; write its file again if it was taken away."""
         with suppress(OSError):
             if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
-                self._write(self._text)
+                self.write(self._state)
             else:
                 os.utime(self._descriptor)
 
     def read(self) -> tuple[dict[str, Any], ...]:
         """The living workers, each with ``last_seen`` in seconds since the epoch."""
-        found = [self._living(path) for path in sorted(self._directory.glob(f"*{SUFFIX}"))]
+        try:
+            files = sorted(path for path in self._directory.iterdir() if path.suffix == SUFFIX)
+        except OSError:
+            return ()
+        found = [self._living(path) for path in files]
         return tuple(state for state in found if state is not None)
 
     def close(self) -> None:
@@ -61,44 +81,26 @@ class WorkerBoard:
             self._path.unlink(missing_ok=True)
         self._release()
 
-    def _write(self, text: str) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        fresh = self._directory / f".{name}.{uuid.uuid4().hex}"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            # Locked before it is in place: nobody ever sees it unlocked while its owner lives.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(descriptor, text.encode())
-            self._path = self._directory / f"{name}{SUFFIX}"
-            fresh.rename(self._path)
-        except BaseException:
-            os.close(descriptor)
-            fresh.unlink(missing_ok=True)
-            raise
-        self._release()
-        self._descriptor = descriptor
-
     def _release(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def _living(self, path: Path) -> dict[str, Any] | None:
+        """What the owner of a file says; None when it is dead, and then its file is removed."""
         with suppress(OSError, ValueError), path.open("rb") as file:
-            if path != self._path and _lockable(file.fileno()):
-                # A living owner lets go of a file only after it has put another in its place.
-                if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                    return self._living(path)
-                path.unlink(missing_ok=True)
-                return None
-            return {**json.loads(file.read()), "last_seen": os.fstat(file.fileno()).st_mtime}
+            if path == self._path:
+                alive = True
+            else:
+                try:
+                    fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    alive = False
+                except BlockingIOError:
+                    alive = True
+            if alive:
+                return {**json.loads(file.read()), "last_seen": os.fstat(file.fileno()).st_mtime}
+            # A living owner lets go of a file only after it has put another in its place.
+            if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                return self._living(path)
+            path.unlink(missing_ok=True)
         return None
-
-
-def _lockable(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""What the service looks at: its threads, its clock, and what heals need of the host."""
+"""What heals of dependencies come from: an installer, an index, a wheelhouse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import socket
-import sqlite3
 import ssl
 import subprocess
 import threading
@@ -15,20 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from app.healing.home import can_be_written, free_bytes
-from app.healing.journal import Attempt, Journal
 from app.healing.report import Check
-from app.health import BlueprintBoard, Group, HealthService, Load
-from app.health.clock import RELEASED, WallClock
-from app.health.source import source_checks
-from app.health.standard import health_service
-from app.health.state import LEAST_ROOM, home_checks, installer_checks, journal_checks
 from app.kinds.dependency.index_settings import named_index
-from app.settings.engine import HealingSettings, Mode
+from app.kinds.dependency.source import installer_checks, source_checks
+from app.settings.engine import HealingSettings
 from tests.conftest import World
 
 CREDENTIALS = "someone:canary-password"
@@ -37,194 +29,6 @@ CREDENTIALS = "someone:canary-password"
 def _only(checks: Iterable[Check]) -> Check:
     (check,) = checks
     return check
-
-
-class Times:
-    """A wall clock and a steady one, moved by hand."""
-
-    def __init__(self) -> None:
-        self.wall, self.steady = RELEASED + 1e6, 50.0
-
-    def pass_by(self, seconds: float, *, set_by: float = 0) -> None:
-        """Let time pass; ``set_by`` is what somebody turns the wall clock by meanwhile."""
-        self.steady += seconds
-        self.wall += seconds + set_by
-
-
-class TestLoad:
-    """How busy the request threads are."""
-
-    @pytest.fixture
-    def times(self) -> Times:
-        """Clocks under the test's control."""
-        return Times()
-
-    @pytest.fixture
-    def load(self, times: Times) -> Load:
-        """A pool of two threads."""
-        return Load(2, lambda: times.steady)
-
-    def test_idle(self, load: Load, times: Times) -> None:
-        """A pool without requests is well, and says how busy it was."""
-        times.pass_by(100)
-        check = _only(load.checks())
-        assert (check.name, check.ok, check.observed, check.unit) == (
-            "worker_pool", True, 0.0, "percent",
-        )  # fmt: skip
-
-    def test_requests_are_counted(self, load: Load, times: Times) -> None:
-        """The share is that of the time since the last look."""
-        load.enter()
-        assert load.busy == 1
-        times.pass_by(10)
-        load.leave()
-        assert load.busy == 0
-        times.pass_by(10)
-        assert _only(load.checks()).observed == 25.0
-        times.pass_by(10)
-        assert _only(load.checks()).observed == 0.0
-
-    def test_saturated(self, load: Load, times: Times) -> None:
-        """A pool that is full for ten seconds fails, says for how long, and recovers."""
-        load.enter()
-        load.enter()
-        times.pass_by(5)
-        assert _only(load.checks()).ok
-        times.pass_by(5)
-        check = _only(load.checks())
-        assert (check.ok, check.reason, check.critical) == (False, "saturated", False)
-        assert check.advice is not None
-        assert "for 10 s" in check.advice
-        load.leave()
-        times.pass_by(5)
-        assert _only(load.checks()).ok
-
-    def test_looking_twice_at_once(self, load: Load, times: Times) -> None:
-        """A look right after another does not forget what that one saw."""
-        load.enter()
-        times.pass_by(10)
-        assert [_only(load.checks()).observed for _ in range(3)] == [50.0] * 3
-
-    def test_no_bound(self) -> None:
-        """Where nothing bounds the requests nothing can be saturated."""
-        assert list(Load(None).checks()) == []
-
-    def test_many_threads(self) -> None:
-        """No request is lost in the count."""
-        load = Load(8)
-
-        def answer() -> None:
-            for _ in range(2000):
-                load.enter()
-                load.leave()
-
-        threads = [threading.Thread(target=answer) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert load.busy == 0
-
-
-class TestWallClock:
-    """The date."""
-
-    @pytest.fixture
-    def times(self) -> Times:
-        """Clocks under the test's control."""
-        return Times()
-
-    @pytest.fixture
-    def clock(self, times: Times) -> WallClock:
-        """The check of them."""
-        return WallClock(lambda: times.wall, lambda: times.steady)
-
-    def test_runs(self, clock: WallClock, times: Times) -> None:
-        """A clock that runs is well, and so is one that is set by some seconds."""
-        for correction in (0, 59, -59):
-            times.pass_by(5, set_by=correction)
-            assert _only(clock.checks()).ok
-
-    @pytest.mark.parametrize("jump", [61, -61, 1e6])
-    def test_jumps(self, clock: WallClock, times: Times, jump: float) -> None:
-        """A jump between two looks is told for five minutes."""
-        assert _only(clock.checks()).ok
-        times.pass_by(5, set_by=jump)
-        assert _only(clock.checks()).reason == "clock_jumped"
-        times.pass_by(299)
-        assert _only(clock.checks()).reason == "clock_jumped"
-        times.pass_by(1)
-        assert _only(clock.checks()).ok
-
-    def test_never_set(self, clock: WallClock, times: Times) -> None:
-        """A date before this release cannot be right."""
-        times.wall = RELEASED - 1
-        check = _only(clock.checks())
-        assert (check.ok, check.reason, check.critical) == (False, "clock_wrong", False)
-
-
-class TestJournal:
-    """The history of attempts."""
-
-    def test_not_begun(self, tmp_path: Path) -> None:
-        """A journal that nobody has written in yet is well, and is not begun by looking."""
-        assert _only(journal_checks(Journal(tmp_path / "journal.sqlite3"))).ok
-        assert list(tmp_path.iterdir()) == []
-
-    def test_readable(self, tmp_path: Path) -> None:
-        """One with history is well."""
-        journal = Journal(tmp_path / "journal.sqlite3")
-        assert journal.append(Attempt(attempt="1", subject="x", cause="y", outcome="healed"))
-        assert _only(journal_checks(journal)).ok
-
-    @pytest.mark.parametrize("content", [b"", b"no journal" * 1000])
-    def test_corrupt(self, tmp_path: Path, content: bytes) -> None:
-        """A file that is none fails and is not touched; that is never critical."""
-        path = tmp_path / "journal.sqlite3"
-        path.write_bytes(content)
-        check = _only(journal_checks(Journal(path)))
-        assert (check.ok, check.reason, check.critical) == (False, "journal_unusable", False)
-        assert path.read_bytes() == content
-
-    def test_locked(self, tmp_path: Path) -> None:
-        """One that another process holds longer than anybody waits fails."""
-        path = tmp_path / "journal.sqlite3"
-        assert Journal(path).append(Attempt(attempt="1", subject="x", cause="y", outcome="healed"))
-        with sqlite3.connect(path) as other:
-            other.execute("PRAGMA journal_mode = DELETE")
-            other.execute("BEGIN EXCLUSIVE")
-            assert not Journal(path, busy_timeout=0.01).readable()
-        other.close()
-
-
-class TestHome:
-    """The place where fixes are kept."""
-
-    def test_well(self, world: World) -> None:
-        """A home that can be written and has room is well, before it was made, too."""
-        check = _only(home_checks(world.settings))
-        assert (check.ok, check.unit) == (True, "MiB")
-        assert not world.settings.home.exists()
-
-    def test_says_how_much_room_there_is(self, tmp_path: Path) -> None:
-        """The room is that of the file system of the home, or of where it will be."""
-        assert free_bytes(tmp_path) > 0
-        assert free_bytes(tmp_path / "a" / "b") > 0
-
-    def test_no_room(self, world: World) -> None:
-        """A file system without room fails: the kernel's, which has none at all."""
-        settings = replace(world.settings, home=Path("/proc"))
-        if not can_be_written(settings.home):
-            pytest.skip("/proc cannot even be asked for leave")
-        check = _only(home_checks(settings))
-        assert (check.ok, check.reason) == (False, "disk_full")
-        assert check.observed is not None
-        assert check.observed < LEAST_ROOM
-
-    def test_unwritable(self, world: World) -> None:
-        """A home that is a file cannot take a fix."""
-        world.settings.home.write_text("")
-        assert _only(home_checks(world.settings)).reason == "home_unwritable"
 
 
 class TestInstaller:
@@ -445,37 +249,6 @@ class TestNamedIndex:
         assert named_index("uv", {**environ, "UV_CONFIG_FILE": str(file)}) is None
         environ["PIP_INDEX_URL"] = "https://i.example.com"
         assert named_index("pip", {**environ, "PIP_CONFIG_FILE": str(file)})
-
-
-class TestStandard:
-    """What the service looks at, all together."""
-
-    def _service(self, world: World, **changes: Any) -> HealthService:  # noqa: ANN401
-        fixer = world.fixer(**changes)
-        return health_service(fixer, BlueprintBoard(), Load(2), lambda: (), os.environ)
-
-    def test_nothing_is_critical_but_the_engine_and_blueprints_say_so(self, world: World) -> None:
-        """Whatever else goes wrong with the host degrades the service at most."""
-        world.settings.home.write_text("no directory")
-        reading = self._service(world, tools=()).force()
-        failed = {check.name for check in reading.report.checks if not check.ok}
-        assert {"auto_fix_home", "installer"} <= failed
-        assert str(reading.report.overall_status) == "degraded"
-
-    @pytest.mark.parametrize("mode", [Mode.REPORT, Mode.OFF])
-    def test_where_nothing_is_healed(self, world: World, mode: Mode) -> None:
-        """Home, installer and index matter where there is leave to heal alone."""
-        names = {check.name for check in self._service(world, mode=mode).force().report.checks}
-        assert names == {"clock", "journal", "worker_pool"}
-        assert world.index.looks == 0
-
-    def test_readiness_asks_nobody(self, world: World) -> None:
-        """What readiness depends on is looked at without the index."""
-        service = self._service(world)
-        service.refresh(Group.READY, wait=10)
-        assert world.index.looks == 0
-        service.force(10)
-        assert (world.index.looks, world.index.requests) == (1, [])
 
 
 def _say(listener: socket.socket, said: bytes) -> None:

@@ -16,16 +16,12 @@ from functools import partial
 import pytest
 
 from app.healing.report import AppliedFix, Check, HealthReport, Status
-from app.health import (
-    BlueprintState,
+from app.health import Group, HealthCheck, HealthService
+from app.health.checks import (
     DuplicateCheck,
-    Group,
-    HealthCheck,
     HealthConfigurationError,
-    HealthService,
     InvalidDuration,
     UnknownCheck,
-    blueprint_checks,
 )
 from tests.support.processes import wait_until
 
@@ -412,18 +408,18 @@ class TestFailing:
         assert [check.ok for check in service.read().report.checks] == [False, True]
 
 
-class TestTold:
+class TestLog:
     """What the log says of outcomes."""
 
     FAILS, PASSES = "check fails", "check passes again"
 
     @pytest.fixture
     def told(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, object]]]:
-        """What was told since it was last asked for: level, event and the check's reason."""
-        caplog.set_level(logging.INFO, "app.health.told")
+        """What was logged since it was last asked for: level, event and the check's reason."""
+        caplog.set_level(logging.INFO, "app.health.runner")
 
         def new() -> list[tuple[str, str, object]]:
-            found = [r for r in caplog.records if r.name == "app.health.told"]
+            found = [r for r in caplog.records if r.message in {self.FAILS, self.PASSES}]
             caplog.clear()
             return [(r.levelname, r.message, vars(r)["fields"]["reason"]) for r in found]
 
@@ -638,33 +634,3 @@ def _eventually_known(service: HealthService) -> bool:
         return wait_until(lambda: bool(service.read().report.checks))
     except TimeoutError:
         return False
-
-
-class TestBlueprintChecks:
-    """What blueprints add."""
-
-    def _state(self, *, active: bool, reason: str | None) -> BlueprintState:
-        return BlueprintState(
-            name="edge",
-            path="app.routes.edge",
-            url_prefix="/api/edge",
-            paths=("/api/edge",),
-            critical=True,
-            active=active,
-            reason=reason,
-        )
-
-    def test_active(self) -> None:
-        """A blueprint that serves adds nothing."""
-        assert blueprint_checks([self._state(active=True, reason=None)]) == []
-
-    def test_failed_import(self) -> None:
-        """A failed import is the engine's to report."""
-        state = self._state(active=False, reason="missing_distribution")
-        assert blueprint_checks([state]) == []
-
-    def test_failed_registration(self) -> None:
-        """A blueprint that was imported and does not serve is a failed check."""
-        (check,) = blueprint_checks([self._state(active=False, reason="registration_failed")])
-        assert (check.name, check.ok, check.critical) == ("blueprint_edge", False, True)
-        assert check.reason == "registration_failed"

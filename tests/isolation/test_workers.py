@@ -36,6 +36,7 @@ class TestStatus:
                 }
                 assert worker["needs_restart"] == ["blue"]
                 assert set(worker["active"]) >= {"main", "health", "auto_fix", "metrics"}
+                assert worker["mode"] == "heal"
                 now = datetime.now(UTC)
                 seen = datetime.fromisoformat(worker["last_seen"])
                 booted = datetime.fromisoformat(worker["booted_at"])
@@ -147,6 +148,14 @@ class TestBoard:
         """It costs the others' view, nothing else."""
         (tmp_path / "file").touch()
         board = WorkerBoard(tmp_path / "file")
+        board.write({})
+        board.touch()
+        assert board.read() == ()
+        board.close()
+
+    def test_a_home_whose_name_is_too_long(self, tmp_path: Path) -> None:
+        """It costs the others' view, nothing else."""
+        board = WorkerBoard(tmp_path / ("a" * 300))
         board.write({})
         board.touch()
         assert board.read() == ()

@@ -1,0 +1,1 @@
+"""How health is computed and read."""

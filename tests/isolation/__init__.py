@@ -1,0 +1,1 @@
+"""Blueprints that fail, and how they come back."""

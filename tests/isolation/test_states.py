@@ -1,0 +1,35 @@
+"""What the board of blueprints says of them to health."""
+
+from __future__ import annotations
+
+from app.healing.report import Check
+from app.isolation.states import BlueprintBoard, BlueprintSpec
+
+
+class TestChecks:
+    """What blueprints add to health."""
+
+    def _checks(self, reason: str | None) -> list[Check]:
+        board = BlueprintBoard()
+        spec = BlueprintSpec("edge", "app.routes.edge", "bp", "/api/edge", critical=True)
+        board.states = (spec.state(reason),)
+        return board.checks()
+
+    def test_active(self) -> None:
+        """A blueprint that serves adds nothing."""
+        assert self._checks(None) == []
+
+    def test_failed_import(self) -> None:
+        """A failed import is the engine's to report."""
+        assert self._checks("missing_distribution") == []
+
+    def test_failed_registration(self) -> None:
+        """A blueprint that was imported and does not serve is a failed check."""
+        (check,) = self._checks("registration_failed")
+        assert (check.name, check.ok, check.critical) == ("blueprint_edge", False, True)
+        assert check.reason == "registration_failed"
+
+    def test_a_module_without_its_blueprint(self) -> None:
+        """One whose module defines no blueprint is a failed check, too."""
+        (check,) = self._checks("blueprint_missing")
+        assert (check.reason, check.critical) == ("blueprint_missing", True)
