@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any
 
 from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.report import HealthReport
@@ -42,6 +43,8 @@ class HealthReading:
     pending: tuple[str, ...]
     at: float
     clock: Callable[[], float] = field(repr=False, compare=False)
+    #: What was made of it to be sent, by how; so it is made once.
+    rendered: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def age_seconds(self) -> float:

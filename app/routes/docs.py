@@ -6,16 +6,16 @@ paths and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cached_property
 
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, render_template
 from flask.blueprints import BlueprintSetupState
 
 from app.description import describe, outline, sections, shared_headers
 from app.isolation.states import BlueprintState
 from app.services import Services
+from app.web.answers import lasting_answer
 from app.web.headers import PAGE_POLICY
 
 docs_bp = Blueprint("docs", __name__)
@@ -57,13 +57,13 @@ class Description:
 @docs_bp.get("/api/openapi.json")
 def openapi() -> Response:
     """The document."""
-    return _representation(_description().json, "application/json")
+    return lasting_answer(_description().json, "application/json")
 
 
 @docs_bp.get("/api/docs")
 def docs() -> Response:
     """The page: rendered here, without any script."""
-    response = _representation(_description().page, "text/html")
+    response = lasting_answer(_description().page, "text/html")
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
@@ -76,11 +76,3 @@ def _make_description(state: BlueprintSetupState) -> None:
 def _description() -> Description:
     description: Description = current_app.extensions[EXTENSION]
     return description
-
-
-def _representation(body: bytes, mimetype: str) -> Response:
-    """Kept by whoever likes, and asked for again each time: 304 while it is the same."""
-    response = Response(body, mimetype=mimetype, headers={"Cache-Control": "no-cache"})
-    response.set_etag(hashlib.sha256(body).hexdigest()[:32])
-    response.make_conditional(request)
-    return response

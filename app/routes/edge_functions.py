@@ -25,9 +25,9 @@ from app.edge import (
     report,
 )
 from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
-from app.web.bodies import CallerStream, caller_fault
 from app.web.problem_table import FAILED_CALLS
 from app.web.problems import problem
+from app.web.request_body import CallerStream, caller_fault
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from flask import Blueprint, Response, current_app
 
 from app.healing.report import HealthReport, Status
 from app.health import Group, HealthService
-from app.routes import health_bodies
+from app.routes.bodies.health import SUMMARY
+from app.web.answers import health_answer
 from app.web.problems import problem
 
 health_bp = Blueprint("health", __name__)
-health_bp.record(health_bodies.init_blueprint)
 
 RETRY_SECONDS = 5
 
@@ -18,24 +18,22 @@ RETRY_SECONDS = 5
 @health_bp.get("/livez")
 def livez() -> Response:
     """200 from every process that can answer at all: no I/O, and nothing is begun."""
-    return _probe(_health().peek().groups[Group.LIVE], "alive")
+    health: HealthService = current_app.extensions["health"]
+    return _probe(health.peek().groups[Group.LIVE], "alive")
 
 
 @health_bp.get("/readyz")
 def readyz() -> Response:
     """200, or 503 naming the critical checks that fail."""
-    return _probe(_health().read().groups[Group.READY], "ready")
+    health: HealthService = current_app.extensions["health"]
+    return _probe(health.read().groups[Group.READY], "ready")
 
 
 @health_bp.get("/healthz")
 def healthz() -> Response:
     """The health report in a few fields: 200, or 503 when unhealthy."""
-    return health_bodies.rendered(_health().read(), health_bodies.summary).response()
-
-
-def _health() -> HealthService:
-    service: HealthService = current_app.extensions["health"]
-    return service
+    health: HealthService = current_app.extensions["health"]
+    return health_answer(health.read(), SUMMARY)
 
 
 def _probe(report: HealthReport, word: str) -> Response:

@@ -7,16 +7,27 @@ code that owns them, so that none can grow unseen here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from app.edge import EXPLANATIONS, ErrorKind
 from app.healing.outcomes import ADVICE, Outcome
 from app.kinds.dependency.diagnosis import Cause
+from app.web.json_bodies import encode
 
 MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemDetails:
+    """Problem details (RFC 9457). No text of an exception is ever in one."""
+
+    title: Annotated[str, "What kind of problem this is, the same each time."]
+    status: Annotated[int, "The HTTP status.", {"minimum": 400, "maximum": 599}]
+    detail: Annotated[str, "One sentence about this occurrence."]
+    code: Annotated[str, "A stable word for programs.", {"pattern": "^[a-z][a-z0-9_]*$"}]
+    error: Annotated[str, "The same as `detail`."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +54,10 @@ class Problem:
             members: more members, JSON values.
         """
         detail = detail or self.meaning
-        body = {
-            "title": self.title,
-            "status": self.status,
-            "detail": detail,
-            "code": self.code,
-            "error": detail,
-            **members,
-        }
-        return json.dumps(body) + "\n"
+        details = ProblemDetails(
+            title=self.title, status=self.status, detail=detail, code=self.code, error=detail
+        )
+        return encode({**asdict(details), **members})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

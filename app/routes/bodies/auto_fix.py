@@ -1,0 +1,189 @@
+"""What is said of the engine: its counters, its attempts and fixes, and how an import went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal, TypeVar
+
+from app.healing.journal import Attempt as RecordedAttempt
+from app.healing.outcomes import Outcome
+from app.kinds.dependency.diagnosis import Cause
+from app.kinds.dependency.import_reports import ImportReport
+from app.routes.bodies.health import Fix
+from app.settings.engine import Mode
+from app.web.json_bodies import Count, Moment, Pid, Seconds, Share, filled, timestamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt to heal."""
+
+    at: Annotated[Moment, "When it ended."]
+    kind: Annotated[str, "The kind of fault."]
+    module: Annotated[str, "What was to be healed."]
+    cause: Annotated[str, "Why it was missing, one of the causes."]
+    outcome: Outcome
+    requirement: Annotated[str, "What was to be installed."]
+    installed: Annotated[list[str], "`name==version` lines."]
+    seconds: Annotated[Seconds, "How long it took."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleRates:
+    """How the attempts on one module ended."""
+
+    attempts: Count
+    successes: Count
+    failures: Count
+    success_rate: Annotated[Share | None, "Of 1; null before the first attempt."]
+    failure_rate: Annotated[Share | None, "Of 1; null before the first attempt."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlueprintStatus:
+    """One part of the service in the process that answers."""
+
+    active: Annotated[bool, "Whether it serves."]
+    url_prefix: Annotated[str, "Where it is mounted."]
+    paths: Annotated[list[str], "What it answers for, with all below it; `/` stands for itself."]
+    critical: bool
+    reason: Annotated[str | None, "Why it does not serve, as a code."]
+    advice: Annotated[str | None, "What to do about it; with the token only, where one is set."]
+    needs_restart: Annotated[bool, "Whether only a new process can bring it back."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One living worker process of this host."""
+
+    host: str
+    pid: Pid
+    booted_at: Annotated[Moment, "When it began to serve."]
+    mode: Mode
+    active: Annotated[list[str], "The blueprints that it serves."]
+    quarantined: Annotated[dict[str, str | None], "Those that it does not, and why."]
+    needs_restart: Annotated[list[str], "Those that only a restart brings back."]
+    last_seen: Annotated[Moment, "When it last said so."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """The process that answers."""
+
+    pid: Pid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """The engine's counters, over all processes of the host and their restarts."""
+
+    mode: Mode
+    max_retries: Annotated[Count, "Attempts before the engine pauses."]
+    dependency_map_size: Annotated[Count, "Packages that may be installed."]
+    available_dependencies: Annotated[list[str], "Their import names."]
+    fix_attempts: Annotated[dict[str, Count], "Attempts by module."]
+    success_count: Count
+    failure_count: Count
+    success_rate: Annotated[Share | None, "Of 1; null before the first attempt."]
+    failure_rate: Annotated[Share | None, "Of 1; null before the first attempt."]
+    modules: Annotated[dict[str, ModuleRates], "The same for each module."]
+    process: Process
+    blueprints: Annotated[dict[str, BlueprintStatus], "Every part of the service by name."]
+    workers: list[Worker]
+    recent_attempts: Annotated[
+        list[Attempt] | None, "The newest first; with the token only.", {"maxItems": 20}
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drifted(Fix):
+    """One fix that is in force, and whether the next image has it by itself."""
+
+    listed: Annotated[bool, "Whether the requirements file names it already."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What runs only because it was healed."""
+
+    drift: Annotated[bool, "Whether there is anything to add."]
+    requirements: Annotated[list[str], "The lines to add to requirements-flask.txt."]
+    items: Annotated[list[Drifted] | None, "Every fix in force; with the token only."] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why an import fails."""
+
+    cause: Cause
+    module: Annotated[str, "The module that is really at fault."]
+    distribution: Annotated[str | None, "The package that brings it."]
+    requirement: Annotated[str | None, "What would be installed."]
+    fixable: Annotated[bool, "Whether a fix is approved."]
+    advice: Annotated[str | None, "What to do, in one sentence; with the token only."] = None
+    chain: Annotated[
+        list[str] | None, "From the module that was asked for to the one at fault."
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """Whether a module can be imported."""
+
+    module: Annotated[str, "The module that was asked for."]
+    success: Annotated[bool, "Whether it can be imported, as far as that was tried."]
+    available: Annotated[bool, "Whether it is installed."]
+    type: Annotated[str | None, "The type of what was imported."]
+    diagnosis: Diagnosis | None
+    note: Annotated[str | None, "Why a module that is installed was not imported."] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed(Import):
+    """A module that can be imported now."""
+
+    healed: Annotated[bool, "Whether this call healed it."]
+    outcome: Literal["healed", "already_available"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFixed(Import):
+    """A module that cannot be imported after all."""
+
+    healed: Annotated[bool, "Whether something has been installed all the same."]
+
+
+AnyImport = TypeVar("AnyImport", bound=Import)
+
+
+def attempt(recorded: RecordedAttempt) -> Attempt:
+    """An attempt as the journal has it."""
+    return filled(
+        Attempt,
+        recorded,
+        at=timestamp(datetime.fromtimestamp(recorded.at, UTC)),
+        module=recorded.subject,
+        seconds=round(recorded.seconds, 3),
+    )
+
+
+def imported(
+    body: type[AnyImport], report: ImportReport, *, details: bool, **given: object
+) -> AnyImport:
+    """How an import went; advice and the way to the fault are details."""
+    hidden = {} if details else {"advice": None, "chain": None}
+    looked_up = report.available and not report.success and report.diagnosis is None
+    return filled(
+        body,
+        report,
+        type=None if report.loaded is None else type(report.loaded).__name__,
+        diagnosis=filled(Diagnosis, report.diagnosis, **hidden) if report.diagnosis else None,
+        note=_LOOKED_UP if looked_up else None,
+        **given,
+    )
+
+
+_LOOKED_UP = (
+    "The module is installed but neither loaded nor approved, so it was looked up and not imported."
+)
