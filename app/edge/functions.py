@@ -59,27 +59,6 @@ class EdgeFunction:
         """Whether a health check that got this status went well."""
         return status in (self.health_status or _SUCCESS)
 
-    def to_dict(self) -> dict[str, object]:
-        """The function as JSON shows it, with the names of its headers alone."""
-        return {
-            "name": self.name,
-            "url": self.url,
-            "category": self.category,
-            "priority": str(self.priority),
-            "description": self.description,
-            "tags": list(self.tags),
-            "health_path": self.health_path,
-            "health_status": list(self.health_status),
-            "method": self.method,
-            "timeout": self.timeout,
-            "retries": self.retries,
-            "concurrency": self.concurrency,
-            "max_request": self.max_request,
-            "max_response": self.max_response,
-            "stream": self.stream,
-            "headers": sorted(name for name, _ in self.headers),
-        }
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeRegistry:

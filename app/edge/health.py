@@ -47,19 +47,6 @@ class FunctionHealth:
     milliseconds: float
     checked_at: float
 
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON shows it."""
-        return {
-            "name": self.name,
-            "healthy": self.healthy,
-            "state": str(self.state),
-            "streak": self.streak,
-            "status": self.status,
-            "error": self.error,
-            "milliseconds": self.milliseconds,
-            "checked_at": datetime.fromtimestamp(self.checked_at, UTC).isoformat(),
-        }
-
 
 def judge(
     function: EdgeFunction, response: EdgeResponse, before: FunctionHealth | None, now: float

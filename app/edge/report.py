@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from app.edge.breaker import BreakerState
 from app.edge.client import EdgeClient
-from app.edge.functions import EdgeFunction
-from app.edge.health import FunctionHealth
 from app.edge.statistics import FunctionStatistics
 
 
@@ -23,20 +21,6 @@ def workers(edge: EdgeClient) -> list[dict[str, Any]]:
     """
     others = [worker for worker in edge.statistics.shared().workers if not _is_this(worker)]
     return [*others, _this(edge)]
-
-
-def functions(edge: EdgeClient, told: Iterable[Mapping[str, Any]]) -> list[dict[str, object]]:
-    """Every registered function with its health, its breaker over all workers, its statistics."""
-    told, results, shared = list(told), edge.results, edge.statistics.shared()
-    return [
-        {
-            **function.to_dict(),
-            "health": _health(results.get(function.name)),
-            "breaker": _breaker(function, told),
-            "statistics": edge.statistics.of(function.name, shared=shared).to_dict(),
-        }
-        for function in edge.functions
-    ]
 
 
 def statistics(edge: EdgeClient) -> dict[str, FunctionStatistics]:
@@ -63,15 +47,3 @@ def _this(edge: EdgeClient) -> dict[str, Any]:
     lanes = {name: lane.state() for name, lane in edge.lanes().items() if not lane.quiet}
     who = {"host": socket.gethostname(), "pid": os.getpid()}
     return {**who, "transport": edge.transport_name(), "functions": lanes}
-
-
-def _health(result: FunctionHealth | None) -> dict[str, object] | None:
-    return None if result is None else result.to_dict()
-
-
-def _breaker(function: EdgeFunction, told: Iterable[Mapping[str, Any]]) -> dict[str, object]:
-    """The worst state of all workers, and how many are in which."""
-    closed = {"breaker": str(BreakerState.CLOSED)}
-    states = Counter(w["functions"].get(function.name, closed)["breaker"] for w in told)
-    worst = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED)
-    return {"state": next(str(s) for s in worst if states[s]), "workers": dict(states)}

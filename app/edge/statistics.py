@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from app.edge.health import FunctionHealth
-from app.edge.histogram import bucket_of, percentile
+from app.edge.histogram import bucket_of
 from app.edge.store import WINDOWS, Counts, EdgeStore, Shared
 
 logger = logging.getLogger(__name__)
@@ -43,18 +43,6 @@ class FunctionStatistics:
     seconds: float
     latency: Mapping[int, int]
     uptime: Mapping[str, float | None]
-
-    def to_dict(self) -> dict[str, object]:
-        """The statistics as JSON shows them; latencies in milliseconds."""
-        errors = {outcome: n for outcome, n in sorted(self.outcomes.items()) if outcome != OK}
-        found = {name: percentile(self.latency, share) for name, share in PERCENTILES.items()}
-        return {
-            "calls": sum(self.outcomes.values()),
-            "ok": self.outcomes.get(OK, 0),
-            "errors": errors,
-            "latency_ms": {n: None if s is None else round(s * 1000, 2) for n, s in found.items()},
-            "uptime": {n: None if s is None else round(s, 6) for n, s in self.uptime.items()},
-        }
 
 
 class Statistics:

@@ -6,7 +6,7 @@ import errno
 import logging
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed
 from app.edge import (
@@ -14,8 +14,6 @@ from app.edge import (
     CallFailed,
     CircuitOpen,
     EdgeClient,
-    ErrorKind,
-    HealthState,
     InvalidPath,
     Invocation,
     MethodRefused,
@@ -25,6 +23,20 @@ from app.edge import (
     report,
 )
 from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
+from app.routes.bodies.edge_functions import (
+    EdgeFunction,
+    EdgeHealth,
+    EdgeList,
+    EdgeMetrics,
+    EdgeStatus,
+    check,
+    function,
+    overview,
+    statistics,
+    watched,
+    worker,
+)
+from app.web.answers import json_answer
 from app.web.problem_table import FAILED_CALLS
 from app.web.problems import problem
 from app.web.request_body import CallerStream, caller_fault
@@ -34,43 +46,42 @@ logger = logging.getLogger(__name__)
 edge_functions_bp = Blueprint("edge_functions", __name__)
 
 RETRY_SECONDS = 30
-#: What an operator alone may see of a function.
-_DETAILS = ("url", "health_path", "headers")
 
 
 @edge_functions_bp.get("")
 def list_functions() -> Response:
     """The registered functions."""
-    edge = _edge()
-    functions = [_shown(function.to_dict()) for function in edge.functions]
-    return _uncached({**_overview(edge), "functions": functions})
+    edge, details = _edge(), details_allowed()
+    functions = [function(EdgeFunction, one, details=details) for one in edge.functions]
+    return json_answer(overview(EdgeList, edge, details=details, functions=functions))
 
 
 @edge_functions_bp.get("/status")
 def status() -> Response:
     """The functions with their health, breakers and statistics over all workers; calls nobody."""
-    edge = _edge()
+    edge, details = _edge(), details_allowed()
     workers = report.workers(edge)
-    functions = [_shown(function) for function in report.functions(edge, workers)]
-    return _uncached(
-        {**_overview(edge), **_counts(edge), "workers": workers, "functions": functions}
-    )
+    given = {
+        "workers": [worker(said) for said in workers],
+        "functions": watched(edge, workers, details=details),
+    }
+    return json_answer(overview(EdgeStatus, edge, details=details, **given))
 
 
 @edge_functions_bp.get("/metrics")
 def metrics() -> Response:
     """Counts, latencies and uptime of each function over all workers, restarts included."""
     edge = _edge()
-    found = {name: counted.to_dict() for name, counted in report.statistics(edge).items()}
-    return _uncached({**_overview(edge), "functions": found})
+    found = {name: statistics(counted) for name, counted in report.statistics(edge).items()}
+    return json_answer(overview(EdgeMetrics, edge, details=details_allowed(), functions=found))
 
 
 @edge_functions_bp.route("/health-check", methods=["GET", "POST"])
 def health_check() -> Response:
     """Call the health path of every function concurrently; 200 however they are."""
     edge = _edge()
-    results = [result.to_dict() for result in edge.check_all_for_request()]
-    return _uncached({**_overview(edge), **_counts(edge), "results": results})
+    results = [check(result) for result in edge.check_all_for_request()]
+    return json_answer(overview(EdgeHealth, edge, details=details_allowed(), results=results))
 
 
 @edge_functions_bp.route("/<name>/invoke", methods=["GET", "POST"])
@@ -91,7 +102,17 @@ def invoke(name: str, path: str = "") -> Response:
         )
     finally:
         caller.close()
-    return _answer(invocation)
+    try:
+        response = _response(invocation)
+    except BaseException:
+        invocation.close()
+        raise
+    response.headers["X-Edge-Function"] = invocation.function
+    response.headers["X-Edge-Transport"] = invocation.choice.transport.name
+    if invocation.choice.fallback_reason is not None:
+        response.headers["X-Edge-Fallback-Reason"] = invocation.choice.fallback_reason
+    response.call_on_close(invocation.close)
+    return response
 
 
 @edge_functions_bp.errorhandler(UnknownFunction)
@@ -135,85 +156,26 @@ def _edge() -> EdgeClient:
     return edge
 
 
-def _uncached(body: dict[str, object]) -> Response:
-    response = jsonify(body)
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _overview(edge: EdgeClient) -> dict[str, object]:
-    """What every answer about the functions says: how they are called and what is configured."""
-    return {
-        "transport": edge.transport_name(),
-        "fallback_reason": edge.fallback_reason(),
-        "configuration": _configuration(edge),
-        "total": len(edge.functions),
-    }
-
-
-def _configuration(edge: EdgeClient) -> dict[str, object]:
-    registry = edge.registry
-    if registry.error is None:
-        return {"state": "valid" if registry.configured else "none", "faults": []}
-    faults = [{"line": fault.line, "message": fault.message} for fault in registry.error.faults]
-    return {"state": "invalid", "faults": faults if details_allowed() else []}
-
-
-def _counts(edge: EdgeClient) -> dict[str, int]:
-    """How many functions are in which state."""
-    states = [result.state for result in edge.results.values()]
-    unknown = len(edge.functions) - len(states)
-    counts = {str(state): states.count(state) for state in HealthState}
-    return {**counts, "unknown": counts["unknown"] + unknown}
-
-
-def _shown(body: dict[str, object]) -> dict[str, object]:
-    if not details_allowed():
-        for key in _DETAILS:
-            del body[key]
-    return body
-
-
-def _answer(invocation: Invocation) -> Response:
-    try:
-        response = _response(invocation)
-    except BaseException:
-        invocation.close()
-        raise
-    response.headers["X-Edge-Function"] = invocation.function
-    response.headers["X-Edge-Transport"] = invocation.choice.transport.name
-    if invocation.choice.fallback_reason is not None:
-        response.headers["X-Edge-Fallback-Reason"] = invocation.choice.fallback_reason
-    response.call_on_close(invocation.close)
-    return response
-
-
 def _response(invocation: Invocation) -> Response:
+    """What the function answered, or the kind of failure under the id that the log has its text."""
     if invocation.error is not None:
-        return _failed(invocation.error, invocation)
-    if request.method == "HEAD" or not invocation.whole:
-        response = _of_its_length(invocation)
-    else:
+        row = FAILED_CALLS[invocation.error]
+        return problem(row, function=invocation.function, id=invocation.id)
+    if request.method != "HEAD" and invocation.whole:
         response = Response(invocation.body, status=invocation.status)
+    else:
+        # As long as the function says, if it does: so it is with HEAD (RFC 9110, 8.6), and the only
+        # way in which a caller of HTTP/1.0 can tell that a stream broke off.
+        body = () if request.method == "HEAD" else _stream(invocation)
+        response = Response(body, status=invocation.status)
+        response.automatically_set_content_length = False
+        if (known := length(invocation.headers)) is not None:
+            response.content_length = known
     # A function that names no type gets none: a browser must not guess one on this origin.
     response.headers.pop("Content-Type")
     for name, value in returned(invocation.headers):
         response.headers[name] = value
     response.headers.setdefault("Cache-Control", "no-store")
-    return response
-
-
-def _of_its_length(invocation: Invocation) -> Response:
-    """An answer that is as long as the function says, if it does.
-
-    So it is with HEAD (RFC 9110, 8.6), and the only way in which a caller of HTTP/1.0 can tell that
-    a stream broke off.
-    """
-    body = () if request.method == "HEAD" else _stream(invocation)
-    response = Response(body, status=invocation.status)
-    response.automatically_set_content_length = False
-    if (known := length(invocation.headers)) is not None:
-        response.content_length = known
     return response
 
 
@@ -229,8 +191,3 @@ def _stream(invocation: Invocation) -> Iterator[bytes]:
         fields = {"function": invocation.function, "id": invocation.id, "kind": str(failure.kind)}
         logger.warning("edge answer broken off", extra={"fields": fields})
         raise ConnectionResetError(errno.ECONNRESET, "the answer broke off") from None
-
-
-def _failed(kind: ErrorKind, invocation: Invocation) -> Response:
-    """The kind of failure, under the id that the log has its text under."""
-    return problem(FAILED_CALLS[kind], function=invocation.function, id=invocation.id)

@@ -31,9 +31,9 @@ from app.edge import (
     RegistryFile,
     Saturated,
     load_registry,
-    report,
 )
 from app.healing.report import Check
+from app.routes.bodies.edge_functions import EdgeBreaker, watched
 from tests.edge.conftest import IMPORTERS, PATIENT, SHORT, Clients, until, without
 from tests.support.edge_server import MEBIBYTE, EdgeServer
 from tests.support.processes import ROOT, STALL
@@ -402,8 +402,10 @@ class TestWorkers:
         assert second.invoke("f").status == 200
         (other,) = second.statistics.shared().workers
         assert other["functions"]["f"]["breaker"] == "open"
-        (shown,) = report.functions(second, [other, {"functions": {}}])
-        assert shown["breaker"] == {"state": "open", "workers": {"open": 1, "closed": 1}}
+        (shown,) = watched(second, [other, {"functions": {}}], details=True)
+        assert shown.breaker == EdgeBreaker(
+            state=BreakerState.OPEN, workers={"open": 1, "closed": 1}
+        )
 
     def test_health_is_shared(self, pair: list[EdgeClient], server: EdgeServer) -> None:
         """What one worker found out all of them say."""
