@@ -121,7 +121,7 @@ def _fail(client: FlaskClient, *, critical: bool) -> None:
 def _add(client: FlaskClient, check: HealthCheck) -> None:
     """Look at one more part from now on."""
     health: HealthService = client.application.extensions["health"]
-    health.add(check, Group.READY)
+    health.add(replace(check, groups=(Group.READY,)))
     health.force()
 
 
@@ -549,7 +549,7 @@ class TestProbes:
             return []
 
         health: HealthService = client.application.extensions["health"]
-        health.add(HealthCheck(name="looked", kind="test", run=look), Group.LIVE)
+        health.add(HealthCheck(name="looked", kind="test", run=look, groups=(Group.LIVE,)))
         assert client.get("/livez").text == "alive\n"
         assert not looked.is_set()
 
@@ -559,7 +559,7 @@ class TestProbes:
             name="loop", kind="test", subject="x", ok=False, critical=True, reason="stuck"
         )
         health: HealthService = client.application.extensions["health"]
-        health.add(HealthCheck(name="loop", kind="test", run=lambda: [check]), Group.LIVE)
+        health.add(HealthCheck(name="loop", kind="test", run=lambda: [check], groups=(Group.LIVE,)))
         health.force()
         body = _assert_problem(client.get("/livez"), 503, "not_alive")
         assert body["failed"] == ["loop"]
@@ -588,7 +588,7 @@ def _hung(client: FlaskClient) -> Iterator[None]:
 
     health: HealthService = client.application.extensions["health"]
     health.force()
-    health.add(HealthCheck(name="hung", kind="test", run=hang), Group.READY)
+    health.add(HealthCheck(name="hung", kind="test", run=hang, groups=(Group.READY,)))
     health.refresh()
     try:
         assert entered.wait(WAIT)

@@ -3,7 +3,6 @@
 HealthConfigurationError
 +-- InvalidDuration
 +-- DuplicateCheck
-+-- UnknownCheck
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ Found = HealthReport | Iterable[Check]
 
 
 class HealthConfigurationError(Exception):
-    """The checks or their groups do not fit together: a mistake in the code, met at the start."""
+    """The checks do not fit together: a mistake in the code, met at the start."""
 
 
 class InvalidDuration(HealthConfigurationError):
@@ -45,16 +44,11 @@ class DuplicateCheck(HealthConfigurationError):
         super().__init__(f"there are two health checks of the name {check!r}")
 
 
-class UnknownCheck(HealthConfigurationError):
-    """A group names a check that there is not."""
-
-    def __init__(self, group: str, check: str) -> None:
-        self.group, self.check = group, check
-        super().__init__(f"health group {str(group)!r} names {check!r}, which is no check")
-
-
 class Group(StrEnum):
-    """Who asks: is the process alive, can it serve, how is everything?"""
+    """Who asks: is the process alive, can it serve, how is everything?
+
+    The one for auto-fix has all checks, whether they name it or not.
+    """
 
     LIVE = "live"
     READY = "ready"
@@ -67,7 +61,7 @@ class HealthCheck:
 
     ``critical`` says what it means when the look itself fails or does not end within ``timeout``;
     the results say themselves how critical they are. ``interval`` lies between the beginnings of
-    two runs. Both are seconds.
+    two runs. Both are seconds. ``groups`` are those whose answers depend on it.
 
     Raises:
         InvalidDuration: when one of them is not above 0.
@@ -76,6 +70,7 @@ class HealthCheck:
     name: str
     kind: str
     run: Callable[[], Found]
+    groups: tuple[Group, ...] = ()
     critical: bool = False
     timeout: float = TIMEOUT
     interval: float = INTERVAL

@@ -162,13 +162,25 @@ class Runner:
             self._failing = {**self._failing, hang.name: hang}
         before, failing = self._failing, {check.name: check for check in checks if not check.ok}
         self._failing = {**before, **failing} if self._error_logged else failing
-        for name, check in failing.items():
-            if name not in before:
-                level = logging.ERROR if check.critical else logging.WARNING
-                logger.log(level, "check fails", extra={"fields": _fields(check)})
-        for name, check in before.items():
-            if name not in self._failing:
-                logger.info("check passes again", extra={"fields": _fields(check)})
+        news = [
+            (logging.ERROR if check.critical else logging.WARNING, "check fails", check)
+            for name, check in failing.items()
+            if name not in before
+        ]
+        news += [
+            (logging.INFO, "check passes again", check)
+            for name, check in before.items()
+            if name not in self._failing
+        ]
+        for level, event, check in news:
+            # What may stand in any log: names and codes.
+            fields = {
+                "name": check.name,
+                "subject": check.subject,
+                "reason": check.reason,
+                "critical": check.critical,
+            }
+            logger.log(level, event, extra={"fields": fields})
 
 
 def _as_report(found: Found) -> HealthReport:
@@ -178,13 +190,3 @@ def _as_report(found: Found) -> HealthReport:
     # A check may be a generator, whose code runs as it is read: before the time is taken.
     checks = tuple(found)
     return HealthReport(timestamp=datetime.now(UTC), checks=checks)
-
-
-def _fields(check: Check) -> dict[str, object]:
-    """What may stand in any log: names and codes."""
-    return {
-        "name": check.name,
-        "subject": check.subject,
-        "reason": check.reason,
-        "critical": check.critical,
-    }

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.report import HealthReport
-from app.health.checks import DatedCheck, DuplicateCheck, Group, HealthCheck, UnknownCheck
+from app.health.checks import DatedCheck, DuplicateCheck, Group, HealthCheck
 from app.health.runner import Runner
 
 #: Seconds that a first reading, or a forced one, may wait for all checks together.
@@ -61,18 +60,16 @@ class HealthService:
 
     Args:
         checks: what is looked at.
-        groups: names of checks by ``Group``. The one for auto-fix has all of them, named or not.
         waiters: how many callers of ``force`` may wait at once; None for any number.
         clock: seconds that never go back.
 
     Raises:
-        HealthConfigurationError: when two checks have one name or a group names one there is not.
+        DuplicateCheck: when two checks have one name.
     """
 
     def __init__(
         self,
         checks: Iterable[HealthCheck] = (),
-        groups: Mapping[Group, Iterable[str]] = MappingProxyType({}),
         *,
         waiters: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -83,28 +80,22 @@ class HealthService:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._runners: dict[str, Runner] = {}
-        self._groups: dict[Group, tuple[str, ...]] = dict.fromkeys(Group, ())
         self._loop = BackgroundLoop(self._begin_due, "health", LONGEST_PAUSE)
         self._flips_at = -math.inf
-        for check in checks:
-            self._add(check)
-        for group, names in groups.items():
-            self._groups[group] = tuple(names)
-            for name in self._groups[group]:
-                if name not in self._runners:
-                    raise UnknownCheck(group, name)
         self._reading = self._assemble(clock())
+        for check in checks:
+            self.add(check)
 
-    def add(self, check: HealthCheck, *groups: Group) -> None:
-        """Look at one more part from now on; the answers of ``groups`` depend on it too.
+    def add(self, check: HealthCheck) -> None:
+        """Look at one more part from now on.
 
         Raises:
             DuplicateCheck: when there is one of this name.
         """
         with self._lock:
-            self._add(check)
-            for group in groups:
-                self._groups[group] = (*self._groups[group], check.name)
+            if check.name in self._runners:
+                raise DuplicateCheck(check.name)
+            self._runners = {**self._runners, check.name: Runner(check, self._arrived)}
             self._reading = self._assemble(self._clock())
 
     def start(self) -> None:
@@ -167,19 +158,15 @@ class HealthService:
         Unlike ``force`` it does not take a run for an answer that began before: another follows.
         Waits ``wait`` seconds at most.
         """
-        chosen = [name for group in groups for name in self._groups[group]]
-        _wait(self._begin(chosen if groups else self._runners, again=True), wait)
+        checks = [runner.check for runner in self._runners.values()]
+        chosen = [c.name for c in checks if not groups or set(groups) & set(c.groups)]
+        _wait(self._begin(chosen, again=True), wait)
         return self.peek()
-
-    def _add(self, check: HealthCheck) -> None:
-        if check.name in self._runners:
-            raise DuplicateCheck(check.name)
-        self._runners = {**self._runners, check.name: Runner(check, self._arrived)}
 
     def _begin(self, names: Iterable[str], *, again: bool = False) -> list[BoundedCall[None]]:
         with self._lock:
             now = self._clock()
-            calls = [self._runners[name].begin(now, again=again) for name in dict.fromkeys(names)]
+            calls = [self._runners[name].begin(now, again=again) for name in names]
             self._flips_at = min(self._flips_at, self._next_flip(now))
             return calls
 
@@ -217,8 +204,16 @@ class HealthService:
             auto_fixer={k: v for result in found for k, v in result.report.auto_fixer.items()},
         )
         groups = {
-            group: replace(report, checks=tuple(one.check for name in names for one in shown[name]))
-            for group, names in self._groups.items()
+            group: replace(
+                report,
+                checks=tuple(
+                    one.check
+                    for name, runner in self._runners.items()
+                    if group in runner.check.groups
+                    for one in shown[name]
+                ),
+            )
+            for group in Group
         }
         return HealthReading(
             report=report,

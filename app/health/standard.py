@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 from app.healing.home import can_be_written, free_bytes
@@ -15,11 +16,6 @@ from app.isolation.states import BlueprintBoard
 from app.settings.engine import HealingSettings, Mode
 from app.utils.auto_fix import AutoFixer
 
-#: Nothing of what others do may have this process killed, so liveness looks at nothing.
-GROUPS: Mapping[Group, tuple[str, ...]] = {
-    Group.LIVE: (),
-    Group.READY: ("auto_fixer", "blueprints"),
-}
 MEBIBYTE = 1 << 20
 #: Less room than this is not enough for a heal: aiohttp's closure takes about 10 MiB, twice.
 LEAST_ROOM = 50 * MEBIBYTE
@@ -38,7 +34,8 @@ def health_service(
     """The service's health: nothing is looked at yet.
 
     Only what the engine and the blueprints report can be critical: a check that cannot be made
-    says nothing against serving, a failing disk or index costs heals and history alone.
+    says nothing against serving, a failing disk or index costs heals and history alone. Nothing of
+    what others do may have this process killed, so liveness looks at nothing.
 
     Args:
         fixer: whose subjects, modules, journal and home are looked at.
@@ -47,9 +44,10 @@ def health_service(
         others: what the parts of this process have checked beside that.
         waiters: how many requests may wait at once for health that is made for them.
     """
+    ready = (Group.READY,)
     checks = [
-        HealthCheck(name="auto_fixer", kind="engine", run=fixer.health_report),
-        HealthCheck(name="blueprints", kind="blueprint", run=board.checks),
+        HealthCheck(name="auto_fixer", kind="engine", run=fixer.health_report, groups=ready),
+        HealthCheck(name="blueprints", kind="blueprint", run=board.checks, groups=ready),
         *others,
         HealthCheck(name="journal", kind="journal", run=partial(journal_checks, fixer.journal)),
         HealthCheck(name="worker_pool", kind="workers", run=load.checks),
@@ -58,20 +56,16 @@ def health_service(
     if fixer.settings.mode is Mode.HEAL:
         look = partial(home_checks, fixer.settings)
         checks.append(HealthCheck(name="auto_fix_home", kind="home", run=look))
-    return HealthService(checks, GROUPS, waiters=waiters)
+    return HealthService(checks, waiters=waiters)
 
 
 def journal_checks(journal: Journal) -> Iterable[Check]:
     """Whether the journal can be used; without it history is lost, and no service."""
-    usable = journal.readable()
-    yield Check(
-        name="journal",
-        kind="journal",
-        subject="journal",
-        ok=usable,
-        reason=None if usable else "journal_unusable",
-        advice=None if usable else JOURNAL_ADVICE,
-    )
+    check = Check(name="journal", kind="journal", subject="journal", ok=journal.readable())
+    if check.ok:
+        yield check
+    else:
+        yield replace(check, reason="journal_unusable", advice=JOURNAL_ADVICE)
 
 
 def home_checks(settings: HealingSettings) -> Iterable[Check]:

@@ -121,7 +121,7 @@ def test_when_something_critical_fails(service: Described, kind: str) -> None:
     """An unhealthy service answers 503 as described, on every path that tells of health."""
     check = Check(name="made_up", kind="test", subject="x", ok=False, critical=True, reason="off")
     health: HealthService = service.client.application.extensions["health"]
-    health.add(HealthCheck(name="made_up", kind="test", run=lambda: [check]), Group.READY)
+    health.add(HealthCheck(name="made_up", kind="test", run=lambda: [check], groups=(Group.READY,)))
     health.force()
     for path in ("/healthz", "/api/auto-fix/health", "/api/auto-fix/force-health-check"):
         service.ask(path, 503, headers={"Accept": kind})
