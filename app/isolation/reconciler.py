@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from app.healing.background import BackgroundLoop
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two passes (DESIGN section 1: a fix is noticed within a second).
 TICK = 0.5
-#: Seconds between two looks for faults while nothing has changed, and between two signs of life.
-FAULTS_SECONDS, SIGN_SECONDS = 2.0, 5.0
+#: Seconds between two looks for faults while nothing has changed.
+FAULTS_SECONDS = 2.0
 #: Seconds that a quarantined blueprint's import may hold up a pass before it goes on in its thread.
 PATIENCE = 2.0
 #: First and longest pause, in seconds, between two imports of a blueprint that nothing heals, and
@@ -54,9 +55,8 @@ class Reconciler:
         #: By blueprint: the modules that its import ran through, and when they were written.
         self._seen: dict[str, dict[str, int]] = {}
         self._faults: tuple[Diagnosis, ...] = ()
-        self._look_at = self._sign_at = 0.0
+        self._look_at = 0.0
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._written: dict[str, object] = {}
         self._loop = BackgroundLoop(self._pass, "reconciler", TICK)
 
     def start(self) -> None:
@@ -86,7 +86,16 @@ class Reconciler:
                     logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
             else:
                 self._builds.failed()
-        self._write_state()
+        board = services.board
+        services.workers.write(
+            {
+                "booted_at": self._booted_at,
+                "mode": str(services.fixer.mode),
+                "active": [state.name for state in board.states if state.active],
+                "quarantined": {state.name: state.reason for state in board.quarantined},
+                "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
+            }
+        )
         structured.configure()
         services.tracing.follow()
         if changed or moved:
@@ -132,8 +141,13 @@ class Reconciler:
         It is due when something was healed, when one of the modules that its import ran through is
         new or was written again, and otherwise after pauses that double.
         """
-        specs = {name: find_on_disk(name) for name in {state.path, *diagnosis.chain}}
-        files = {name: _modified(spec.origin) for name, spec in specs.items() if spec is not None}
+        files = {}
+        for name in {state.path, *diagnosis.chain}:
+            spec = find_on_disk(name)
+            if spec is not None:
+                files[name] = 0
+                with suppress(OSError):
+                    files[name] = os.stat(spec.origin or "").st_mtime_ns  # noqa: PTH116 - is text
         if state.name not in self._imports:
             absent = diagnosis.module if diagnosis.cause in _ABSENT else None
             self._seen[state.name] = {name: at for name, at in files.items() if name != absent}
@@ -147,28 +161,3 @@ class Reconciler:
             return False
         retry.failed()
         return True
-
-    def _write_state(self) -> None:
-        """Keep what other processes can read of this worker up to date."""
-        board = self._services.board
-        state: dict[str, object] = {
-            "booted_at": self._booted_at,
-            "mode": str(self._services.fixer.mode),
-            "active": [state.name for state in board.states if state.active],
-            "quarantined": {state.name: state.reason for state in board.quarantined},
-            "needs_restart": [state.name for state in board.quarantined if state.needs_restart],
-        }
-        if state != self._written:
-            self._services.workers.write(state)
-            self._written = state
-        elif time.monotonic() >= self._sign_at:
-            self._sign_at = time.monotonic() + SIGN_SECONDS
-            self._services.workers.touch()
-
-
-def _modified(file: str | None) -> int:
-    """When a module's file was written, in nanoseconds since the epoch; 0 for what has no file."""
-    try:
-        return os.stat(file or "").st_mtime_ns  # noqa: PTH116 - origins are text
-    except OSError:
-        return 0

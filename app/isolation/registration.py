@@ -60,7 +60,12 @@ def register_blueprints(
                 # Whatever a blueprint does wrong must not stop the others; the log has the trace.
                 fields = {"blueprint": spec.name}
                 logger.exception("blueprint cannot be registered", extra={"fields": fields})
-                outcomes[position] = _unregistered(spec, outcome)
+                reason, fault = REGISTRATION_FAILED, f"but {spec.attribute} cannot be registered"
+                if spec.attribute not in getattr(outcome, "__dict__", ()):
+                    reason, fault = BLUEPRINT_MISSING, f"but defines no {spec.attribute}"
+                advice = f"{spec.path} was imported {fault}: mend the code"
+                # The code is loaded already, so only a new process can make use of a mended one.
+                outcomes[position] = spec.state(reason, advice, needs_restart=True)
                 break
         else:
             found = zip(manifest, outcomes, strict=True)
@@ -76,13 +81,3 @@ def _imported(spec: BlueprintSpec, fixer: AutoFixer) -> ModuleType | BlueprintSt
         return spec.state(REGISTRATION_FAILED, f"{spec.path} defines nothing")
     diagnosis = report.diagnosis
     return spec.state(str(diagnosis.cause), diagnosis.advice, needs_restart=report.needs_restart)
-
-
-def _unregistered(spec: BlueprintSpec, module: object) -> BlueprintState:
-    """Its code is loaded already, so only a new process can make use of a mended one."""
-    if spec.attribute in getattr(module, "__dict__", ()):
-        reason, fault = REGISTRATION_FAILED, f"but {spec.attribute} cannot be registered"
-    else:
-        reason, fault = BLUEPRINT_MISSING, f"but defines no {spec.attribute}"
-    advice = f"{spec.path} was imported {fault}: mend the code"
-    return spec.state(reason, advice, needs_restart=True)

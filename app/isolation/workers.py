@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import socket
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,36 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".json"
+#: Seconds between two signs of life.
+SIGN_SECONDS = 5.0
 
 
 class WorkerBoard:
     """The workers under one home. One object serves one process after its fork."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = home / "workers"
+        self._clock = clock
         self._descriptor: int | None = None
         self._path: Path | None = None
-        self._state: Mapping[str, object] = {}
+        self._state: Mapping[str, object] | None = None
+        self._sign_at = 0.0
 
     def write(self, state: Mapping[str, object]) -> None:
         """Say what holds for this process, replacing what it said before; it is seen whole or not.
 
-        A home that cannot be written costs the others' view of this process, nothing else.
+        The same state again is a sign of life, given every few seconds; it writes the file anew
+        where that was taken away. A home that cannot be written costs the others' view of this
+        process, nothing else.
         """
+        if state == self._state and self._clock() < self._sign_at:
+            return
+        self._sign_at = self._clock() + SIGN_SECONDS
+        if state == self._state and self._descriptor is not None:
+            with suppress(OSError):
+                os.utime(self._descriptor)
+                if os.fstat(self._descriptor).st_nlink:
+                    return
         self._state = state
         name = f"{socket.gethostname()}-{os.getpid()}"
         fresh = self._directory / f".{name}.{uuid.uuid4().hex}"
@@ -57,14 +72,6 @@ class WorkerBoard:
             return
         self._release()
         self._descriptor = descriptor
-
-    def touch(self) -> None:
-        """Say that this process is still at work; write its file again if it was taken away."""
-        with suppress(OSError):
-            if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
-                self.write(self._state)
-            else:
-                os.utime(self._descriptor)
 
     def read(self) -> tuple[dict[str, Any], ...]:
         """The living workers, each with ``last_seen`` in seconds since the epoch."""

@@ -22,22 +22,12 @@ from app.health.checks import (
     HealthConfigurationError,
     InvalidDuration,
 )
+from tests.support.clock import Clock
 from tests.support.processes import wait_until
 
 WAIT = 10
 READY = (Group.READY,)
 SECRET = "/secret/path"  # noqa: S105 - what must not get out
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time it stands at."""
-        return self.now
 
 
 class Look:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.isolation.workers import WorkerBoard
+from app.isolation.workers import SIGN_SECONDS, WorkerBoard
 from tests.serving.house import House, serving, status, workers
+from tests.support.clock import Clock
 from tests.support.processes import ROOT, wait_until
 
 if TYPE_CHECKING:
@@ -111,19 +113,41 @@ class TestBoard:
 
     def test_a_file_that_was_taken_away_comes_back(self, tmp_path: Path) -> None:
         """Somebody emptied the home: the worker says what it said before."""
-        board = WorkerBoard(tmp_path)
+        clock = Clock()
+        board = WorkerBoard(tmp_path, clock=clock)
         board.write({"active": ["main"]})
         next((tmp_path / "workers").iterdir()).unlink()
         assert board.read() == ()
-        board.touch()
+        clock.pass_by(SIGN_SECONDS)
+        board.write({"active": ["main"]})
         assert [worker["active"] for worker in board.read()] == [["main"]]
         board.close()
         assert list((tmp_path / "workers").iterdir()) == []
 
+    def test_a_sign_of_life_every_few_seconds(self, tmp_path: Path) -> None:
+        """The same state does not touch the disk twice within them; another one is written."""
+        clock = Clock()
+        board = WorkerBoard(tmp_path, clock=clock)
+        board.write({"active": []})
+        (file,) = (tmp_path / "workers").iterdir()
+        first = _past(file)
+        board.write({"active": []})
+        assert file.stat().st_mtime_ns == first
+        clock.pass_by(SIGN_SECONDS)
+        board.write({"active": []})
+        assert file.stat().st_mtime_ns > first
+        board.write({"active": ["main"]})
+        assert [worker["active"] for worker in board.read()] == [["main"]]
+        board.close()
+
     def test_nobody_removes_what_a_living_worker_has_just_written(self, tmp_path: Path) -> None:
         """Readers and a writer at full speed: the writer is always seen, by every reader."""
-        code = "import sys; from pathlib import Path; from app.isolation.workers import WorkerBoard"
-        code += "; board = WorkerBoard(Path(sys.argv[1]))\nwhile True: board.write({})"
+        code = (
+            "import itertools, sys\nfrom pathlib import Path\n"
+            "from app.isolation.workers import WorkerBoard\n"
+            "board = WorkerBoard(Path(sys.argv[1]))\n"
+            "for number in itertools.count():\n    board.write({'number': number})"
+        )
         with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) as writer:
             try:
                 reader = WorkerBoard(tmp_path)
@@ -149,7 +173,7 @@ class TestBoard:
         (tmp_path / "file").touch()
         board = WorkerBoard(tmp_path / "file")
         board.write({})
-        board.touch()
+        board.write({})
         assert board.read() == ()
         board.close()
 
@@ -157,9 +181,16 @@ class TestBoard:
         """It costs the others' view, nothing else."""
         board = WorkerBoard(tmp_path / ("a" * 300))
         board.write({})
-        board.touch()
+        board.write({})
         assert board.read() == ()
         board.close()
+
+
+def _past(file: Path) -> int:
+    """Have a file seem to be an hour old; its time in nanoseconds since the epoch."""
+    at = time.time_ns() - 3600 * 10**9
+    os.utime(file, ns=(at, at))
+    return file.stat().st_mtime_ns
 
 
 def _children(server: Server) -> set[int]:
