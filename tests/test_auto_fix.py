@@ -79,7 +79,7 @@ class TestInitialization:
     def test_the_process_has_one(self) -> None:
         """The module's functions are those of the process's engine."""
         assert auto_fix.safe_import("json") == (True, json)
-        assert auto_fix.resilient_import("app.kinds.dependency.names") is not None
+        assert auto_fix.resilient_import("app.kinds.dependency.requirements") is not None
         assert auto_fix.health_check.__doc__
 
     @pytest.mark.parametrize("module", ["app", "app.utils.auto_fix"])
@@ -120,9 +120,9 @@ class TestSafeImport:
 
     def test_relative_name(self) -> None:
         """A relative name is resolved against the package."""
-        success, module = AutoFixer().safe_import(".names", package="app.kinds.dependency")
+        success, module = AutoFixer().safe_import(".requirements", package="app.kinds.dependency")
         assert success
-        assert module is importlib.import_module("app.kinds.dependency.names")
+        assert module is importlib.import_module("app.kinds.dependency.requirements")
 
     @pytest.mark.parametrize("name", ["", ".", "..x", "a..b", "--index-url=x", "../x", "os;rm"])
     def test_no_module_name(self, world: World, name: str) -> None:

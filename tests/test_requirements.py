@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
 from app.kinds.dependency.lock import Lock
-from app.kinds.dependency.names import normalize
+from app.kinds.dependency.requirements import normalize
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:

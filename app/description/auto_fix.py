@@ -42,7 +42,7 @@ from app.description.schemas import (
     whole,
 )
 from app.healing.outcomes import REFUSALS, Outcome
-from app.kinds.dependency.names import MAX_MODULE_NAME
+from app.kinds.dependency.requirements import MAX_MODULE_NAME
 from app.settings.engine import Mode
 
 _KEYWORDS = "|".join(keyword.kwlist)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.doctor.errors import BadFile, CannotWrite
-from app.kinds.dependency.names import requirement_name
-from app.kinds.dependency.requirement_lines import Kind, read_requirements
+from app.kinds.dependency.requirements import Kind, read_requirements, requirement_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from app.doctor.likely import Likely
 from app.doctor.requirements import Requirements
 from app.doctor.scan import Import
 from app.kinds.dependency.diagnosis import REMOVED
-from app.kinds.dependency.installed import installed_version
-from app.kinds.dependency.lookup import find_on_disk
-from app.kinds.dependency.names import normalize, requirement_name, top_level
+from app.kinds.dependency.on_disk import find_on_disk, installed_version
+from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 
 FILE = "requirements-flask.txt"
 NEWEST_PYTHON = (3, 14)

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from app.doctor.project import Project
 from app.kinds.dependency.catalog import KNOWN_DISTRIBUTIONS
-from app.kinds.dependency.installed import installed_version
-from app.kinds.dependency.lookup import find_on_disk
-from app.kinds.dependency.names import normalize, top_level
+from app.kinds.dependency.on_disk import find_on_disk, installed_version
+from app.kinds.dependency.requirements import normalize, top_level
 
 #: How alike two names are before one is taken for a slip of the other; 1 is the same.
 ALIKE = 0.8

@@ -19,7 +19,7 @@ from app.doctor.errors import BadFile, CommandError, Unavailable
 from app.doctor.tools import Run, find_uv, run_tool
 from app.kinds.dependency.installer import redact
 from app.kinds.dependency.lock import Lock
-from app.kinds.dependency.requirement_lines import read_requirements
+from app.kinds.dependency.requirements import read_requirements
 from app.settings.errors import LockError
 
 LOWEST_PYTHON = "3.11"

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from app.doctor.findings import Code, Finding, error, note, warning
 from app.doctor.project import Project
 from app.doctor.requirements import Requirements, allows, load, parsed
-from app.kinds.dependency.installed import installed_version
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.markers import MarkerError, environment, holds
-from app.kinds.dependency.names import normalize, requirement_name
-from app.kinds.dependency.requirement_lines import read_requirements
+from app.kinds.dependency.on_disk import installed_version
+from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
 from app.settings.errors import LockError
 
 #: The Pythons that the lock is made for, and the platforms that its markers may speak of.

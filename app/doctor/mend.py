@@ -9,7 +9,7 @@ from app.doctor.edit import Change, with_requirements, without_requirements, wri
 from app.doctor.findings import Finding
 from app.doctor.locking import compile_locks
 from app.doctor.project import Project
-from app.kinds.dependency.names import requirement_name
+from app.kinds.dependency.requirements import requirement_name
 
 
 def mend(

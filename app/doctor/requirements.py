@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.doctor.findings import Code, Finding, error, warning
-from app.kinds.dependency.requirement_lines import Kind, RequirementLine, read_requirements
+from app.kinds.dependency.requirements import Kind, RequirementLine, read_requirements
 from app.settings.errors import shown
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from app.kinds.dependency.names import normalize
+from app.kinds.dependency.requirements import normalize
 
 
 def fitting(directory: Path) -> dict[str, frozenset[str]]:

@@ -19,7 +19,7 @@ from app.healing.background import BackgroundLoop
 from app.healing.backoff import Backoff
 from app.isolation.states import BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
-from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.on_disk import find_on_disk
 from app.services import Services
 from app.telemetry import structured
 

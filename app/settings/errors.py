@@ -11,17 +11,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 #: A longer name is no name that anybody imports; the bound keeps what reaches the log short.
 MAX_SHOWN = 80
 ENVIRONMENT = "the environment"
-CREDENTIALS = re.compile(r"(?<=//)\S*@")
+#: A run of characters up to its last ``@``: passwords may have an ``@``, ``/``, ``?`` or ``#`` of
+#: their own, and addresses no scheme. A scheme is kept where the run begins with it.
+CREDENTIALS = re.compile(
+    r"(?<!\S)(?P<scheme>(?:[\w-]+=)?[\"'`(<\[]*[a-z][a-z0-9+.-]*://)?(?P<secret>\S*)@(?=\S)",
+    re.IGNORECASE,
+)
 
 
-def without_credentials(text: str) -> str:
-    """The text, with dots for the user and the password of each address in it."""
-    return CREDENTIALS.sub("...@", text)
+def without_credentials(text: str, addresses: Iterable[str] = ()) -> str:
+    """The text, with dots for the user and the password of each address in it.
+
+    ``addresses`` are those that the text may quote in pieces, as clients do that take a raw ``/``
+    or ``#`` in a password for the end of the host: no piece of their credentials stays either.
+    """
+    pieces: set[str] = set()
+    for found in filter(None, map(CREDENTIALS.match, addresses)):
+        secret = found["secret"]
+        pieces |= {secret, *re.split(r"[:/?#@]", secret), *secret.split(":", 1)}
+    pieces |= {unquote(piece) for piece in pieces}
+    for piece in sorted(filter(None, pieces), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", "...", text)
+    return CREDENTIALS.sub(r"\g<scheme>...@", text)
 
 
 def shown(value: str) -> str:

@@ -29,13 +29,13 @@ from app.healing.statistics import attempts_by_subject, statistics
 from app.kinds.dependency.catalog import CRITICAL, OPTIONAL, REQUIRED, Catalog
 from app.kinds.dependency.diagnosis import Diagnosis, Diagnostician, missing_module
 from app.kinds.dependency.examination import Examination
+from app.kinds.dependency.failure import import_cleanly
 from app.kinds.dependency.healer import KIND, DependencyHealer
 from app.kinds.dependency.import_reports import ImportReport, ImportReports
-from app.kinds.dependency.importing import import_cleanly
 from app.kinds.dependency.layers import Layers, interpreter_key
-from app.kinds.dependency.lookup import find_on_disk
-from app.kinds.dependency.names import check_module_name, top_level
+from app.kinds.dependency.on_disk import find_on_disk
 from app.kinds.dependency.patient_imports import PatientImports, initializing
+from app.kinds.dependency.requirements import check_module_name, top_level
 from app.settings.engine import HealingSettings, Mode
 from app.settings.errors import InvalidModuleName
 

@@ -10,7 +10,7 @@ from app.doctor.edit import Change, with_requirements, without_requirements, wri
 from app.doctor.errors import BadFile, CannotWrite
 from app.doctor.requirements import load
 from app.kinds.dependency.drift import requirements_beside
-from app.kinds.dependency.requirement_lines import Kind, read_requirements
+from app.kinds.dependency.requirements import Kind, read_requirements
 from tests.cli.support import Checkout
 
 BOM = b"\xef\xbb\xbf"

@@ -19,16 +19,16 @@ from packaging.utils import canonicalize_name
 
 from app.healing.outcomes import Outcome
 from app.kinds.dependency.catalog import OPTIONAL, REQUIRED, Catalog, Conflict
-from app.kinds.dependency.installed import (
+from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.markers import MarkerError, environment, holds, version_key
+from app.kinds.dependency.on_disk import (
     bringing,
+    find_on_disk,
     installed_version,
     records_file,
     records_module,
 )
-from app.kinds.dependency.lock import Lock
-from app.kinds.dependency.lookup import find_on_disk
-from app.kinds.dependency.markers import MarkerError, environment, holds, version_key
-from app.kinds.dependency.names import (
+from app.kinds.dependency.requirements import (
     MAX_MODULE_NAME,
     check_module_name,
     normalize,

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 
 from app.kinds.dependency.diagnosis import missing_module
 from app.kinds.dependency.lock import Lock, LockedDistribution
-from app.kinds.dependency.names import MAX_MODULE_NAME, check_module_name, normalize, top_level
+from app.kinds.dependency.requirements import (
+    MAX_MODULE_NAME,
+    check_module_name,
+    normalize,
+    top_level,
+)
 from app.settings.engine import Mode
 from app.settings.errors import HealingError, InvalidModuleName, LockError
 from app.telemetry.logs import ConsoleFormatter

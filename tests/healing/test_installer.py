@@ -15,7 +15,7 @@ import pytest
 from app.healing.outcomes import Outcome
 from app.kinds.dependency.import_reports import ImportReport
 from app.kinds.dependency.installer import redact
-from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.on_disk import find_on_disk
 from app.settings.engine import Mode
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World

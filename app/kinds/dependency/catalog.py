@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from app.kinds.dependency.installed import bringing, installed_version
 from app.kinds.dependency.lock import Lock, LockedDistribution
-from app.kinds.dependency.names import normalize, requirement_name, top_level
+from app.kinds.dependency.on_disk import bringing, installed_version
+from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 from app.settings.errors import LockError
 
 logger = logging.getLogger(__name__)

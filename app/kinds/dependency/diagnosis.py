@@ -6,18 +6,24 @@ floor: what a diagnosis shows is safe for a response.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.kinds.dependency.catalog import Catalog
-from app.kinds.dependency.evidence import EXTENSIONS, foreign_extension, local_file, module_at
 from app.kinds.dependency.failure import Failure, missing_module, read_failure
-from app.kinds.dependency.installed import installed_version, records_file, records_module
-from app.kinds.dependency.lookup import find_on_disk, is_emptied
-from app.kinds.dependency.names import normalize, top_level
+from app.kinds.dependency.on_disk import (
+    find_on_disk,
+    foreign_extension,
+    installed_version,
+    is_emptied,
+    local_file,
+    module_at,
+    records_file,
+    records_module,
+)
+from app.kinds.dependency.requirements import normalize, top_level
 
 __all__ = ["Cause", "Diagnosis", "Diagnostician", "missing_module"]
 
@@ -54,11 +60,6 @@ REMOVED = {
     ),
 }
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-SHARED_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
-BROKEN = re.compile(
-    r"undefined symbol|shared object|\bELF\b|file too short|dynamic module does not define"
-    r"|version `?GLIBC|DLL load failed|incompatible architecture|not a valid Win32"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ class Diagnostician:
             return self.absent(failure.module, failure.chain)
         if failure.module and failure.attribute:
             return self._lacks(failure, failure.module, failure.attribute)
-        if _is_broken_binary(failure):
+        if failure.broken_binary:
             return self._broken_extension(failure)
         return _code_error(failure)
 
@@ -270,8 +271,7 @@ class Diagnostician:
         path = getattr(failure.error, "path", None)
         module = (path and module_at(path)) or failure.module or failure.chain[-1]
         chain = _ending_in(failure.chain, module)
-        match = SHARED_LIBRARY.search(failure.text)
-        library = match[1] if match else ""
+        library = failure.shared_library
         if library and records_file(self._catalog.provider(top_level(module)), library):
             return self._incomplete(module, chain)
         advice = (
@@ -357,15 +357,6 @@ def _code_error(failure: Failure) -> Diagnosis:
         what = f"{module}, or a module that it imports, has a syntax error"
     advice = f"{what}: mend the code; the log has the trace"
     return _plain(Cause.CODE_ERROR, module, failure.chain, advice)
-
-
-def _is_broken_binary(failure: Failure) -> bool:
-    """``ctypes`` raises an ``OSError`` for a library that it cannot load."""
-    if isinstance(failure.error, OSError):
-        return SHARED_LIBRARY.search(failure.text) is not None
-    if not isinstance(failure.error, ImportError):
-        return False
-    return str(failure.error.path).endswith(EXTENSIONS) or bool(BROKEN.search(failure.text))
 
 
 def _is_standard(top: str) -> bool:

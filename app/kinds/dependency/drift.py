@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.healing.report import AppliedFix
-from app.kinds.dependency.names import requirement_name
-from app.kinds.dependency.requirement_lines import read_requirements
+from app.kinds.dependency.requirements import read_requirements, requirement_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from app.healing.report import Check
 from app.kinds.dependency.diagnosis import Cause, Diagnosis, Diagnostician
 from app.kinds.dependency.healer import KIND
 from app.kinds.dependency.import_reports import ImportReports
-from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.on_disk import find_on_disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,60 @@
-"""What an exception says about the import that it ended: its object first, its words last."""
+"""Imports that fail: what they leave behind is taken out, what their exception says is read.
+
+Of an exception its object is read first, its words last.
+"""
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 import types
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.kinds.dependency.names import check_module_name
+from app.kinds.dependency.on_disk import is_hollow
+from app.kinds.dependency.requirements import check_module_name
 from app.settings.errors import InvalidModuleName
 
 NO_MODULE = re.compile(r"No module named (?:'([^']*)'|\"([^\"]*)\"|([^\s'\",;]+))")
 CANNOT_IMPORT = re.compile(r"cannot import name ['\"]?(\w+)['\"]?")
+SHARED_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
+BROKEN = re.compile(
+    r"undefined symbol|shared object|\bELF\b|file too short|dynamic module does not define"
+    r"|version `?GLIBC|DLL load failed|incompatible architecture|not a valid Win32"
+)
+EXTENSIONS = (".so", ".pyd", ".dylib")
+
+
+def import_cleanly(name: str, package: str | None = None) -> types.ModuleType:
+    """``importlib.import_module``; when it raises, what it left behind is taken out again.
+
+    Python removes the module that failed but keeps the submodules that its body had imported by
+    then. They would be mixed into the next try, so they go; what was loaded before stays, and so
+    does every module that another thread has completed meanwhile. An emptied directory, which
+    Python takes for a package, is no module here.
+    """
+    before = frozenset(sys.modules)
+    try:
+        module = importlib.import_module(name, package)
+        if is_hollow(getattr(module, "__spec__", None)):
+            message = f"No module named {module.__name__!r}"
+            raise ModuleNotFoundError(message, name=module.__name__)  # noqa: TRY301 - cleaned up too
+    except BaseException:
+        for left, module in list(sys.modules.items()):
+            if left not in before and (
+                _is_orphan(left) or is_hollow(getattr(module, "__spec__", None))
+            ):
+                sys.modules.pop(left, None)
+        raise
+    return module
+
+
+def _is_orphan(name: str) -> bool:
+    """Whether a package that holds the module is gone: its body failed."""
+    while name := name.rpartition(".")[0]:
+        if name not in sys.modules:
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +78,50 @@ class Failure:
         """Whether the module that lacks something was still being imported."""
         return "partially initialized module" in self.text
 
+    @property
+    def shared_library(self) -> str | None:
+        """The shared library that the system could not open, if that is what failed."""
+        match = SHARED_LIBRARY.search(self.text)
+        return match[1] if match else None
+
+    @property
+    def broken_binary(self) -> bool:
+        """Whether compiled code could not be loaded."""
+        if isinstance(self.error, OSError):
+            # ``ctypes`` raises it for a library that it cannot load.
+            return self.shared_library is not None
+        if not isinstance(self.error, ImportError):
+            return False
+        return str(self.error.path).endswith(EXTENSIONS) or bool(BROKEN.search(self.text))
+
 
 def read_failure(error: BaseException, requested: str) -> Failure:
     """What ``error``, raised by importing ``requested``, says."""
-    trail = _down_to_import_error(error)
+    trail = [error]
+    while (inner := _wrapped(trail[-1])) and all(inner is not known for known in trail):
+        trail.append(inner)
+    while len(trail) > 1 and not isinstance(trail[-1], ImportError):
+        trail.pop()
+    chain = [requested]
+    for raised in trail:
+        trace = raised.__traceback__
+        while trace is not None:
+            running = trace.tb_frame.f_globals.get("__name__")
+            if trace.tb_frame.f_code.co_name == "<module>" and isinstance(running, str):
+                chain.append(running)
+            trace = trace.tb_next
     root = trail[-1]
-    text = _text(root)
+    try:
+        text = str(root)
+    except Exception:  # noqa: BLE001 - a module may raise what cannot even be shown
+        text = ""
+    module, attribute = _named(root, text)
     return Failure(
         error=root,
         text=text,
-        chain=_chain(trail, requested),
-        module=_module(root, text),
-        attribute=_attribute(root, text),
+        chain=tuple(dict.fromkeys(chain)),
+        module=module,
+        attribute=attribute,
     )
 
 
@@ -55,24 +130,6 @@ def missing_module(message: str) -> str:
     match = NO_MODULE.search(message)
     name = next(filter(None, match.groups()), "") if match else ""
     return _module_name(name.rstrip(".")) or ""
-
-
-def _module_name(name: object) -> str | None:
-    """The name when it is one: anybody can raise an ``ImportError`` with any ``name``."""
-    try:
-        return check_module_name(name) if isinstance(name, str) else None
-    except InvalidModuleName:
-        return None
-
-
-def _down_to_import_error(error: BaseException) -> list[BaseException]:
-    """The error and the ones it wraps, down to the innermost that is an import error."""
-    trail = [error]
-    while (inner := _wrapped(trail[-1])) and all(inner is not known for known in trail):
-        trail.append(inner)
-    while len(trail) > 1 and not isinstance(trail[-1], ImportError):
-        trail.pop()
-    return trail
 
 
 def _wrapped(error: BaseException) -> BaseException | None:
@@ -86,38 +143,23 @@ def _wrapped(error: BaseException) -> BaseException | None:
     return error.__context__ if says_nothing else None
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a module may raise what cannot even be shown
-        return ""
-
-
-def _chain(trail: Sequence[BaseException], requested: str) -> tuple[str, ...]:
-    names = [requested]
-    for error in trail:
-        names += [name for name in _bodies(error.__traceback__) if isinstance(name, str)]
-    return tuple(dict.fromkeys(names))
-
-
-def _bodies(trace: types.TracebackType | None) -> Iterator[object]:
-    """The names of the modules whose bodies a traceback passes through, outermost first."""
-    while trace is not None:
-        if trace.tb_frame.f_code.co_name == "<module>":
-            yield trace.tb_frame.f_globals.get("__name__")
-        trace = trace.tb_next
-
-
-def _module(error: BaseException, text: str) -> str | None:
+def _named(error: BaseException, text: str) -> tuple[str | None, str | None]:
+    """The module that an exception names, and what it lacks."""
     if isinstance(error, ImportError):
-        return _module_name(error.name) or missing_module(text) or None
-    owner = getattr(error, "obj", None) if isinstance(error, AttributeError) else None
-    return _module_name(owner.__name__) if isinstance(owner, types.ModuleType) else None
-
-
-def _attribute(error: BaseException, text: str) -> str | None:
-    """``name_from`` is there from Python 3.12 on."""
+        match = CANNOT_IMPORT.search(text)
+        # ``name_from`` is there from Python 3.12 on.
+        attribute = getattr(error, "name_from", None) or (match[1] if match else None)
+        return _module_name(error.name) or missing_module(text) or None, attribute
     if isinstance(error, AttributeError):
-        return error.name
-    match = CANNOT_IMPORT.search(text) if isinstance(error, ImportError) else None
-    return getattr(error, "name_from", None) or (match[1] if match else None)
+        owner = getattr(error, "obj", None)
+        name = owner.__name__ if isinstance(owner, types.ModuleType) else None
+        return _module_name(name), error.name
+    return None, None
+
+
+def _module_name(name: object) -> str | None:
+    """The name when it is one: anybody can raise an ``ImportError`` with any ``name``."""
+    try:
+        return check_module_name(name) if isinstance(name, str) else None
+    except InvalidModuleName:
+        return None

@@ -23,12 +23,11 @@ from app.healing.journal import Attempt, Journal
 from app.healing.outcomes import REFUSALS, FixResult, Outcome
 from app.kinds.dependency.catalog import Catalog, Plan
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
-from app.kinds.dependency.installed import is_whole
 from app.kinds.dependency.installer import Installer
 from app.kinds.dependency.layers import Layer, Layers, Stage, now
-from app.kinds.dependency.lookup import find_on_disk
-from app.kinds.dependency.names import normalize
+from app.kinds.dependency.on_disk import find_on_disk, is_whole
 from app.kinds.dependency.probe import probe
+from app.kinds.dependency.requirements import normalize
 from app.settings.engine import HealingSettings
 
 logger = logging.getLogger(__name__)

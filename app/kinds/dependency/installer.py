@@ -7,6 +7,7 @@ hold that reading against the real tools and a real, faulty index.
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import resource
@@ -15,7 +16,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +26,15 @@ from typing import IO
 from app.healing.children import Child, child_group
 from app.healing.outcomes import Outcome
 from app.kinds.dependency.lock import LockedDistribution
-from app.kinds.dependency.lookup import find_on_disk
+from app.kinds.dependency.on_disk import find_on_disk
+from app.settings.errors import without_credentials
+from app.settings.variable import YES
 
 #: How much of an installer's output is read, from its end.
 OUTPUT_BYTES = 1 << 20
 #: Seconds that a tool may take to clean its cache.
-FORGETTING_DEADLINE = 30.0
-#: How much of it may go to the log.
+CLEANING_DEADLINE = 30.0
+#: How much of the output may go to the log.
 DETAIL_CHARACTERS = 2000
 #: No bytecode: the probe's own import writes that of exactly the modules that are loaded.
 UV_OPTIONS = ("--no-progress", "--color=never", "--no-compile-bytecode", "--link-mode=copy")
@@ -40,12 +44,16 @@ PIP_OPTIONS = (
     # Otherwise it keeps to itself why it passed a link or an index over.
     "-vv",
 )
-PIP_TELLS = (
+PIP_MESSAGES = (
     r"ERROR|WARNING|Could not fetch|Discarding |Skipping link: (none|No) |Expected|Got "
     r"|[\w.]+Error: "
 )
-#: An address; its host is all that may be told: user names, tokens in paths and queries are not.
-ADDRESS = re.compile(r"(?P<scheme>\b[a-z][a-z+]*://)(?:\S*@)?(?P<host>[\w.:\[\]-]*)[^\s'\"`)]*")
+#: An address; its host is all that may be shown: tokens in paths and queries may not, nor what
+#: stands where a port should: that is the begin of a password with a ``/`` or a ``#`` in it.
+ADDRESS = re.compile(
+    r"(?:(?P<scheme>\b[a-z][a-z+]*://)(?:\.\.\.@)?|\.\.\.@)"
+    r"(?P<host>(?:\[[\da-fA-F:.]*\]|[\w.-]*)(?::\d+\b)?)[^\s'\"`)]*"
+)
 #: What the clients print of an address without its host.
 REST_OF_ADDRESS = re.compile(r"(?<=url: )/\S*")
 
@@ -66,6 +74,31 @@ SIGNS: Sequence[tuple[Outcome, str]] = (
     (Outcome.NOT_FOUND, r"no version of|no matching distribution|could not find a version"),
     (Outcome.NOT_FOUND, r"not found in the provided package locations"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """An installer: its name and the start of its command line."""
+
+    name: str
+    command: tuple[str, ...]
+    #: The lines of its output that are read; empty for all.
+    messages: str = ""
+    #: The start of the command line that takes distributions out of its cache.
+    cleaning: tuple[str, ...] = ()
+
+
+def find_tool(allowed: Sequence[str], environ: Mapping[str, str]) -> Tool | None:
+    """The first of ``allowed`` that is here: uv beside this interpreter or on PATH, or its pip."""
+    places = (str(Path(sys.executable).parent), environ.get("PATH", os.defpath))
+    for name in allowed:
+        if name == "uv" and (uv := shutil.which("uv", path=os.pathsep.join(places))):
+            options = ("--python", sys.executable, *UV_OPTIONS)
+            return Tool("uv", (uv, "pip", "install", *options), cleaning=(uv, "cache", "clean"))
+        if name == "pip" and find_on_disk("pip") is not None:
+            start = (sys.executable, "-I", "-m", "pip", "install")
+            return Tool("pip", (*start, *PIP_OPTIONS), PIP_MESSAGES)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +132,15 @@ class Installer:
 
         Nothing is raised for what the installer or the index does: the outcome says it.
         """
-        lines = "".join(map(_requirement_line, pins))
+        lines = "".join(f"{pin.line}\n" for pin in pins)
         run = self._run(lines, ("--no-deps", "--require-hashes"), work, target)
-        if run.outcome is Outcome.INVALID_WHEEL:
-            self._forget([pin.name for pin in pins], work)
+        tool = find_tool(self.tools, self.environ)
+        if run.outcome is Outcome.INVALID_WHEEL and tool is not None and tool.cleaning:
+            # From its cache uv would install a refused wheel without a warning.
+            command = (*tool.cleaning, *(pin.name for pin in pins))
+            environ = _environ(self.environ, work)
+            with child_group(command, environ=environ, directory=work) as child:
+                _wait(child, min(self.deadline, CLEANING_DEADLINE))
         return run
 
     def install_unlocked(self, requirement: str, work: Path, target: Path) -> Installed:
@@ -122,20 +160,8 @@ class Installer:
             *(*tool.command, "--target", str(target), "--only-binary", ":all:"),
             *(*options, *source, "-r", str(listed)),
         ]
-        return self._watch(tool, command, work)
-
-    def _forget(self, names: Sequence[str], work: Path) -> None:
-        """Take refused wheels out of the cache: from there uv installs them without a warning."""
-        tool = find_tool(self.tools, self.environ)
-        if tool is None or not tool.forgetting:
-            return
         environ = _environ(self.environ, work)
-        with child_group((*tool.forgetting, *names), environ=environ, directory=work) as child:
-            _wait(child, min(self.deadline, FORGETTING_DEADLINE))
-
-    def _watch(self, tool: Tool, command: Sequence[str], work: Path) -> Installed:
         started = time.monotonic()
-        environ = _environ(self.environ, work)
         with (
             _open_output(work) as output,
             child_group(
@@ -144,61 +170,14 @@ class Installer:
         ):
             limit_file_size(child.pid, self.max_file_bytes)
             in_time = _wait(child, self.deadline)
-            said = _telling_lines(output, tool.telling)
+            output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
+            lines = output.read().decode(errors="replace").splitlines()
+        said = "\n".join(line for line in lines if re.match(rf"\s*({tool.messages})", line))
         seconds = time.monotonic() - started
         status = child.wait()
         outcome = _outcome(status, said) if in_time else Outcome.DEADLINE
-        detail = "" if outcome is Outcome.HEALED else redact(said)
+        detail = "" if outcome is Outcome.HEALED else redact(said, self.environ)
         return Installed(outcome, tool.name, seconds, detail, uncertain=status is None)
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """An installer: its name, the start of its command line, and which of its lines tell."""
-
-    name: str
-    command: tuple[str, ...]
-    telling: str = ""
-    #: The start of the command line that takes distributions out of its cache.
-    forgetting: tuple[str, ...] = ()
-
-
-def find_tool(allowed: Sequence[str], environ: Mapping[str, str]) -> Tool | None:
-    """The first of ``allowed`` that is here: uv beside this interpreter or on PATH, or its pip."""
-    finders = {"uv": _find_uv, "pip": _find_pip}
-    found = (finders[name](environ) for name in allowed)
-    return next((tool for tool in found if tool is not None), None)
-
-
-def _find_uv(environ: Mapping[str, str]) -> Tool | None:
-    beside = str(Path(sys.executable).parent)
-    uv = shutil.which("uv", path=os.pathsep.join((beside, environ.get("PATH", os.defpath))))
-    command = ("pip", "install", "--python", sys.executable, *UV_OPTIONS)
-    return Tool("uv", (uv, *command), forgetting=(uv, "cache", "clean")) if uv else None
-
-
-def _find_pip(_environ: Mapping[str, str]) -> Tool | None:
-    if find_on_disk("pip") is None:
-        return None
-    return Tool("pip", (sys.executable, "-I", "-m", "pip", "install", *PIP_OPTIONS), PIP_TELLS)
-
-
-def limit_file_size(pid: int, limit: int) -> None:
-    """Bound every file that the process writes, where the platform can do so from outside."""
-    if sys.platform == "linux":
-        with suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
-
-
-def redact(text: str) -> str:
-    """The begin and the end of an installer's output; of every address in it only the host."""
-    safe = REST_OF_ADDRESS.sub("/...", ADDRESS.sub(r"\g<scheme>\g<host>/...", text)).strip()
-    half = DETAIL_CHARACTERS // 2
-    return safe if len(safe) <= 2 * half else f"{safe[:half]}\n...\n{safe[-half:]}"
-
-
-def _requirement_line(pin: LockedDistribution) -> str:
-    return f"{pin.pin} {' '.join(f'--hash={value}' for value in pin.hashes)}\n"
 
 
 def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:
@@ -209,8 +188,8 @@ def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:
     root) it gets one there, too.
     """
     environ = {**environ, "RUST_LOG": "uv_extract=warn", "TMPDIR": str(work)}
-    cache = environ.get("XDG_CACHE_HOME") or environ.get("HOME") or "/nonexistent"
-    if "UV_CACHE_DIR" in environ or os.access(cache, os.W_OK):
+    cache = environ.get("XDG_CACHE_HOME") or environ.get("HOME")
+    if "UV_CACHE_DIR" in environ or (cache and os.access(cache, os.W_OK)):
         return environ
     return {**environ, "UV_CACHE_DIR": str(work / "cache")}
 
@@ -218,7 +197,13 @@ def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:
 def _wait(child: Child, deadline: float) -> bool:
     """Wait without the polling of ``Popen.wait(timeout)``, which sleeps up to 50 ms too long."""
     expired = threading.Event()
-    timer = threading.Timer(deadline, _expire, (child, expired))
+
+    def expire() -> None:
+        if not child.ended:
+            expired.set()
+            child.kill()
+
+    timer = threading.Timer(deadline, expire)
     timer.daemon = True
     timer.start()
     try:
@@ -228,23 +213,11 @@ def _wait(child: Child, deadline: float) -> bool:
     return not expired.is_set()
 
 
-def _expire(child: Child, expired: threading.Event) -> None:
-    if not child.ended:
-        expired.set()
-        child.kill()
-
-
 def _open_output(work: Path) -> IO[bytes]:
-    """A file for what the tool says: in memory where that goes, so that a full disk gets told."""
+    """A file for the output: in memory where that goes, so that a full disk can be reported."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("installer"), "w+b")
     return (work / "installer.log").open("w+b")
-
-
-def _telling_lines(output: IO[bytes], telling: str) -> str:
-    output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
-    lines = output.read().decode(errors="replace").splitlines()
-    return "\n".join(line for line in lines if re.match(rf"\s*({telling})", line))
 
 
 def _outcome(status: int | None, said: str) -> Outcome:
@@ -258,3 +231,83 @@ def _outcome(status: int | None, said: str) -> Outcome:
         return Outcome.TOO_LARGE
     found = (outcome for outcome, sign in SIGNS if re.search(sign, said, re.IGNORECASE))
     return next(found, Outcome.HEALED if status is None else Outcome.INSTALLER_FAILED)
+
+
+def limit_file_size(pid: int, limit: int) -> None:
+    """Bound every file that the process writes, where the platform can do so from outside."""
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError, PermissionError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """The begin and the end of an installer's output; of every address in it only the host.
+
+    ``environ`` is what the installer ran in: clients that take a raw ``/`` in a password for the
+    end of the host print pieces of it that look like nothing.
+    """
+    addresses: list[str] = []
+    if environ is not None:
+        configured = [named_index("uv", environ), named_index("pip", environ)]
+        configured += [
+            value
+            for name, value in environ.items()
+            if name.startswith(("UV_", "PIP_")) or name.lower().endswith("_proxy")
+        ]
+        addresses = [word for value in configured if value for word in value.split()]
+    safe = ADDRESS.sub(r"\g<scheme>\g<host>/...", without_credentials(text, addresses))
+    safe = REST_OF_ADDRESS.sub("/...", safe).strip()
+    half = DETAIL_CHARACTERS // 2
+    return safe if len(safe) <= 2 * half else f"{safe[:half]}\n...\n{safe[-half:]}"
+
+
+# -- which index the tools are configured with -------------------------------------------------
+
+
+def named_index(tool: str, environ: Mapping[str, str]) -> str | None:
+    """The address that ``uv`` or ``pip`` is told to install from, None when it is told none.
+
+    Only what a host is configured with is read: a project's own files count for whoever works in
+    it, and installers are run elsewhere. The address may hold credentials. A file that cannot be
+    read, or is none of the tool's, counts as absent: what the tool makes of it the tool says when
+    it is run.
+    """
+    home = Path(environ.get("HOME", "/"))
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    found = _uv_indexes(environ, config) if tool == "uv" else _pip_indexes(environ, home, config)
+    return next((text.strip() for text in found if isinstance(text, str) and text.strip()), None)
+
+
+def _uv_indexes(environ: Mapping[str, str], config: Path) -> Iterator[object]:
+    yield environ.get("UV_DEFAULT_INDEX")
+    yield environ.get("UV_INDEX_URL")
+    if environ.get("UV_NO_CONFIG", "").lower() in YES:
+        return
+    given = environ.get("UV_CONFIG_FILE")
+    for place in [Path(given)] if given else [config / "uv/uv.toml", Path("/etc/uv/uv.toml")]:
+        try:
+            content = tomllib.loads(place.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        indexes, section = content.get("index"), content.get("pip")
+        for index in indexes if isinstance(indexes, list) else ():
+            if isinstance(index, dict) and index.get("default") is True:
+                yield index.get("url")
+        yield section.get("index-url") if isinstance(section, dict) else None
+        yield content.get("index-url")
+
+
+def _pip_indexes(environ: Mapping[str, str], home: Path, config: Path) -> Iterator[object]:
+    yield environ.get("PIP_INDEX_URL")
+    given = environ.get("PIP_CONFIG_FILE")
+    if given == os.devnull:
+        return
+    # The weakest first: what a later file says replaces what one before said.
+    places = [Path("/etc/pip.conf"), home / ".pip/pip.conf", config / "pip/pip.conf"]
+    places += [Path(sys.prefix) / "pip.conf", *([Path(given)] if given else [])]
+    parser = configparser.RawConfigParser()
+    for place in places:
+        with suppress(configparser.Error, OSError, ValueError):
+            parser.read(place, encoding="utf-8")
+    for section in ("install", "global"):
+        yield parser.get(section, "index-url", fallback=None)

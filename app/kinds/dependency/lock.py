@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.kinds.dependency.markers import MarkerError, holds
-from app.kinds.dependency.names import normalize
+from app.kinds.dependency.requirements import normalize
 from app.settings.errors import LockError
 
 PIN = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;]+)\Z", re.ASCII)
@@ -39,6 +39,11 @@ class LockedDistribution:
         """``name==version``."""
         return f"{self.name}=={self.version}"
 
+    @property
+    def line(self) -> str:
+        """The requirement line of an install in hash-checking mode."""
+        return " ".join((self.pin, *(f"--hash={value}" for value in self.hashes)))
+
     def applies(self) -> bool:
         """Whether this interpreter on this machine needs it at all."""
         return self.marker is None or holds(self.marker)
@@ -60,12 +65,11 @@ class Lock:
         """
         entries: dict[str, LockedDistribution] = {}
         for paragraph in _paragraphs(text):
-            entry = _entry(paragraph)
+            entry = _locked(paragraph)
             if not entry.applies():
                 continue
             if entry.name in entries:
-                reason = f"{entry.name} is pinned twice for this Python"
-                raise LockError(paragraph.line, reason)
+                raise LockError(paragraph.line, f"{entry.name} is pinned twice for this Python")
             entries[entry.name] = entry
         return cls(entries, hashlib.sha256(text.encode()).hexdigest()[:16])
 
@@ -82,6 +86,11 @@ class Lock:
             return cls({}, "unlocked")
         except (OSError, UnicodeDecodeError) as error:
             raise LockError(0, f"cannot be read ({type(error).__name__})") from error
+
+    def version(self, distribution: str) -> str | None:
+        """The version of a distribution, None when it is not locked."""
+        entry = self.entries.get(distribution)
+        return entry.version if entry else None
 
     def closure(self, distribution: str) -> tuple[LockedDistribution, ...]:
         """The distribution and all that it needs here, by name; empty when it is not locked."""
@@ -126,7 +135,13 @@ def _paragraphs(text: str) -> list[_Paragraph]:
         line, indented = raw.strip(), raw[:1].isspace()
         if line.startswith("#"):
             if found and indented:
-                found[-1].needed_by += _via(line)
+                # ``# via a``, ``#   a`` on the lines after it, or ``# via a, b``.
+                names = [name.strip() for name in VIA.sub("", line).split(",")]
+                found[-1].needed_by += [
+                    normalize(name.partition("[")[0].strip())
+                    for name in names
+                    if name and not name.startswith("-")
+                ]
         elif line and found and indented:
             found[-1].text += f" {line.removesuffix(BACKSLASH).strip()}"
         elif line:
@@ -134,18 +149,11 @@ def _paragraphs(text: str) -> list[_Paragraph]:
     return found
 
 
-def _via(comment: str) -> Iterator[str]:
-    """The names in ``# via a``, in ``#   a`` of the lines after it, and in ``# via a, b``."""
-    for name in VIA.sub("", comment).split(","):
-        if name.strip() and not name.strip().startswith("-"):
-            yield normalize(name.partition("[")[0].strip())
-
-
-def _entry(paragraph: _Paragraph) -> LockedDistribution:
+def _locked(paragraph: _Paragraph) -> LockedDistribution:
     line = paragraph.line
     requirement, *options = paragraph.text.split(" --hash=")
-    pinned, _, marker = requirement.partition(";")
-    match = PIN.match(pinned.strip())
+    pinned, _, marker = map(str.strip, requirement.partition(";"))
+    match = PIN.match(pinned)
     if match is None or not VERSION.fullmatch(match["version"]):
         raise LockError(line, "expected name==version")
     if not options:
@@ -153,16 +161,15 @@ def _entry(paragraph: _Paragraph) -> LockedDistribution:
     hashes = tuple(option.strip() for option in options)
     if not all(HASH.fullmatch(value) for value in hashes):
         raise LockError(line, f"{match['name']} has a hash that is not sha256 in hexadecimal")
-    _check_marker(line, marker.strip())
-    name = normalize(match["name"])
-    return LockedDistribution(
-        name, match["version"], hashes, marker.strip() or None, tuple(paragraph.needed_by)
+    entry = LockedDistribution(
+        normalize(match["name"]),
+        match["version"],
+        hashes,
+        marker or None,
+        tuple(paragraph.needed_by),
     )
-
-
-def _check_marker(line: int, marker: str) -> None:
     try:
-        if marker:
-            holds(marker)
+        entry.applies()
     except MarkerError as error:
         raise LockError(line, f"bad marker: {error}") from error
+    return entry

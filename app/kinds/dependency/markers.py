@@ -12,16 +12,35 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from app.settings.errors import shown
 
 TOKEN = re.compile(
-    r"\s*(?:(?P<word>[a-z_]+)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<sign>===|~=|[<>=!]=|[<>()]))"
+    r"\s*(?:(?P<word>[a-z_]+)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<sign>===|~=|[<>=!]=|[<>()])"
+    r"|(?P<unknown>\S.{0,19}))",
+    re.DOTALL,
 )
 RELEASE = re.compile(r"\d{1,9}(?:\.\d{1,9})*", re.ASCII)
 VERSIONS = frozenset({"python_version", "python_full_version", "implementation_version"})
+VERSION_ORDER: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+#: Strings have no order: as in ``packaging``, none is before another.
+STRING_ORDER: Mapping[str, Callable[[str, str], bool]] = {
+    **dict.fromkeys(("==", "<=", ">="), operator.eq),
+    "!=": operator.ne,
+    **dict.fromkeys(("<", ">"), lambda _left, _right: False),
+    "in": lambda left, right: left in right,
+    "not in": lambda left, right: left not in right,
+}
 
 
 class MarkerError(ValueError):
@@ -53,10 +72,20 @@ def holds(marker: str, variables: Mapping[str, str] | None = None) -> bool:
     Raises:
         MarkerError: when the text is no marker.
     """
+    tokens: deque[str] = deque()
+    for match in TOKEN.finditer(marker.rstrip()):
+        if match["unknown"]:
+            raise MarkerError(f"cannot read {shown(match['unknown'])}")
+        tokens.append(match[0].strip())
     try:
-        return _Parser(marker, environment() if variables is None else variables).parse()
+        value = _alternatives(tokens, environment() if variables is None else variables)
     except RecursionError:
         raise MarkerError("parentheses too deep") from None
+    except IndexError:
+        raise MarkerError("ends too early") from None
+    if tokens:
+        raise MarkerError(f"unexpected {shown(tokens[0])}")
+    return value
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -68,101 +97,41 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-class _Parser:
-    def __init__(self, text: str, variables: Mapping[str, str]) -> None:
-        self._tokens = list(_tokens(text))
-        self._variables = variables
+def _alternatives(tokens: deque[str], variables: Mapping[str, str]) -> bool:
+    """Take terms joined by ``and`` and ``or`` off the tokens; ``and`` binds stronger."""
+    values = [_term(tokens, variables)]
+    while tokens and tokens[0] in {"and", "or"}:
+        if tokens.popleft() == "or":
+            values.append(_term(tokens, variables))
+        else:
+            values[-1] = _term(tokens, variables) and values[-1]
+    return any(values)
 
-    def parse(self) -> bool:
-        value = self._either()
-        if self._tokens:
-            raise MarkerError(f"unexpected {shown(self._tokens[0])}")
+
+def _term(tokens: deque[str], variables: Mapping[str, str]) -> bool:
+    """Take a comparison, or a marker in parentheses, off the tokens."""
+    if tokens[0] == "(":
+        tokens.popleft()
+        value = _alternatives(tokens, variables)
+        if tokens.popleft() != ")":
+            raise MarkerError("missing )")
         return value
-
-    def _either(self) -> bool:
-        value = self._both()
-        while self._accept("or"):
-            value = self._both() or value
-        return value
-
-    def _both(self) -> bool:
-        value = self._one()
-        while self._accept("and"):
-            value = self._one() and value
-        return value
-
-    def _one(self) -> bool:
-        if self._accept("("):
-            value = self._either()
-            if not self._accept(")"):
-                raise MarkerError("missing )")
-            return value
-        return self._comparison()
-
-    def _comparison(self) -> bool:
-        left, sign = self._next(), self._next()
-        if sign == "not":
-            sign = f"not {self._next()}"
-        right = self._next()
-        versioned = bool(VERSIONS & {left, right})
-        return _compare(self._value(left), sign, self._value(right), versioned=versioned)
-
-    def _value(self, token: str) -> str:
-        if token[0] in "'\"":
-            return token[1:-1]
-        if token not in self._variables:
+    left, sign = tokens.popleft(), tokens.popleft()
+    if sign == "not":
+        sign = f"not {tokens.popleft()}"
+    right = tokens.popleft()
+    values = []
+    for token in (left, right):
+        quoted = token[0] in "'\""
+        if not quoted and token not in variables:
             raise MarkerError(f"unknown variable {shown(token)}")
-        return self._variables[token]
-
-    def _next(self) -> str:
-        if not self._tokens:
-            raise MarkerError("ends too early")
-        return self._tokens.pop(0)
-
-    def _accept(self, token: str) -> bool:
-        found = bool(self._tokens) and self._tokens[0] == token
-        if found:
-            self._tokens.pop(0)
-        return found
-
-
-def _tokens(text: str) -> Iterator[str]:
-    position = 0
-    stripped = text.rstrip()
-    while position < len(stripped):
-        match = TOKEN.match(stripped, position)
-        if match is None:
-            raise MarkerError(f"cannot read {shown(stripped[position : position + 20])}")
-        yield match[0].strip()
-        position = match.end()
-
-
-Order = Callable[[tuple[int, ...], tuple[int, ...]], bool]
-VERSION_ORDER: Mapping[str, Order] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-#: Strings have no order: as in ``packaging``, none is before another.
-STRING_ORDER: Mapping[str, Callable[[str, str], bool]] = {
-    **dict.fromkeys(("==", "<=", ">="), operator.eq),
-    "!=": operator.ne,
-    **dict.fromkeys(("<", ">"), lambda _left, _right: False),
-    "in": lambda left, right: left in right,
-    "not in": lambda left, right: left not in right,
-}
-
-
-def _compare(left: str, sign: str, right: str, *, versioned: bool) -> bool:
-    answer = _compare_versions(left, sign, right) if versioned else None
+        values.append(token[1:-1] if quoted else variables[token])
+    answer = _compare_versions(values[0], sign, values[1]) if VERSIONS & {left, right} else None
     if answer is not None:
         return answer
     if sign not in STRING_ORDER:
-        raise MarkerError(f"cannot compare with {shown(f'{sign} {right}')}")
-    return STRING_ORDER[sign](left, right)
+        raise MarkerError(f"cannot compare with {shown(f'{sign} {values[1]}')}")
+    return STRING_ORDER[sign](*values)
 
 
 def _compare_versions(left: str, sign: str, right: str) -> bool | None:
@@ -172,18 +141,13 @@ def _compare_versions(left: str, sign: str, right: str) -> bool | None:
     series = right.removesuffix(".*")
     if not RELEASE.fullmatch(series):
         return None
+    # ``3.12.*`` and ``~=3.12.1`` ask for a beginning; a shorter version is filled up with zeros.
+    beginning = [int(part) for part in series.split(".")][: -1 if sign == "~=" else None]
+    numbers = [*version_key(left), *([0] * len(beginning))]
+    begins_so = numbers[: len(beginning)] == beginning
     if series != right:
-        return _is_prefix(series, left) is (sign == "==") if sign in {"==", "!="} else None
+        return begins_so is (sign == "==") if sign in {"==", "!="} else None
     if sign == "~=":
-        series, dot, _ = right.rpartition(".")
-        later = version_key(left) >= version_key(right)
-        return later and _is_prefix(series, left) if dot else None
+        return begins_so and version_key(left) >= version_key(right) if beginning else None
     ordered = VERSION_ORDER.get(sign)
     return ordered(version_key(left), version_key(right)) if ordered else None
-
-
-def _is_prefix(prefix: str, version: str) -> bool:
-    """Whether the release numbers of a version begin so; a shorter one is filled up with zeros."""
-    wanted = list(map(int, prefix.split(".")))
-    numbers = [*version_key(version), *([0] * len(wanted))]
-    return numbers[: len(wanted)] == wanted

@@ -11,8 +11,7 @@ from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 from app.healing.report import Check
-from app.kinds.dependency.index_settings import named_index
-from app.kinds.dependency.installer import find_tool
+from app.kinds.dependency.installer import find_tool, named_index
 from app.settings.engine import HealingSettings
 
 #: Seconds that the index may take for each step of an answer.

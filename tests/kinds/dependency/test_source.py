@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from app.healing.report import Check
-from app.kinds.dependency.index_settings import named_index
+from app.kinds.dependency.installer import named_index
 from app.kinds.dependency.source import installer_checks, source_checks
 from app.settings.engine import HealingSettings
 from tests.conftest import World

@@ -1,0 +1,205 @@
+"""What is on disk, read without running any of it: modules, and the metadata of distributions.
+
+``importlib.util.find_spec`` would import the parents of a module. ``importlib.metadata`` answers
+differently by version of Python where a file is missing or broken, and its ``files`` leave out
+what is gone from disk; a diagnosis is about exactly that.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable
+from functools import cache
+from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
+from importlib.metadata import Distribution, PackageNotFoundError
+from itertools import islice
+from pathlib import Path
+from site import getsitepackages
+
+from app.kinds.dependency.requirements import normalize
+
+#: The endings of files that modules are imported from, of this Python or of another.
+MODULE_FILES = (".py", ".pyc", ".so", ".pyd", ".dylib")
+#: So many directories are looked through for such a file: a name may be that of a large one.
+DIRECTORIES_LOOKED_AT = 1000
+LIBRARY_DIRECTORIES = frozenset({"site-packages", "dist-packages"})
+
+# -- modules -----------------------------------------------------------------------------------
+
+
+def find_on_disk(name: str) -> ModuleSpec | None:
+    """The spec of a dotted name, found by its parents' places on disk; None when it is not there.
+
+    Each part is looked up by itself, since a namespace package inside another can only be found by
+    its whole name once that is imported. An emptied directory counts as not there, although Python
+    takes it for a package.
+    """
+    top, *rest = name.split(".")
+    spec = None if is_hollow(found := _top_level(top)) else found
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
+    return spec
+
+
+def is_emptied(top: str) -> bool:
+    """Whether all that is left of a top-level package is its directory."""
+    return is_hollow(_top_level(top))
+
+
+def is_hollow(spec: ModuleSpec | None) -> bool:
+    """Whether a top-level package is a mere directory that nothing can be imported from.
+
+    A removed or interrupted install leaves such directories; for Python they are namespace
+    packages (PEP 420), behind which a real package of the name is still found.
+    """
+    if spec is None or "." in spec.name or spec.has_location:
+        return False
+    if spec.submodule_search_locations is None:
+        return False
+    for place in spec.submodule_search_locations:
+        looked_at = islice(os.walk(place), DIRECTORIES_LOOKED_AT)
+        if not os.path.isdir(place) or any(  # noqa: PTH112 - Path raises for a name too long
+            file.endswith(MODULE_FILES)
+            for directory, _, files in looked_at
+            if not directory.endswith("__pycache__")
+            for file in files
+        ):
+            return False
+    return True
+
+
+def foreign_extension(name: str) -> str | None:
+    """The ABI of an extension file that stands where ``name`` should be, if there is one."""
+    parent, _, leaf = name.rpartition(".")
+    spec = find_on_disk(parent) if parent else None
+    package = spec.submodule_search_locations if spec else None
+    files = _glob((package or ()) if parent else sys.path, f"{leaf}.*.so")
+    return files[0].name.removeprefix(f"{leaf}.").removesuffix(".so") if files else None
+
+
+def module_at(path: str) -> str | None:
+    """The dotted name of the module in a file; an extension's error tells only its last part."""
+    file = Path(path)
+    entries = [entry for entry in sys.path if file.is_relative_to(entry or ".")]
+    if not entries:
+        return None
+    inside = file.relative_to(max(entries, key=len) or ".")
+    return ".".join((*inside.parent.parts, inside.name.partition(".")[0]))
+
+
+def local_file(top: str) -> str | None:
+    """The file of a module that stands outside every place of libraries, as it may be shown."""
+    spec = find_on_disk(top)
+    if spec is None or not spec.has_location or spec.origin is None:
+        return None
+    file = Path(spec.origin).resolve()
+    is_package = bool(spec.submodule_search_locations)
+    directory = file.parent.parent if is_package else file.parent
+    # A directory with metadata of distributions is one, too: ``--target`` and layers make them.
+    if (
+        LIBRARY_DIRECTORIES & {*directory.parts}
+        or _glob([directory], "*.dist-info")
+        or any(directory.is_relative_to(root) for root in _library_roots())
+    ):
+        return None
+    return f"{top}/{file.name}" if is_package else file.name
+
+
+def _top_level(name: str) -> ModuleSpec | None:
+    if name in sys.builtin_module_names:
+        return BuiltinImporter.find_spec(name)
+    return FrozenImporter.find_spec(name) or PathFinder.find_spec(name)
+
+
+def _glob(places: Iterable[str | Path], pattern: str) -> list[Path]:
+    """The files of all places; one that cannot be listed (an archive, for one) has none."""
+    found: list[Path] = []
+    for place in places:
+        try:
+            found += sorted(Path(place or ".").glob(pattern))
+        except OSError:
+            continue
+    return found
+
+
+@cache
+def _library_roots() -> tuple[Path, ...]:
+    paths = sysconfig.get_paths()
+    roots = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(Path(root).resolve() for root in {*roots, *getsitepackages()})
+
+
+# -- metadata of distributions -----------------------------------------------------------------
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version that is found on ``sys.path``, None when there is none.
+
+    Metadata that cannot be read counts as none: an interrupted uninstall leaves such directories.
+    """
+    return _header(_distribution(distribution), "Version")
+
+
+def bringing(top: str) -> str | None:
+    """The normalized name of the distribution that says it brings a top-level module.
+
+    Reads the RECORD of all that is installed: for explaining faults, not for every import.
+    """
+    for found in importlib.metadata.distributions():
+        name = _header(found, "Name")
+        if name and _records(found, top):
+            return normalize(name)
+    return None
+
+
+def records_module(distribution: str, module: str) -> bool:
+    """Whether the distribution's RECORD says that it brings the module."""
+    return _records(_distribution(distribution), module)
+
+
+def records_file(distribution: str, file: str) -> bool:
+    """Whether the distribution's RECORD lists a file of this name, wherever it goes."""
+    lines = _lines(_distribution(distribution), "RECORD")
+    return any(line.partition(",")[0].rpartition("/")[2] == file for line in lines)
+
+
+def is_whole(site: Path) -> bool:
+    """Whether all that the RECORDs of the distributions in a directory list inside it is there."""
+    found = importlib.metadata.distributions(path=[str(site)])
+    rows = csv.reader(line for distribution in found for line in _lines(distribution, "RECORD"))
+    files = [row[0] for row in rows if row]
+    # Path.exists raises for a name that is too long for a file.
+    return all(os.path.exists(site / file) for file in files if not file.startswith(("../", "/")))  # noqa: PTH110
+
+
+def _distribution(name: str) -> Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except (PackageNotFoundError, ValueError):
+        return None
+
+
+def _records(found: Distribution | None, module: str) -> bool:
+    stem = module.replace(".", "/")
+    return any(line.startswith((f"{stem}.", f"{stem}/")) for line in _lines(found, "RECORD"))
+
+
+def _header(found: Distribution | None, field: str) -> str | None:
+    for line in _lines(found, "METADATA") or _lines(found, "PKG-INFO"):
+        if match := re.match(rf"{field}:\s*(\S+)", line):
+            return match[1]
+    return None
+
+
+def _lines(found: Distribution | None, file: str) -> list[str]:
+    try:
+        return (found.read_text(file) or "").splitlines() if found else []
+    except (OSError, UnicodeDecodeError):
+        return []
