@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from app.kinds.dependency.catalog import Catalog
 from app.kinds.dependency.failure import Failure, missing_module, read_failure
+from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import (
     find_on_disk,
     foreign_extension,
@@ -59,6 +60,10 @@ REMOVED = {
         "3.13",
     ),
 }
+#: Causes for which it does not matter what distribution brings a module.
+OF_NO_DISTRIBUTION = frozenset(
+    {Cause.STDLIB_MISSING, Cause.CIRCULAR_IMPORT, Cause.SHADOWED, Cause.CODE_ERROR}
+)
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -104,6 +109,8 @@ class Diagnostician:
     def __init__(self, catalog: Catalog, first_party: frozenset[str]) -> None:
         self._catalog = catalog
         self._first_party = first_party
+        #: Names that no distribution brings, so the map has no say over them.
+        self._reserved = first_party | sys.stdlib_module_names
 
     def diagnose(self, error: BaseException, requested: str) -> Diagnosis:
         """Why importing ``requested`` raised ``error``."""
@@ -113,263 +120,197 @@ class Diagnostician:
         if failure.module and failure.attribute:
             return self._lacks(failure, failure.module, failure.attribute)
         if failure.broken_binary:
-            return self._broken_extension(failure)
-        return _code_error(failure)
+            path, library = getattr(failure.error, "path", None), failure.shared_library
+            module = (path and module_at(path)) or failure.module or failure.chain[-1]
+            if library and records_file(self._catalog.provider(top_level(module)), library):
+                return self._incomplete(module, failure.chain)
+            advice = (
+                f"{library} is a system library: install it in the image"
+                if library
+                else f"the compiled part of {module} does not fit this Python or system: rebuild"
+                " the image with a wheel that does"
+            )
+            return self._diagnosis(Cause.BROKEN_EXTENSION, module, failure.chain, advice)
+        module = failure.chain[-1]
+        what = f"{module} raised {type(failure.error).__name__} while it was imported"
+        if isinstance(failure.error, SyntaxError):
+            what = f"{module}, or a module that it imports, has a syntax error"
+        advice = f"{what}: mend the code; the log has the trace"
+        return self._diagnosis(Cause.CODE_ERROR, module, failure.chain, advice)
 
     def absent(self, name: str, chain: Sequence[str] = ()) -> Diagnosis:
         """Why the module ``name`` is not there."""
-        chain, top = _ending_in(chain, name), top_level(name)
-        if top in self._first_party:
-            advice = f"{name} belongs to this application and is not there: restore the file or"
-            return _plain(Cause.FIRST_PARTY_MISSING, name, chain, f"{advice} the import")
-        if _is_standard(top) or (top in REMOVED and not self._approved(top)):
-            return self._standard_library(name, chain)
-        if abi := foreign_extension(name):
-            return self._foreign(name, abi, chain)
-        if name != top and find_on_disk(top) is not None:
-            return self._submodule(name, chain)
-        return self._distribution(name, chain)
-
-    # -- a module that is not there ----------------------------------------------------------
-
-    def _standard_library(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
         top = top_level(name)
-        if name != top and (hidden := self._shadowed(top, name, chain)):
+        hidden = self._shadowed(name, chain) if name != top else None
+        if hidden is not None:
             return hidden
-        if not _is_standard(top):
+        if abi := foreign_extension(name):
+            cause = Cause.BROKEN_EXTENSION
+            advice = f"{name} was built for {abi}, not for this Python: rebuild the image with a"
+            advice = f"{advice} wheel that fits"
+        elif top in self._first_party:
+            cause = Cause.FIRST_PARTY_MISSING
+            advice = f"{name} belongs to this application and is not there: restore the file or"
+            advice = f"{advice} the import"
+        elif top in sys.stdlib_module_names:
+            cause = Cause.STDLIB_MISSING
+            advice = (
+                f"the standard library of {PYTHON} has no {name}: change the code"
+                if name != top and find_on_disk(top) is not None
+                else f"{name} belongs to the standard library but this Python was built without it"
+            )
+        elif top in REMOVED and not self._approved(top):
+            cause = Cause.STDLIB_MISSING
             advice = f"{top} left the standard library in Python {REMOVED[top]}: change the code"
             advice = f"{advice} that imports it"
-        elif name != top and find_on_disk(top) is not None:
-            advice = f"the standard library of {PYTHON} has no {name}: change the code"
+        elif name == top or find_on_disk(top) is None:
+            return self._not_installed(name, chain)
+        elif records_module(self._catalog.provider(top), name):
+            return self._incomplete(name, chain)
         else:
-            advice = f"{name} belongs to the standard library but this Python was built without it"
-        return _plain(Cause.STDLIB_MISSING, name, chain, advice)
+            cause, advice = Cause.MISSING_SUBMODULE, self._version_advice(top, name)
+        return self._diagnosis(cause, name, chain, advice)
 
-    def _foreign(self, name: str, abi: str, chain: tuple[str, ...]) -> Diagnosis:
-        advice = f"{name} was built for {abi}, not for this Python: rebuild the image with a wheel"
-        return self._packaged(Cause.BROKEN_EXTENSION, name, chain, f"{advice} that fits")
-
-    def _submodule(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
-        """The top-level package is here and the submodule is not."""
-        top = top_level(name)
-        if hidden := self._shadowed(top, name, chain):
-            return hidden
-        distribution = self._catalog.provider(top)
-        version = installed_version(distribution)
-        if records_module(distribution, name):
-            return self._incomplete(name, chain)
-        what = f"{distribution} {version}" if version else top
-        advice = f"{what} has no {name}{self._other_version(distribution)}"
-        return self._packaged(Cause.MISSING_SUBMODULE, name, chain, advice)
-
-    def _incomplete(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
-        distribution = self._catalog.provider(top_level(name))
-        version = installed_version(distribution)
-        what = f"{distribution} {version}" if version else top_level(name)
-        advice = f"{what} is installed but its files are not all there: rebuild the image"
-        return self._packaged(Cause.PARTIAL_INSTALL, name, chain, advice)
-
-    def _distribution(self, name: str, chain: tuple[str, ...]) -> Diagnosis:
+    def _not_installed(self, name: str, chain: Sequence[str]) -> Diagnosis:
         """Nothing of the top-level name is here, except perhaps its metadata."""
-        distribution = self._catalog.distribution(name)
-        heals = self._healer(distribution, chain)
+        top, distribution = top_level(name), self._catalog.distribution(name)
         version = installed_version(distribution)
-        if version is None:
-            advice = self._missing_advice(name, distribution, chain, heals)
-            return self._packaged(Cause.MISSING_DISTRIBUTION, name, chain, advice, heals=heals)
-        if heals is None or self._locked_version(distribution) != version:
+        locked = self._catalog.lock.version(distribution)
+        heals = self._healer(top, distribution, chain)
+        if version is not None and (heals is None or locked != version):
             return self._incomplete(name, chain)
-        advice = f"{distribution} {version} is installed but its files are not all there;"
-        return self._packaged(
-            Cause.PARTIAL_INSTALL,
-            name,
-            chain,
-            f"{advice} the lock has the same version",
-            heals=heals,
-            broken=(distribution,),
-        )
-
-    def _missing_advice(
-        self, name: str, distribution: str, chain: tuple[str, ...], heals: str | None
-    ) -> str:
-        top = top_level(name)
-        needer = _needer(chain, self._first_party)
-        subject = f"{needer} needs {top}" if needer else top
-        absent = f"{subject}, which is not installed" if needer else f"{top} is not installed"
-        locked = self._locked_version(distribution)
+        if version is not None:
+            advice = f"{distribution} {version} is installed but its files are not all there;"
+            return self._diagnosis(
+                Cause.PARTIAL_INSTALL,
+                name,
+                chain,
+                f"{advice} the lock has the same version",
+                heals=heals,
+                broken=(distribution,),
+            )
+        # The third-party package nearest before the fault needs it, else the module of ours.
+        others = [module for module in reversed(chain) if top_level(module) != top]
+        packages = [top_level(m) for m in others if top_level(m) not in self._first_party]
+        needer = next(iter((*packages, *others)), None)
+        advice = f"{needer} needs {top}, which is not installed" if needer else ""
+        advice = advice or f"{top} is not installed"
         if heals and locked:
-            return f"{absent}; it is in the lock as {distribution} {locked}"
-        if heals and heals != top:
-            return f"{absent}; the lock has what {heals} lacks: {self._lacking(heals)}"
-        if heals:
-            return f"{absent}; it is approved but not in the lock: run make lock"
-        source = "" if distribution == normalize(top) else f" (it comes with {distribution})"
-        return f"{absent}{source}; it is not approved for healing: add it to the requirements"
+            advice += f"; it is in the lock as {distribution} {locked}"
+        elif heals and heals != top:
+            parts = (f"{entry.name} {entry.version}" for entry in self._lacking(heals))
+            advice += f"; the lock has what {heals} lacks: {', '.join(parts)}"
+        elif heals:
+            advice += "; it is approved but not in the lock: run make lock"
+        else:
+            advice += "" if distribution == normalize(top) else f" (it comes with {distribution})"
+            advice += "; it is not approved for healing: add it to the requirements"
+        return self._diagnosis(Cause.MISSING_DISTRIBUTION, name, chain, advice, heals=heals)
 
-    def _lacking(self, approved: str) -> str:
-        plan = self._catalog.plan(approved)
-        return ", ".join(f"{entry.name} {entry.version}" for entry in plan.missing) if plan else ""
-
-    def _healer(self, distribution: str, chain: Sequence[str]) -> str | None:
+    def _healer(self, top: str, distribution: str, chain: Sequence[str]) -> str | None:
         """The approved name nearest to the fault whose locked closure would mend it.
 
         An import name need not resemble its distribution's. So when the lock does not tell who
         needs ``distribution``, an approved package on the way that lacks a part is the one.
         """
-        fault = top_level(chain[-1])
-        names = filter(self._approved, reversed([top_level(module) for module in chain]))
-        return next((n for n in names if n == fault or self._mends(n, distribution)), None)
+        for approved in filter(self._approved, (top, *map(top_level, reversed(chain)))):
+            provider = self._catalog.distribution(approved)
+            needs = approved == top or self._catalog.lock.path(provider, distribution)
+            if needs or self._lacking(approved):
+                return approved
+        return None
 
-    def _mends(self, approved: str, distribution: str) -> bool:
-        needs = self._catalog.lock.path(self._catalog.distribution(approved), distribution)
-        return bool(needs or self._lacking(approved))
+    def _lacking(self, approved: str) -> tuple[LockedDistribution, ...]:
+        plan = self._catalog.plan(approved)
+        return plan.missing if plan else ()
 
     def _approved(self, top: str) -> bool:
-        """Whether the map names it and may: it has no say over first-party and standard names."""
-        ours = top in self._first_party or _is_standard(top)
-        return not ours and self._catalog.requirement(top) is not None
-
-    # -- a module that is there and lacks something ------------------------------------------
+        return top not in self._reserved and self._catalog.requirement(top) is not None
 
     def _lacks(self, failure: Failure, module: str, attribute: str) -> Diagnosis:
         """``from module import attribute`` failed, or ``module.attribute`` did."""
-        chain = _ending_in(failure.chain, module)
-        return (
-            self._shadowed(top_level(module), module, chain)
-            or self._damaged(module, attribute, failure.chain)
-            or _circular(failure, module, f"{module}.{attribute}")
-            or self._attribute(module, attribute, chain)
-        )
-
-    def _damaged(self, module: str, attribute: str, chain: tuple[str, ...]) -> Diagnosis | None:
-        """The diagnosis when a package was emptied, or lost the submodule that is asked for."""
         top, submodule = top_level(module), f"{module}.{attribute}"
-        if is_emptied(top):
-            return self.absent(top, chain)
-        chain = (*_ending_in(chain, module), submodule)
-        if abi := foreign_extension(submodule):
-            return self._foreign(submodule, abi, chain)
-        if find_on_disk(submodule) is not None:
-            return None
-        lost = records_module(self._catalog.provider(top), submodule)
-        return self._incomplete(submodule, chain) if lost else None
-
-    def _attribute(self, module: str, attribute: str, chain: tuple[str, ...]) -> Diagnosis:
-        if top_level(module) in self._first_party:
-            advice = f"{module} has no {attribute}: mend the import"
-            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
-        if _is_standard(top_level(module)):
-            advice = f"{module} of {PYTHON} has no {attribute}: change the code"
-            return _plain(Cause.MISSING_ATTRIBUTE, module, chain, advice)
-        distribution = self._catalog.provider(top_level(module))
-        version = installed_version(distribution)
-        what = f"{distribution} {version}" if version else module
-        advice = f"{what} has no {attribute} in {module}{self._other_version(distribution)}"
-        return self._packaged(Cause.MISSING_ATTRIBUTE, module, chain, advice)
-
-    def _broken_extension(self, failure: Failure) -> Diagnosis:
-        path = getattr(failure.error, "path", None)
-        module = (path and module_at(path)) or failure.module or failure.chain[-1]
         chain = _ending_in(failure.chain, module)
-        library = failure.shared_library
-        if library and records_file(self._catalog.provider(top_level(module)), library):
-            return self._incomplete(module, chain)
-        advice = (
-            f"{library} is a system library: install it in the image"
-            if library
-            else f"the compiled part of {module} does not fit this Python or system: rebuild the"
-            " image with a wheel that does"
-        )
-        return self._packaged(Cause.BROKEN_EXTENSION, module, chain, advice)
-
-    # -- what several causes share -----------------------------------------------------------
-
-    def _shadowed(self, top: str, module: str, chain: tuple[str, ...]) -> Diagnosis | None:
-        """The diagnosis when a local file stands before a library of the same name."""
+        if hidden := self._shadowed(module, chain):
+            return hidden
+        if is_emptied(top):
+            return self.absent(top, failure.chain)
+        if foreign_extension(submodule) or (
+            find_on_disk(submodule) is None
+            and records_module(self._catalog.provider(top), submodule)
+        ):
+            return self.absent(submodule, chain)
+        # A package is not bound to the name of a submodule before that one's body has ended.
+        unbound = submodule in failure.chain
+        if unbound or (failure.unfinished and failure.chain[-1] != module):
+            module = submodule if unbound else module
+            chain = _ending_in(failure.chain, module)
+            circle = " -> ".join(chain[chain.index(module) :])
+            advice = f"modules import each other in a circle ({circle}): break it in the code"
+            return self._diagnosis(Cause.CIRCULAR_IMPORT, module, chain, advice)
         if top in self._first_party:
-            return None
-        library = (
-            _is_standard(top)
+            advice = f"{module} has no {attribute}: mend the import"
+        elif top in sys.stdlib_module_names:
+            advice = f"{module} of {PYTHON} has no {attribute}: change the code"
+        else:
+            advice = self._version_advice(top, f"{attribute} in {module}")
+        return self._diagnosis(Cause.MISSING_ATTRIBUTE, module, chain, advice)
+
+    def _shadowed(self, module: str, chain: Sequence[str]) -> Diagnosis | None:
+        """The diagnosis when a local file stands before a library of the same name."""
+        top = top_level(module)
+        is_library = (
+            top in sys.stdlib_module_names
             or self._catalog.requirement(top) is not None
             or installed_version(self._catalog.distribution(top)) is not None
         )
-        file = local_file(top) if library else None
+        file = local_file(top) if is_library and top not in self._first_party else None
         if file is None:
             return None
         advice = f"the local file {file} hides the library {top}: rename it"
-        return _plain(Cause.SHADOWED, module, chain, advice)
+        return self._diagnosis(Cause.SHADOWED, module, chain, advice)
 
-    def _locked_version(self, distribution: str) -> str | None:
-        locked = self._catalog.lock.entries.get(distribution)
-        return locked.version if locked else None
+    def _incomplete(self, name: str, chain: Sequence[str]) -> Diagnosis:
+        distribution = self._catalog.provider(top_level(name))
+        version = installed_version(distribution)
+        what = f"{distribution} {version}" if version else top_level(name)
+        advice = f"{what} is installed but its files are not all there: rebuild the image"
+        return self._diagnosis(Cause.PARTIAL_INSTALL, name, chain, advice)
 
-    def _other_version(self, distribution: str) -> str:
-        locked = self._locked_version(distribution)
-        if locked and locked != installed_version(distribution):
-            return f"; the lock names {locked}: rebuild the image"
-        return ": change the code, or the version that the requirements ask for"
+    def _version_advice(self, top: str, missing: str) -> str:
+        """What to do about a part that the installed version of a library does not have."""
+        distribution = self._catalog.provider(top)
+        version = installed_version(distribution)
+        locked = self._catalog.lock.version(distribution)
+        what = f"{distribution} {version} has" if version else f"{top} has"
+        if locked and locked != version:
+            return f"{what} no {missing}; the lock names {locked}: rebuild the image"
+        advice = "change the code, or the version that the requirements ask for"
+        return f"{what} no {missing}: {advice}"
 
-    def _packaged(
+    def _diagnosis(
         self,
         cause: Cause,
-        name: str,
-        chain: tuple[str, ...],
+        module: str,
+        chain: Sequence[str],
         advice: str,
         *,
         heals: str | None = None,
         broken: tuple[str, ...] = (),
     ) -> Diagnosis:
+        top = top_level(module)
+        packaged = cause not in OF_NO_DISTRIBUTION and top not in self._reserved
         return Diagnosis(
             cause=cause,
-            module=name,
+            module=module,
             advice=advice,
-            distribution=self._catalog.provider(top_level(name)),
-            requirement=self._catalog.requirement(heals or name),
+            distribution=self._catalog.provider(top) if packaged else None,
+            requirement=self._catalog.requirement(heals or top) if packaged else None,
             heals=heals,
             broken=broken,
-            chain=chain,
+            chain=_ending_in(chain, module),
         )
-
-
-def _plain(cause: Cause, module: str, chain: tuple[str, ...], advice: str) -> Diagnosis:
-    return Diagnosis(cause=cause, module=module, advice=advice, chain=chain)
-
-
-def _circular(failure: Failure, module: str, submodule: str) -> Diagnosis | None:
-    """The diagnosis when a module was asked for something while its own body was running.
-
-    A package is not bound to the name of a submodule before that submodule's body has ended.
-    """
-    if submodule in failure.chain:
-        module = submodule
-    elif not failure.unfinished or failure.chain[-1] == module:
-        return None
-    chain = _ending_in(failure.chain, module)
-    circle = " -> ".join(chain[chain.index(module) :])
-    advice = f"modules import each other in a circle ({circle}): break it in the code"
-    return _plain(Cause.CIRCULAR_IMPORT, module, chain, advice)
-
-
-def _code_error(failure: Failure) -> Diagnosis:
-    module = failure.chain[-1]
-    what = f"{module} raised {type(failure.error).__name__} while it was imported"
-    if isinstance(failure.error, SyntaxError):
-        what = f"{module}, or a module that it imports, has a syntax error"
-    advice = f"{what}: mend the code; the log has the trace"
-    return _plain(Cause.CODE_ERROR, module, failure.chain, advice)
-
-
-def _is_standard(top: str) -> bool:
-    return top in sys.stdlib_module_names
 
 
 def _ending_in(chain: Sequence[str], name: str) -> tuple[str, ...]:
     return tuple(chain) if chain and chain[-1] == name else (*chain, name)
-
-
-def _needer(chain: Sequence[str], first_party: frozenset[str]) -> str | None:
-    """The third-party module nearest before the fault, else the first-party one that imports it."""
-    fault = top_level(chain[-1])
-    others = [name for name in reversed(chain) if top_level(name) != fault]
-    packages = [top_level(name) for name in others if top_level(name) not in first_party]
-    return next(iter((*packages, *others)), None)

@@ -8,6 +8,7 @@ what is gone from disk; a diagnosis is about exactly that.
 from __future__ import annotations
 
 import csv
+import glob
 import importlib.metadata
 import os
 import re
@@ -80,7 +81,7 @@ def foreign_extension(name: str) -> str | None:
     parent, _, leaf = name.rpartition(".")
     spec = find_on_disk(parent) if parent else None
     package = spec.submodule_search_locations if spec else None
-    files = _glob((package or ()) if parent else sys.path, f"{leaf}.*.so")
+    files = _glob((package or ()) if parent else sys.path, f"{glob.escape(leaf)}.*.so")
     return files[0].name.removeprefix(f"{leaf}.").removesuffix(".so") if files else None
 
 
@@ -124,7 +125,7 @@ def _glob(places: Iterable[str | Path], pattern: str) -> list[Path]:
     for place in places:
         try:
             found += sorted(Path(place or ".").glob(pattern))
-        except OSError:
+        except (OSError, ValueError):
             continue
     return found
 

@@ -71,38 +71,30 @@ def probe(
     # Isolated mode keeps the child from the current directory and from PYTHON* settings.
     command = [sys.executable, "-I", "-c", CHILD, str(writer), module, *here]
     command += map(str, extra_paths)
-    kept = (writer, *keep)
+    inherited = (writer, *keep)
     with (
         os.fdopen(reader, "rb"),
         os.fdopen(writer, "wb") as ours,
-        child_group(command, environ=environ, directory=Path("/"), keep=kept) as child,
+        child_group(command, environ=environ, directory=Path("/"), keep=inherited) as child,
+        # The module's choice: a process that eventlet has patched has no select.poll.
+        selectors.DefaultSelector() as selector,
     ):
         ours.close()
-        message = _message(reader, deadline)
-    return _verdict(message, child.wait())
-
-
-def _message(descriptor: int, deadline: float) -> bytes | None:
-    """What the child wrote; empty when it closed the pipe in silence, None at the deadline."""
-    # The module's choice: a process that eventlet has patched has no select.poll.
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        return os.read(descriptor, 65536) if selector.select(deadline) else None
-
-
-def _verdict(message: bytes | None, status: int | None) -> Verdict:
-    if message is None:
-        return Verdict(ok=False, crashed=True, error_class="deadline")
-    if not message:
-        return Verdict(ok=False, crashed=True, error_class=_end(status))
-    told = message.decode(errors="replace").split("\0", PARTS - 1)
-    if len(told) != PARTS or not f"_{told[0]}".isidentifier():
+        selector.register(reader, selectors.EVENT_READ)
+        if not selector.select(deadline):
+            return Verdict(ok=False, crashed=True, error_class="deadline")
+        message = os.read(reader, 65536)
+    if not message:  # the pipe was closed in silence
+        return Verdict(ok=False, crashed=True, error_class=_end(child.wait()))
+    parts = message.decode(errors="replace").split("\0", PARTS - 1)
+    if len(parts) != PARTS or not f"_{parts[0]}".isidentifier():
         return Verdict(ok=False, crashed=True, error_class="garbled verdict")
-    error, missing, text = told
+    error, missing, text = parts
     return Verdict(ok=not error, error_class=error, missing=missing or None, detail=text)
 
 
 def _end(status: int | None) -> str:
+    """How a child ended that has sent no verdict."""
     if status is None:
         return "no verdict"
     return f"signal {-status}" if status < 0 else f"exit {status}"
