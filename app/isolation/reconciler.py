@@ -71,9 +71,9 @@ class Reconciler:
         self._loop.stop()
 
     def _pass(self) -> float:
-        services = self._services
+        services, board = self._services, self._services.board
         changed = self._heal()
-        quarantined = services.board.quarantined
+        quarantined = board.quarantined
         if quarantined:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
@@ -81,12 +81,11 @@ class Reconciler:
         if moved and self._builds.due:
             if self._rebuild():
                 self._builds.reset()
-                still = {state.name for state in services.board.quarantined}
+                still = {state.name for state in board.quarantined}
                 for name in (name for name in moved if name not in still):
                     logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
             else:
                 self._builds.failed()
-        board = services.board
         services.workers.write(
             {
                 "booted_at": self._booted_at,
