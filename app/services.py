@@ -14,18 +14,13 @@ from app.health import HealthCheck, HealthService, Load
 from app.health.standard import health_service
 from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
-from app.kinds.dependency.source import PATIENCE, installer_checks, source_checks
+from app.kinds.dependency.source import PATIENCE, source_checks
 from app.settings.declarations import Settings
 from app.settings.engine import Mode
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing
 from app.utils.auto_fix import AutoFixer
-
-#: Seconds between two looks at what hardly ever changes, or at what is on another host.
-SELDOM = 60.0
-#: Seconds for asking another host: longer than the patience for each step of its answer.
-REMOTE_TIMEOUT = PATIENCE + 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +65,17 @@ class Services:
         load = Load(threads)
         checks = [HealthCheck(name="edge", kind="edge", run=edge.checks)]
         if fixer.settings.mode is Mode.HEAL:
-            given = (fixer.settings, os.environ)
-            checks += [
-                HealthCheck(
-                    name="installer",
-                    kind="installer",
-                    run=partial(installer_checks, *given),
-                    interval=SELDOM,
-                ),
+            look = partial(source_checks, fixer.settings, os.environ)
+            # It hardly ever changes, and asks another host.
+            checks.append(
                 HealthCheck(
                     name="package_source",
                     kind="index",
-                    run=partial(source_checks, *given),
-                    timeout=REMOTE_TIMEOUT,
-                    interval=SELDOM,
-                ),
-            ]
+                    run=look,
+                    timeout=PATIENCE + 1.0,
+                    interval=60.0,
+                )
+            )
         return cls(
             settings=settings,
             fixer=fixer,

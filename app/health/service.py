@@ -139,7 +139,7 @@ class HealthService:
     def force(self, wait: float = FORCE_WAIT) -> HealthReading:
         """Look at everything now, or join whoever does; after ``wait`` seconds at the latest.
 
-        What hangs is shown as it is. Who comes when as many wait as may is told at once what is
+        What hangs is shown as it is. Who comes when as many wait as may gets at once what is
         known: one check that hangs must not take all of a server's threads.
         """
         with self._lock:

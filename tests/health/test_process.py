@@ -124,7 +124,7 @@ class TestWallClock:
 
     @pytest.mark.parametrize("jump", [61, -61, 1e6])
     def test_jumps(self, clock: WallClock, times: Times, jump: float) -> None:
-        """A jump between two looks is told for five minutes."""
+        """A jump between two looks is reported for five minutes."""
         assert _only(clock.checks()).ok
         times.pass_by(5, set_by=jump)
         assert _only(clock.checks()).reason == "clock_jumped"

@@ -254,7 +254,7 @@ class TestForcing:
         assert len({id(reading) for reading in readings}) <= look.begun
 
     def test_few_wait(self, clock: Clock) -> None:
-        """Who comes when as many wait as may is told at once; afterwards there is room again."""
+        """Who comes when as many wait as may is answered at once; later there is room again."""
         look = Look()
         service = HealthService([_check(look)], clock=clock, waiters=1)
         with ThreadPoolExecutor(1) as pool, look.held():
@@ -411,7 +411,9 @@ class TestLog:
     FAILS, PASSES = "check fails", "check passes again"
 
     @pytest.fixture
-    def told(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, object]]]:
+    def logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> Callable[[], list[tuple[str, str, object]]]:
         """What was logged since it was last asked for: level, event and the check's reason."""
         caplog.set_level(logging.INFO, "app.health.runner")
 
@@ -425,7 +427,7 @@ class TestLog:
     def test_fields(
         self, look: Look, service: HealthService, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It is told by its name, subject and reason; advice, which is free text, is not."""
+        """It is logged by its name, subject and reason; advice, which is free text, is not."""
         look.results = (replace(_result(ok=False), subject="s", advice=SECRET),)
         service.force()
         (record,) = caplog.records
@@ -438,7 +440,7 @@ class TestLog:
 
     @pytest.mark.parametrize(("level", "critical"), [("WARNING", False), ("ERROR", True)])
     def test_changes(
-        self, look: Look, service: HealthService, told: Callable[[], object], level: str,
+        self, look: Look, service: HealthService, logged: Callable[[], object], level: str,
         *, critical: bool,
     ) -> None:  # fmt: skip
         """The beginning and the end of a failure are a line each, however often it is looked at."""
@@ -453,44 +455,46 @@ class TestLog:
             look.results = results
             for _ in range(3):
                 service.force()
-            assert told() == lines
+            assert logged() == lines
 
     def test_failing_from_the_beginning(
-        self, look: Look, service: HealthService, told: Callable[[], object]
+        self, look: Look, service: HealthService, logged: Callable[[], object]
     ) -> None:
-        """What fails at the first look is told, beside what does not and is not."""
+        """What fails at the first look is logged, beside what does not and is not."""
         look.results = (_result(), _result("b", ok=False))
         service.force()
-        assert told() == [("WARNING", self.FAILS, "broken")]
+        assert logged() == [("WARNING", self.FAILS, "broken")]
 
     def test_there_only_while_it_fails(
-        self, look: Look, service: HealthService, told: Callable[[], object]
+        self, look: Look, service: HealthService, logged: Callable[[], object]
     ) -> None:
         """A result that is not given any more has passed: many are only given when they fail."""
         look.results = (_result("b", ok=False),)
         service.force()
         look.results = ()
         service.force()
-        assert told() == [("WARNING", self.FAILS, "broken"), ("INFO", self.PASSES, "broken")]
+        assert logged() == [("WARNING", self.FAILS, "broken"), ("INFO", self.PASSES, "broken")]
 
     def test_a_look_that_fails(
-        self, look: Look, service: HealthService, told: Callable[[], object]
+        self, look: Look, service: HealthService, logged: Callable[[], object]
     ) -> None:
-        """It is told in the check's name, and says nothing of what it did not find."""
+        """It is logged in the check's name, and says nothing of what it did not find."""
         look.results = (_result("b", ok=False),)
         service.force()
         look.error = RuntimeError(SECRET)
         service.force()
-        assert told() == [
+        assert logged() == [
             ("WARNING", self.FAILS, "broken"),
             ("WARNING", self.FAILS, "check_failed"),
         ]
         look.error = None
         service.force()
-        assert told() == [("INFO", self.PASSES, "check_failed")]
+        assert logged() == [("INFO", self.PASSES, "check_failed")]
 
-    def test_a_hung_one(self, told: Callable[[], object], caplog: pytest.LogCaptureFixture) -> None:
-        """Its beginning is told as a hang, and its end as that of any failure."""
+    def test_a_hung_one(
+        self, logged: Callable[[], object], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its beginning is logged as a hang, and its end as that of any failure."""
         look = Look(_result())
         service = HealthService([_check(look, timeout=0.02)])
         with look.held():
@@ -498,20 +502,20 @@ class TestLog:
             wait_until(lambda: "health check hangs" in caplog.text)
         wait_until(lambda: self.PASSES in caplog.text)
         service.stop()
-        assert told() == [("INFO", self.PASSES, "timeout")]
+        assert logged() == [("INFO", self.PASSES, "timeout")]
 
-    def test_a_fork_tells_nothing_again(
-        self, look: Look, service: HealthService, told: Callable[[], list[object]]
+    def test_a_fork_logs_nothing_again(
+        self, look: Look, service: HealthService, logged: Callable[[], list[object]]
     ) -> None:
-        """What a parent told, a child does not tell once more."""
+        """What a parent logged, a child does not log once more."""
         look.results = (_result(ok=False),)
         service.force()
-        assert len(told()) == 1
+        assert len(logged()) == 1
         pid = os.fork()
         if pid == 0:
             service.start()
             service.force()
-            os._exit(len(told()) if look.begun > 1 else 100)
+            os._exit(len(logged()) if look.begun > 1 else 100)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
@@ -579,7 +583,9 @@ class TestBackground:
         service.stop()
         assert (look.begun, late.begun) == (1, 1)
 
-    def test_a_hung_check_is_told_once(self, look: Look, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_hung_check_is_logged_once(
+        self, look: Look, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """The log names it, and every other check goes on."""
         hung = Look()
         service = HealthService(

@@ -61,7 +61,7 @@ class TestJournal:
 
 
 class TestHome:
-    """The place where fixes are kept."""
+    """The directory that fixes are committed to."""
 
     def test_well(self, world: World) -> None:
         """A home that can be written and has room is well, before it was made, too."""

@@ -68,11 +68,11 @@ class TestEachAlone:
         house.add("good", working("good"))
         with house.serve(workers=1) as server:
             assert server.get("/good").text == "good"
-            told = status(server)["blueprints"]
-            found = {name: told[name]["reason"] for name in BAD}
+            shown = status(server)["blueprints"]
+            found = {name: shown[name]["reason"] for name in BAD}
             assert found == {name: code for name, (_, code, _) in BAD.items()}
             for name, (_, _, word) in BAD.items():
-                assert word in told[name]["advice"], told[name]
+                assert word in shown[name]["advice"], shown[name]
                 assert statuses(server, f"/{name}/any", 1) == {503}
             assert server.get("/readyz").status == 200
             assert server.get("/api/auto-fix/health").json()["overall_status"] == "degraded"
@@ -133,5 +133,5 @@ def test_no_attempt_is_made_for_what_nothing_heals(house: House, code: str) -> N
 
 
 def _needing_restart(server: Server) -> set[str]:
-    told: list[list[str]] = [worker["needs_restart"] for worker in workers(server).values()]
-    return {name for names in told for name in names}
+    names: list[list[str]] = [worker["needs_restart"] for worker in workers(server).values()]
+    return {name for each in names for name in each}

@@ -75,7 +75,7 @@ class TestHealing:
         assert len(house.world.index.downloads("red-wheel")) == 1
 
     def test_by_another_process(self, house: House) -> None:
-        """Workers that may not heal follow what a process of its own commits to the same home."""
+        """Workers that may not heal use what a process of its own commits to the same home."""
         house.world.publish("red_wheel")
         house.needs("red", "red_wheel")
         with house.serve(AUTO_FIX_MODE="report") as server:
@@ -180,13 +180,13 @@ class TestBuildThatFails:
 
 
 def _quarantined(server: Server, count: int = 2) -> dict[int, dict[str, object]]:
-    """Wait until every worker has told that the red blueprint is in quarantine."""
+    """Wait until every worker says that the red blueprint is in quarantine."""
 
-    def told() -> dict[int, dict[str, object]] | None:
-        found = workers(server)
-        return found if sum("red" in w["quarantined"] for w in found.values()) == count else None
+    def found() -> dict[int, dict[str, object]] | None:
+        seen = workers(server)
+        return seen if sum("red" in w["quarantined"] for w in seen.values()) == count else None
 
-    return wait_until(told, timeout=LIVE) or {}
+    return wait_until(found, timeout=LIVE) or {}
 
 
 def _answering(server: Server, path: str) -> set[int]:

@@ -58,7 +58,7 @@ class TestAnswers:
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("path", ["/red", "/red/", "/red/pid", "/red/no/such/path", "/red?a=1"])
     def test_503_with_a_reason_and_a_way_on(self, app: Flask, method: str, path: str) -> None:
-        """Every method on every path below the prefix is told why, and when to ask again."""
+        """Every method on every path below the prefix gets the reason, and when to ask again."""
         response = ask(app, path, method)
         assert response.status_code == 503
         assert response.content_type == "application/problem+json"
@@ -88,8 +88,8 @@ class TestAnswers:
         bearer = {"Authorization": f"Bearer {token}"}
         refusal = client.get("/red", headers=bearer)
         assert "absent_thing" not in refusal.text
-        told = client.get(refusal.get_json()["state"], headers=bearer).get_json()
-        assert "absent_thing" in told["blueprints"]["red"]["advice"]
+        shown = client.get(refusal.get_json()["state"], headers=bearer).get_json()
+        assert "absent_thing" in shown["blueprints"]["red"]["advice"]
 
     def test_over_http(self, house: House) -> None:
         """gunicorn sends the same, and no body to HEAD."""

@@ -25,19 +25,13 @@ EMPTY = "the wheelhouse cannot be read or holds no wheel, so nothing can be heal
 _SERVER_ERROR, _NOT_IMPLEMENTED = 500, 501
 
 
-def installer_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iterable[Check]:
-    """Whether there is anything to install with."""
-    if find_tool(settings.tools, environ) is not None:
-        yield _check("installer", "installer")
-    else:
-        yield _check("installer", "installer", "installer_missing", NO_INSTALLER)
-
-
 def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iterable[Check]:
-    """Whether the source that this host's installer is told to use is there.
+    """Whether there is anything to install with, and anything to install from.
 
-    Nothing is asked where neither a wheelhouse nor an index is named. No text holds the address.
+    Nobody is asked where neither a wheelhouse nor an index is named. No text holds the address.
     """
+    tool = find_tool(settings.tools, environ)
+    yield _check("installer", "installer", *(() if tool else ("installer_missing", NO_INSTALLER)))
     if settings.wheelhouse is not None:
         try:
             full = any(path.suffix == ".whl" for path in settings.wheelhouse.iterdir())
@@ -46,7 +40,6 @@ def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iter
         found = () if full else ("wheelhouse_empty", EMPTY)
         yield _check("package_source", "wheelhouse", *found)
         return
-    tool = find_tool(settings.tools, environ)
     address = named_index(tool.name, environ) if tool else None
     if address is not None and address.lower().startswith(("http://", "https://")):
         yield _check("package_source", "index", *_ask(address))

@@ -19,16 +19,20 @@ import pytest
 
 from app.healing.report import Check
 from app.kinds.dependency.installer import named_index
-from app.kinds.dependency.source import installer_checks, source_checks
+from app.kinds.dependency.source import source_checks
 from app.settings.engine import HealingSettings
 from tests.conftest import World
 
 CREDENTIALS = "someone:canary-password"
 
 
-def _only(checks: Iterable[Check]) -> Check:
-    (check,) = checks
+def _only(checks: Iterable[Check], name: str = "package_source") -> Check:
+    (check,) = (check for check in checks if check.name == name)
     return check
+
+
+def _names(checks: Iterable[Check]) -> list[str]:
+    return [check.name for check in checks]
 
 
 class TestInstaller:
@@ -36,12 +40,12 @@ class TestInstaller:
 
     def test_found(self, world: World) -> None:
         """The installer of this environment is found."""
-        assert _only(installer_checks(world.settings, os.environ)).ok
+        assert _only(source_checks(world.settings, os.environ), "installer").ok
 
     def test_missing(self, world: World) -> None:
         """Without one nothing can be healed."""
         settings = replace(world.settings, tools=())
-        check = _only(installer_checks(settings, os.environ))
+        check = _only(source_checks(settings, os.environ), "installer")
         assert (check.ok, check.reason, check.critical) == (False, "installer_missing", False)
 
 
@@ -106,7 +110,7 @@ class TestIndex:
 
     @pytest.mark.parametrize("status", [500, 502, 503])
     def test_fails(self, settings: HealingSettings, index: Answering, status: int) -> None:
-        """One that is broken is told; that is never critical."""
+        """One that is broken is a failed check; that is never critical."""
         index.status = status
         check = _only(source_checks(settings, index.environ))
         assert (check.ok, check.reason, check.critical) == (False, "index_failing", False)
@@ -116,10 +120,10 @@ class TestIndex:
         index.status = 500
         check = _only(source_checks(settings, index.environ))
         ((_, headers),) = index.seen
-        told = f"{headers}{check}"
+        shown = f"{headers}{check}"
         secret = base64.b64encode(CREDENTIALS.encode()).decode()
-        assert "canary" not in told
-        assert secret not in told
+        assert "canary" not in shown
+        assert secret not in shown
         assert "127.0.0.1" not in str(check)
         assert "Python" not in headers["User-Agent"]
 
@@ -165,11 +169,11 @@ class TestIndex:
     def test_not_on_the_web(self, settings: HealingSettings, address: str) -> None:
         """What is no web address is not asked."""
         environ = {"UV_DEFAULT_INDEX": address, "UV_NO_CONFIG": "1"}
-        assert list(source_checks(settings, environ)) == []
+        assert _names(source_checks(settings, environ)) == ["installer"]
 
     def test_none_is_named(self, settings: HealingSettings) -> None:
         """Nobody is asked whom the operator has not named."""
-        assert list(source_checks(settings, {"UV_NO_CONFIG": "1"})) == []
+        assert _names(source_checks(settings, {"UV_NO_CONFIG": "1"})) == ["installer"]
 
     def test_wheelhouse(self, settings: HealingSettings, index: Answering, tmp_path: Path) -> None:
         """With a wheelhouse no index is asked; it has to hold a wheel."""
