@@ -49,7 +49,7 @@ class Services:
         tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(
             RegistryFile(settings.edge_functions_file),
-            importer=fixer.find,
+            importer=fixer.load,
             home=fixer.settings.home,
             share=settings.edge_share,
             tracer=lambda: tracing.tracer,

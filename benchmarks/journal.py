@@ -66,13 +66,14 @@ def _fill(path: Path) -> None:
 def _attempt(number: int) -> Attempt:
     return Attempt(
         attempt=f"{number:032x}",
+        kind="dependency",
         subject=f"module{number % SUBJECTS}",
         cause="missing_distribution",
         outcome=OUTCOMES[number // SUBJECTS % len(OUTCOMES)],
         requirement="module>=1",
         installed=("module==1.0",),
         hashes=("sha256:" + "0" * 64,),
-        lock="0" * 16,
+        basis="0" * 16,
         seconds=0.25,
         at=time.time(),
         host="host",

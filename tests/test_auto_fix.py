@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 
 import app
 from app import BLUEPRINTS, BlueprintSpec, CannotServe, create_app
-from app.healing.outcomes import Outcome
+from app.healing.kind import Outcome
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.settings.declarations import Settings
 from app.settings.engine import PROJECT_ROOT, HealingSettings, Mode
 from app.utils import auto_fix
@@ -206,7 +207,7 @@ class TestDependencyInstallation:
         assert module is sys.modules["healable"]
         assert fixer.fix_attempts == {"healable": 1}
         assert fixer.status()["success_rate"] == 1.0
-        healed = [record for record in caplog.records if record.message == "dependency healed"]
+        healed = [record for record in caplog.records if record.message == "fault healed"]
         assert [record.levelname for record in healed] == ["INFO"]
 
     def test_installs_into_a_layer(self, world: World) -> None:
@@ -244,7 +245,7 @@ class TestDependencyInstallation:
         world.publish("lasting")
         assert world.fixer().safe_import("lasting")[0]
         asked = len(world.index.requests)
-        assert world.fixer().find("lasting") is not None
+        assert world.fixer().load("lasting") is not None
         code = (
             "from pathlib import Path; from app.utils.auto_fix import AutoFixer;"
             "from app.settings.engine import HealingSettings;"
@@ -280,7 +281,7 @@ class TestDependencyInstallation:
         for _ in range(3):
             report = fixer.import_module("absent_here")
             assert report.result is not None
-            assert report.result.outcome is Outcome.NOT_FOUND
+            assert report.result.outcome is InstallOutcome.NOT_FOUND
         asked = len(world.index.requests)
         report = fixer.import_module("absent_here")
         assert report.result is not None
@@ -345,7 +346,7 @@ class TestDependencyInstallation:
         world.publish("toolless")
         report = world.fixer(tools=()).import_module("toolless")
         assert report.result is not None
-        assert report.result.outcome is Outcome.INSTALLER_MISSING
+        assert report.result.outcome is InstallOutcome.INSTALLER_MISSING
 
     def test_another_version_is_installed(self, world: World) -> None:
         """A fix that would change an installed distribution is refused: it needs a restart."""

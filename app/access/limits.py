@@ -63,7 +63,7 @@ class RateLimits:
         return limiter
 
     def _make(self) -> Limiter | None:
-        module = self._fixer.find("flask_limiter")
+        module = self._fixer.load("flask_limiter")
         if module is None:
             return None
         limiter: Limiter = module.Limiter(_origin, storage_uri="memory://", on_breach=_refusal)

@@ -13,8 +13,7 @@ from app.cli.output import Output
 from app.doctor.edit import with_requirements, write_all
 from app.doctor.mend import diff, mend
 from app.doctor.project import Project
-from app.kinds.dependency.drift import Drifted, requirements_beside
-from app.kinds.dependency.drift import drift as drift_of
+from app.healing.kind import Fix
 
 CODES = "Exits with 3 when there is drift that the requirements do not list, for CI."
 
@@ -25,23 +24,23 @@ CODES = "Exits with 3 when there is drift that the requirements do not list, for
 def drift(output: Output, *, write: bool, no_lock: bool) -> int:
     """The requirement lines that make what was healed permanent, one a line."""
     fixer = engines.reading()
-    found = drift_of(fixer.fixes(), requirements_beside(fixer.settings.lock))
+    found = fixer.fixes()
     fresh = [item for item in found if not item.listed]
     if write and fresh:
         return _write(output, found, fresh, relock=not no_lock)
     output.document(_body(found, written=False))
     for item in fresh:
-        output.line(item.line)
+        output.line(item.requirement)
     if not output.as_json:
         _explain(found, fresh)
     return DRIFT if fresh else OK
 
 
-def _explain(found: tuple[Drifted, ...], fresh: list[Drifted]) -> None:
+def _explain(found: tuple[Fix, ...], fresh: list[Fix]) -> None:
     """Beside the lines, which are for a file."""
     for item in found:
         if item.listed:
-            text = f"{item.fix.subject} is listed already and runs from a layer until a new image"
+            text = f"{item.subject} is listed already and runs from a layer until a new image"
             click.echo(f"# {text}", err=True)
     if not found:
         click.echo("# no drift", err=True)
@@ -49,11 +48,9 @@ def _explain(found: tuple[Drifted, ...], fresh: list[Drifted]) -> None:
         click.echo("# add these to requirements-flask.txt, or run: drift --write", err=True)
 
 
-def _write(
-    output: Output, found: tuple[Drifted, ...], fresh: list[Drifted], *, relock: bool
-) -> int:
+def _write(output: Output, found: tuple[Fix, ...], fresh: list[Fix], *, relock: bool) -> int:
     today = datetime.now(UTC).date().isoformat()
-    lines = {item.line: f"was healed at run time; added on {today}" for item in fresh}
+    lines = {item.requirement: f"was healed at run time; added on {today}" for item in fresh}
     project = Project(lock_path=engines.settings().lock)
     with output.working("making the locks anew" if relock else "adding the requirements"):
         if relock:
@@ -67,10 +64,10 @@ def _write(
     return OK
 
 
-def _body(found: tuple[Drifted, ...], *, written: bool) -> dict[str, object]:
+def _body(found: tuple[Fix, ...], *, written: bool) -> dict[str, object]:
     return {
         "drift": any(not item.listed for item in found) and not written,
-        "requirements": [item.line for item in found if not item.listed],
+        "requirements": [item.requirement for item in found if not item.listed],
         "items": [item.to_dict() for item in found],
         "written": written,
     }

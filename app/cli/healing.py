@@ -8,7 +8,7 @@ from app.cli import engines
 from app.cli.command import OK, WRONG, command
 from app.cli.output import Output
 from app.doctor.errors import CannotWrite
-from app.kinds.dependency.import_reports import ImportReport
+from app.kinds.dependency.imports import ImportReport
 
 
 @command("test-import", codes="Exits with 1 when the module cannot be imported.")
@@ -16,7 +16,7 @@ from app.kinds.dependency.import_reports import ImportReport
 def test_import(output: Output, module: str) -> int:
     """Whether a module can be imported; heals nothing and runs no stranger's code."""
     fixer = engines.reading()
-    fixer.follow()
+    fixer.adopt()
     report = fixer.examine(module)
     output.document(_body(report))
     if report.success:

@@ -33,16 +33,11 @@ def status(output: Output) -> int:
 
 def _status(fixer: AutoFixer) -> dict[str, Any]:
     counters: dict[str, Any] = fixer.status()
-    attempted = {name: fixer.budget(name) for name in counters["modules"]}
     return {
         **counters,
         "mode": str(engines.settings().mode),
         "home": str(fixer.settings.home),
         "lock": fixer.settings.lock.name,
-        "budgets": {
-            name: {"attempts_left": left.attempts_left, "retry_after": round(left.retry_after, 1)}
-            for name, left in attempted.items()
-        },
         "fixes": [fix.subject for fix in fixer.fixes()],
         "workers": [
             {**worker, "last_seen": datetime.fromtimestamp(worker["last_seen"], UTC).isoformat()}
@@ -71,7 +66,7 @@ def health(output: Output) -> int:
     from app import BLUEPRINTS
 
     fixer = engines.reading()
-    fixer.follow()
+    fixer.adopt()
     with output.working("importing the blueprints"):
         for spec in BLUEPRINTS:
             fixer.resilient_blueprint_import(spec.path, critical=spec.critical, heal=False)

@@ -41,7 +41,7 @@ from app.description.schemas import (
     text,
     whole,
 )
-from app.healing.outcomes import REFUSALS, Outcome
+from app.healing.kind import REFUSALS, Outcome
 from app.kinds.dependency.requirements import MAX_MODULE_NAME
 from app.settings.engine import Mode
 

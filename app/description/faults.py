@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from app.description.schemas import Schema, flag, listed, maybe, ref, text
 from app.edge import EXPLANATIONS, ErrorKind
-from app.healing.outcomes import ADVICE, Outcome
+from app.healing.kind import ADVICE, Outcome
 from app.kinds.dependency.diagnosis import Cause
+from app.kinds.dependency.outcomes import INSTALL_ADVICE
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -136,7 +137,7 @@ _NOT_FIXED = {
     "diagnosis": maybe(ref("Diagnosis")),
     "note": text("Why a module that is installed was not imported."),
 }
-_FIX_STATUS = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
+_FIX_STATUS: Mapping[str, int] = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
 #: The ends of a wish to fix that did not mend anything.
 NOT_FIXED = tuple(
     Fault(
@@ -146,7 +147,7 @@ NOT_FIXED = tuple(
         _NOT_FIXED,
         ("Retry-After?",),
     )
-    for outcome, meaning in ADVICE.items()
+    for outcome, meaning in {**ADVICE, **INSTALL_ADVICE}.items()
     if outcome is not Outcome.HEALED
 )
 

@@ -17,9 +17,10 @@ from app.description.schemas import (
     text,
     whole,
 )
-from app.healing.outcomes import FAILURES
+from app.healing.kind import ADVICE, Outcome
 from app.healing.report import Status
 from app.kinds.dependency.diagnosis import Cause
+from app.kinds.dependency.outcomes import INSTALL_ADVICE
 from app.settings.engine import Mode
 
 _PASS = ("pass", "warn", "fail")
@@ -35,7 +36,9 @@ _CHECK = shape(
         "reason": maybe(text("Why it fails, as a code.")),
         "advice": maybe(text(_ADVICE)),
         "fallback": maybe(text("What the feature runs on instead.")),
-        "outcome": maybe(one_of(sorted(FAILURES), "How the last attempt to heal it failed.")),
+        "outcome": maybe(
+            one_of(sorted({*ADVICE, *INSTALL_ADVICE} - {Outcome.HEALED}), "Why it is not healed.")
+        ),
         "observed": {"type": ["number", "null"], "description": "What was measured."},
         "unit": maybe(text("In what.")),
         "checked_at": maybe(moment("When; null: never yet.")),

@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 
 from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
-from app.kinds.dependency.drift import requirements_beside
 from app.kinds.dependency.lock import Lock
 from app.settings.engine import DEFAULT_LOCK, PROJECT_ROOT
 from app.settings.errors import LockError
@@ -54,7 +53,7 @@ class Project:
     @property
     def requirements_path(self) -> Path:
         """The direct requirements, beside the lock."""
-        return requirements_beside(self.lock_path)
+        return self.lock_path.with_suffix(".txt")
 
     @property
     def optional_path(self) -> Path:

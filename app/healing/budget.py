@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from app.healing.backoff import doubled
+
 #: Attempts before the first pause (the owner's number).
 MAX_RETRIES = 3
 #: The first pause and the longest one, in seconds (DESIGN section 3: "up to an hour").
@@ -51,6 +53,5 @@ def budget(subject: str, failures: Failures, now: float, max_retries: int = MAX_
 
 def pause(subject: str, doublings: int) -> float:
     """Seconds between half and the whole of ``FIRST_PAUSE * 2**doublings``, an hour at most."""
-    full = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(doublings, 20))
     digest = hashlib.sha256(f"{subject}:{doublings}".encode()).digest()
-    return full * (0.5 + digest[0] / 510)
+    return doubled(FIRST_PAUSE, LONGEST_PAUSE, doublings) * (0.5 + digest[0] / 510)

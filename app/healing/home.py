@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+#: With less room than this not even the journal can be written.
+LEAST_BYTES = 1 << 16
+
 
 def can_be_written(home: Path) -> bool:
     """Whether this process may write there, or make the directory first; creates nothing."""
@@ -27,6 +30,13 @@ def free_bytes(home: Path) -> int:
     # File systems without a table of files report no files at all.
     files_left = room.f_favail > 0 or room.f_files == 0
     return room.f_bavail * room.f_frsize if files_left else 0
+
+
+def trouble(home: Path) -> str | None:
+    """Why nothing can be kept there, None when it can: ``home_unwritable`` or ``home_full``."""
+    if not can_be_written(home):
+        return "home_unwritable"
+    return "home_full" if free_bytes(home) < LEAST_BYTES else None
 
 
 def _nearest(place: Path) -> Path:

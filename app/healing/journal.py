@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 
 from app.healing.budget import EXPIRY, LONGEST_PAUSE, Failures
 from app.healing.claims import Busy, exclusive
+from app.healing.kind import Outcome
+from app.healing.sqlite_file import drop_companions, set_aside
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -39,25 +41,15 @@ CANNOT_OPEN = "unable to open database file"
 RESET = "reset"
 #: Attempts that could not be written and are kept in memory until they can.
 KEPT_UNWRITTEN = 100
-#: Corrupt journals that are kept to be looked at.
-KEPT_ASIDE = 3
+#: The columns in their order. The one of the basis is called after the first kind's basis, its
+#: lock: the file outlives the code that wrote it.
 COLUMNS = (
-    "attempt",
-    "at",
-    "host",
-    "pid",
-    "kind",
-    "subject",
-    "cause",
-    "requirement",
-    "installed",
-    "hashes",
-    "lock",
-    "outcome",
-    "seconds",
-    "error_class",
+    *("attempt", "at", "host", "pid", "kind", "subject", "cause", "requirement"),
+    *("installed", "hashes", "lock", "outcome", "seconds", "error_class"),
 )
-INSERT = f"INSERT OR IGNORE INTO attempts VALUES (NULL, :{', :'.join(COLUMNS)})"  # noqa: S608
+FIELDS = tuple("basis" if column == "lock" else column for column in COLUMNS)
+LISTS = ("installed", "hashes")
+INSERT = f"INSERT OR IGNORE INTO attempts VALUES (NULL, :{', :'.join(FIELDS)})"  # noqa: S608
 COUNT = (
     "INSERT INTO totals VALUES (:kind, :subject, :cause, :outcome, 1, :seconds, :at)"
     " ON CONFLICT DO UPDATE SET count = count + 1, seconds = seconds + excluded.seconds,"
@@ -95,22 +87,27 @@ CREATE TABLE totals (
 """
 
 
+class NewerJournal(OSError):
+    """The file was begun by a later release, whose history is not this one's to touch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One attempt as it is recorded.
 
     ``at`` is when it ended, in seconds since the epoch; it had begun ``seconds`` before that.
+    ``basis`` is what its failure counts for: see :meth:`app.healing.kind.Kind.basis`.
     """
 
     attempt: str
+    kind: str
     subject: str
     cause: str
     outcome: str
-    kind: str = "dependency"
     requirement: str = ""
     installed: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
-    lock: str = ""
+    basis: str = ""
     seconds: float = 0.0
     error_class: str = ""
     at: float = 0.0
@@ -143,6 +140,26 @@ class Total:
     last_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the attempts on something came to; a rate of nothing is None."""
+
+    attempts: int
+    successes: int
+    failures: int
+    success_rate: float | None
+    failure_rate: float | None
+
+    @classmethod
+    def of(cls, totals: Iterable[Total]) -> Rates:
+        """The rates over all of these totals."""
+        counted = [(total.count, total.outcome == Outcome.HEALED) for total in totals]
+        made = sum(count for count, _ in counted)
+        healed = sum(count for count, success in counted if success)
+        shares = (healed / made, (made - healed) / made) if made else (None, None)
+        return cls(made, healed, made - healed, *shares)
+
+
 class Journal:
     """The journal at ``path``; each call has its own connection, so forks and threads are safe."""
 
@@ -161,7 +178,20 @@ class Journal:
             pid=attempt.pid or os.getpid(),
         )
         waiting = tuple(self._unwritten)
-        if not self._use("append", lambda db: self._insert(db, (*waiting, signed)), default=False):
+
+        def insert(connection: sqlite3.Connection) -> bool:
+            connection.execute("BEGIN IMMEDIATE")
+            for each in (*waiting, signed):
+                if connection.execute(INSERT, row_of(each)).rowcount:
+                    connection.execute(COUNT, row_of(each))
+            # Ids only grow, so the span between the first and the last bounds the number of rows.
+            first, last = connection.execute("SELECT min(id), max(id) FROM attempts").fetchone()
+            if last - first >= self._max_rows * (1 + SLACK):
+                connection.execute("DELETE FROM attempts WHERE id <= ?", (last - self._max_rows,))
+            connection.execute("COMMIT")
+            return True
+
+        if not self._use("append", insert, default=False):
             self._unwritten.append(signed)
             return False
         for written in waiting:
@@ -176,31 +206,39 @@ class Journal:
             f"SELECT {', '.join(COLUMNS)} FROM attempts {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
             (limit,) if subject is None else (subject, limit),
         )
-        return tuple(_attempt(row) for row in rows)
+        found = [dict(zip(FIELDS, row, strict=True)) for row in rows]
+        lists = [{name: tuple(json.loads(row[name])) for name in LISTS} for row in found]
+        return tuple(Attempt(**{**row, **own}) for row, own in zip(found, lists, strict=True))
 
     def totals(self) -> tuple[Total, ...]:
-        """Every count since the journal began, rolled-up rows included."""
-        query = "SELECT kind, subject, cause, outcome, count, seconds, last_at FROM totals"
-        return tuple(Total(*row) for row in self._rows(query))
+        """Every count of attempts since the journal began, rolled-up rows included."""
+        query = (
+            "SELECT kind, subject, cause, outcome, count, seconds, last_at FROM totals"
+            " WHERE outcome != ?"
+        )
+        return tuple(Total(*row) for row in self._rows(query, (RESET,)))
 
-    def failures(self, kind: str, subject: str, lock: str, now: float) -> Failures:
-        """The failures under this lock since the last success or reset, none older than a day.
+    def failures(self, kind: str, subject: str, basis: str | None, now: float) -> Failures:
+        """The failures on this basis since the last success or reset, none older than a day.
 
-        One from a clock that ran more than an hour ahead does not count: it would block for years.
+        Without a basis those on that of the newest row count. One from a clock that ran more than
+        an hour ahead does not: it would block for years.
         """
         query = (
             "SELECT count(*), coalesce(max(at), 0) FROM attempts WHERE kind = :kind"
-            " AND subject = :subject AND lock = :lock AND at > :since AND at < :until AND id >"
+            " AND subject = :subject AND at > :since AND at < :until AND lock = coalesce(:basis,"
+            " (SELECT lock FROM attempts WHERE kind = :kind AND subject = :subject"
+            " ORDER BY id DESC LIMIT 1)) AND id >"
             " (SELECT coalesce(max(id), 0) FROM attempts WHERE kind = :kind"
             " AND subject = :subject AND outcome IN ('healed', 'reset'))"
         )
         since, until = now - EXPIRY, now + LONGEST_PAUSE
-        values = {"kind": kind, "subject": subject, "lock": lock, "since": since, "until": until}
+        values = {"kind": kind, "subject": subject, "basis": basis, "since": since, "until": until}
         count, last_at = next(iter(self._rows(query, values)), (0, 0.0))
         here = [
             attempt.at
             for attempt in tuple(self._unwritten)
-            if (attempt.kind, attempt.subject, attempt.lock) == (kind, subject, lock)
+            if (attempt.kind, attempt.subject, attempt.basis) == (kind, subject, basis)
             and since < attempt.at < until
         ]
         return Failures(count + len(here), max([last_at, *here]))
@@ -223,25 +261,15 @@ class Journal:
         )
         return next(((row[0], row[1]) for row in self._rows(query, (kind, subject))), (0, ""))
 
-    def _insert(self, connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> bool:
-        connection.execute("BEGIN IMMEDIATE")
-        for attempt in attempts:
-            if connection.execute(INSERT, row_of(attempt)).rowcount:
-                connection.execute(COUNT, row_of(attempt))
-        self._drop_oldest(connection)
-        connection.execute("COMMIT")
-        return True
-
-    def _drop_oldest(self, connection: sqlite3.Connection) -> None:
-        """Ids only grow, so the span between the first and the last bounds the number of rows."""
-        first, last = connection.execute("SELECT min(id), max(id) FROM attempts").fetchone()
-        if last - first >= self._max_rows * (1 + SLACK):
-            connection.execute("DELETE FROM attempts WHERE id <= ?", (last - self._max_rows,))
-
     def _rows(
         self, query: str, values: tuple[object, ...] | Mapping[str, object] = ()
     ) -> list[tuple[Any, ...]]:
-        if not self._path.exists():
+        try:
+            begun = self._path.exists()
+        except OSError:
+            # A name that no file system takes: there is no such file.
+            begun = False
+        if not begun:
             return []
         return self._use("read", lambda db: db.execute(query, values).fetchall(), [])
 
@@ -251,7 +279,10 @@ class Journal:
         """Run ``work``; a file that is no journal is set aside and the work done on a new one."""
         for tries_left in reversed(range(TRIES)):
             try:
-                return self._work(work)
+                if not self._path.exists():
+                    self._create()
+                with closing(self._connect()) as connection:
+                    return work(connection)
             except (sqlite3.Error, OSError, Busy) as error:
                 if tries_left and CANNOT_OPEN in str(error):
                     # It was there a moment ago: another process is setting it aside.
@@ -261,15 +292,9 @@ class Journal:
                     "the journal cannot be used",
                     extra={"fields": {"purpose": purpose, "error": f"{error}", "corrupt": corrupt}},
                 )
-                if not (tries_left and corrupt and self._set_aside()):
+                if not (tries_left and corrupt and self._replace()):
                     break
         return default
-
-    def _work(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        if not self._path.exists():
-            self._create()
-        with closing(self._connect()) as connection:
-            return work(connection)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -292,27 +317,22 @@ class Journal:
         with self._alone():
             if self._path.exists():
                 return
-            fresh = self._beside(".new")
+            fresh = self._path.with_name(f"{self._path.name}.new")
             fresh.unlink(missing_ok=True)
             with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
                 # Nothing is lost if this does not reach the disk: there is nothing in it yet.
                 connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL;")
                 connection.executescript(f"{SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION};")
-            self._drop_sidecars()
+            drop_companions(self._path)
             fresh.rename(self._path)
 
-    def _set_aside(self) -> bool:
+    def _replace(self) -> bool:
         """Move a file that is no journal out of the way; False when that cannot be done."""
         try:
             with self._alone():
-                if self._usable():
+                if self._is_mended():
                     return True
-                aside = self._beside(f".corrupt-{time.time_ns()}")
-                self._drop_sidecars()
-                self._path.rename(aside)
-                older = sorted(self._path.parent.glob(f"{self._path.name}.corrupt-*"))
-                for path in older[:-KEPT_ASIDE]:
-                    path.unlink(missing_ok=True)
+                aside = set_aside(self._path)
         except (OSError, Busy):
             return False
         logger.error(
@@ -322,18 +342,10 @@ class Journal:
         return True
 
     def _alone(self) -> AbstractContextManager[int]:
-        return exclusive(self._beside(".lock"), self._busy_timeout)
+        return exclusive(self._path.with_name(f"{self._path.name}.lock"), self._busy_timeout)
 
-    def _beside(self, suffix: str) -> Path:
-        return self._path.with_name(self._path.name + suffix)
-
-    def _drop_sidecars(self) -> None:
-        """SQLite would replay a write-ahead log that another journal has left into a new one."""
-        for suffix in ("-wal", "-shm"):
-            self._beside(suffix).unlink(missing_ok=True)
-
-    def _usable(self) -> bool:
-        """Whether the file is a journal by now, because another process has mended it."""
+    def _is_mended(self) -> bool:
+        """Whether the file is a journal by now, because another process has replaced it."""
         try:
             with closing(self._connect()) as connection:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -345,19 +357,13 @@ class Journal:
 
 
 def _check_version(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise NewerJournal(f"schema version {version} is of a later release")
     if version != SCHEMA_VERSION:
         raise sqlite3.DatabaseError(f"schema version {version} is not {SCHEMA_VERSION}")
 
 
 def row_of(attempt: Attempt) -> dict[str, object]:
-    """The values of an attempt for ``INSERT`` and ``COUNT``, by the names of the columns."""
-    row = {name: getattr(attempt, name) for name in COLUMNS}
-    lists = {name: json.dumps(row[name]) for name in ("installed", "hashes")}
-    return row | lists
-
-
-def _attempt(row: tuple[Any, ...]) -> Attempt:
-    values = dict(zip(COLUMNS, row, strict=True))
-    for name in ("installed", "hashes"):
-        values[name] = tuple(json.loads(values[name]))
-    return Attempt(**values)
+    """The values of an attempt for ``INSERT`` and ``COUNT``, by their names."""
+    row = {name: getattr(attempt, name) for name in FIELDS}
+    return row | {name: json.dumps(row[name]) for name in LISTS}

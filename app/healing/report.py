@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+
+from app.healing.kind import Fix
+
+
+def timestamp(seconds: float) -> str:
+    """A moment in seconds since the epoch, by RFC 3339 with milliseconds: one form everywhere."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 class Status(StrEnum):
@@ -53,36 +60,12 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedFix:
-    """What runs only because it was healed: one committed layer."""
-
-    kind: str
-    subject: str
-    requirement: str
-    installed: tuple[str, ...]
-    at: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: installed {', '.join(self.installed)}"
-
-    def to_dict(self) -> dict[str, object]:
-        """The fix as JSON shows it; ``installed`` holds ``name==version`` lines."""
-        return {
-            "kind": self.kind,
-            "subject": self.subject,
-            "requirement": self.requirement,
-            "installed": list(self.installed),
-            "at": self.at,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
     """Every check of one moment, with the fixes that are in force and the engine's counters."""
 
     timestamp: datetime
     checks: tuple[Check, ...]
-    fixes: tuple[AppliedFix, ...] = ()
+    fixes: tuple[Fix, ...] = ()
     auto_fixer: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -101,7 +84,7 @@ class HealthReport:
         """The report with the field names that clients rely on (DESIGN section 4)."""
         return {
             "overall_status": str(self.overall_status),
-            "timestamp": self.timestamp.isoformat(),
+            "timestamp": self.timestamp.isoformat(timespec="milliseconds"),
             "checks_performed": [check.name for check in self.checks],
             "fixes_applied": [str(fix) for fix in self.fixes],
             "errors_detected": [

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from app.healing.background import BackgroundLoop
 from app.healing.backoff import Backoff
+from app.healing.kind import Fault
 from app.isolation.states import BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.on_disk import find_on_disk
@@ -54,7 +55,7 @@ class Reconciler:
         self._imports: dict[str, Backoff] = {}
         #: By blueprint: the modules that its import ran through, and when they were written.
         self._seen: dict[str, dict[str, int]] = {}
-        self._faults: tuple[Diagnosis, ...] = ()
+        self._faults: tuple[Fault, ...] = ()
         self._look_at = 0.0
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._loop = BackgroundLoop(self._pass, "reconciler", TICK)
@@ -108,10 +109,10 @@ class Reconciler:
         of the path.
         """
         fixer = self._services.fixer
-        changed = fixer.follow()
+        changed = fixer.adopt()
         if changed or time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + FAULTS_SECONDS
-            before, self._faults = self._faults, fixer.missing()
+            before, self._faults = self._faults, fixer.faults()
             changed = changed or self._faults != before
             for fault in self._faults:
                 fixer.heal_in_background(fault)

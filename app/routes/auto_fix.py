@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed, require_token
-from app.healing.outcomes import Outcome
+from app.healing.engine import PlanChanged, UnknownFault
+from app.healing.kind import Outcome, Repair
 from app.health import Group, HealthService
 from app.isolation.states import BlueprintState
-from app.kinds.dependency.drift import drift as drift_of
-from app.kinds.dependency.drift import requirements_beside
 from app.routes.bodies.auto_fix import (
     BlueprintStatus,
     Drift,
@@ -20,8 +19,10 @@ from app.routes.bodies.auto_fix import (
     Fixed,
     Import,
     NotFixed,
+    Repaired,
     Worker,
     attempt,
+    fault_status,
     imported,
 )
 from app.routes.bodies.health import REPORT
@@ -30,7 +31,7 @@ from app.settings.errors import InvalidModuleName
 from app.utils.auto_fix import AutoFixer
 from app.web.answers import health_answer, json_answer
 from app.web.json_bodies import filled, members, timestamp
-from app.web.problem_table import NOT_FIXED
+from app.web.problem_table import not_fixed
 from app.web.problems import problem
 from app.web.request_body import read_object
 
@@ -75,6 +76,7 @@ def status() -> Response:
             filled(Worker, one, last_seen=timestamp(datetime.fromtimestamp(one["last_seen"], UTC)))
             for one in services.workers.read()
         ],
+        faults=[fault_status(each, details=details) for each in services.fixer.open_faults()],
         recent_attempts=[attempt(recorded) for recorded in recent] if details else None,
     )
     return json_answer(body)
@@ -84,13 +86,13 @@ def status() -> Response:
 def drift() -> Response:
     """What runs only because it was healed: JSON, or requirement lines for ``text/plain``."""
     fixer: AutoFixer = current_app.extensions["auto_fixer"]
-    items = drift_of(fixer.fixes(), requirements_beside(fixer.settings.lock))
-    fresh = [item.line for item in items if not item.listed]
+    items = fixer.fixes()
+    fresh = [item.requirement for item in items if not item.listed]
     if request.accept_mimetypes.best_match(["application/json", "text/plain"]) == "text/plain":
         lines = "".join(f"{line}\n" for line in fresh)
         response = Response(lines, mimetype="text/plain", headers={"Cache-Control": "no-store"})
     else:
-        shown = [filled(Drifted, item.fix, listed=item.listed) for item in items]
+        shown = [filled(Drifted, item) for item in items]
         items_shown = shown if details_allowed() else None
         response = json_answer(Drift(drift=bool(fresh), requirements=fresh, items=items_shown))
     response.vary.update(("Accept", "Authorization"))
@@ -112,7 +114,10 @@ def fix() -> Response:
     """Heal one module now; needs the bearer token."""
     require_token()
     services: Services = current_app.extensions["services"]
-    name = read_object(MAX_BODY).get("module")
+    asked = read_object(MAX_BODY)
+    if "kind" in asked:
+        return fix_fault(asked, services)
+    name = asked.get("module")
     if not isinstance(name, str) or not name:
         return problem("module_required", 'The body must name a module: {"module": "NAME"}')
     report = services.fixer.fix(name)
@@ -121,24 +126,52 @@ def fix() -> Response:
         outcome = "healed" if report.healed else "already_available"
         given = {"healed": report.healed, "outcome": outcome}
         return json_answer(imported(Fixed, report, details=details_allowed(), **given))
-    result = report.result
-    healed = result is not None and result.healed
-    if result is None or healed:
-        outcome, advice = Outcome.NOT_FIXABLE, "This fault is not mended by installing."
-        if healed:
-            # A heal of the top-level package may not bring the module below it.
-            advice = (
-                f"What was not installed is by now, and the module is still not there. {advice}"
-            )
-    else:
-        outcome, advice = result.outcome, result.advice
+    repair = report.result or Repair(outcome=Outcome.NOT_FIXABLE)
+    kind, advice = not_fixed(repair.outcome), repair.advice
+    if repair.healed:
+        # A heal of the top-level package may not bring the module below it.
+        kind = not_fixed(Outcome.NOT_FIXABLE)
+        advice = "What was not installed is by now, and the module is still not there."
     # Without advice in the diagnosis, which may name versions: test-import shows it to who may see.
     return problem(
-        NOT_FIXED[outcome],
-        advice,
-        retry_after=(result.retry_after if result else 0) or None,
-        **members(imported(NotFixed, report, details=False, healed=healed)),
+        kind,
+        advice or None,
+        retry_after=repair.retry_after or None,
+        **members(imported(NotFixed, report, details=False, healed=repair.healed)),
     )
+
+
+def fix_fault(asked: dict[str, object], services: Services) -> Response:
+    """Heal one open fault of any kind; with ``plan`` only if that digest is still its plan's."""
+    kind, subject, plan = (asked.get(name) for name in ("kind", "subject", "plan"))
+    named = isinstance(kind, str) and isinstance(subject, str)
+    if not named or not (plan is None or isinstance(plan, str)):
+        return problem("fault_required")
+    repair = services.fixer.fix_fault(str(kind), str(subject), plan if plan is None else str(plan))
+    services.health.refresh(Group.READY, wait=SEEN_WITHIN)
+    body = Repaired(
+        kind=str(kind),
+        subject=str(subject),
+        healed=repair.healed,
+        outcome=repair.outcome,
+        installed=list(repair.installed),
+    )
+    if repair.healed:
+        return json_answer(body)
+    problem_kind, later = not_fixed(repair.outcome), repair.retry_after or None
+    return problem(problem_kind, repair.advice, retry_after=later, **members(body))
+
+
+@auto_fix_bp.errorhandler(UnknownFault)
+def unknown_fault(_: UnknownFault) -> Response:
+    """Nothing is known to be wrong with the subject."""
+    return problem("unknown_fault")
+
+
+@auto_fix_bp.errorhandler(PlanChanged)
+def plan_changed(_: PlanChanged) -> Response:
+    """What would be done is not what was approved."""
+    return problem("plan_changed")
 
 
 @auto_fix_bp.errorhandler(InvalidModuleName)

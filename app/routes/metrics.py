@@ -16,10 +16,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.healing.report import AppliedFix, Status
+from app.healing.kind import Fix
+from app.healing.report import Status
 from app.health import HealthReading
 from app.isolation.states import BlueprintState
-from app.kinds.dependency.drift import drift, requirements_beside
 from app.routes.edge_series import edge_series
 from app.services import Services
 from app.settings.engine import Mode
@@ -78,7 +78,7 @@ class SystemCollector(Collector):
         yield from _attempts(fixer)
         yield _budgets(fixer)
         yield _fixes(fixes)
-        yield _drift(fixer, fixes)
+        yield _drift(fixes)
         yield _one_of("auto_fix_mode", "Mode in force", "mode", list(Mode), fixer.mode)
         yield from _health(services.health.read())
         yield _blueprints(self._extensions["blueprints"])
@@ -114,7 +114,7 @@ def _budgets(fixer: AutoFixer) -> Metric:
     return family
 
 
-def _fixes(fixes: Iterable[AppliedFix]) -> Metric:
+def _fixes(fixes: Iterable[Fix]) -> Metric:
     family = GaugeMetricFamily(
         "auto_fix_fixes",
         "What runs on the host only because it was fixed",
@@ -125,16 +125,16 @@ def _fixes(fixes: Iterable[AppliedFix]) -> Metric:
     return family
 
 
-def _drift(fixer: AutoFixer, fixes: Iterable[AppliedFix]) -> Metric:
+def _drift(fixes: Iterable[Fix]) -> Metric:
     """Fixes that the next image would have to make again."""
     family = GaugeMetricFamily(
         "auto_fix_drift",
         "1 for each fix on the host that the requirements do not list",
         labels=["module"],
     )
-    for item in drift(fixes, requirements_beside(fixer.settings.lock)):
+    for item in fixes:
         if not item.listed:
-            family.add_metric([item.fix.subject], 1)
+            family.add_metric([item.subject], 1)
     return family
 
 

@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation import set_span_in_context
 
 from app.healing.journal import Attempt
-from app.healing.outcomes import Outcome
+from app.healing.kind import Outcome
 from app.telemetry.context import Trace, current_trace
 from app.telemetry.methods import METHODS
 from app.telemetry.tracing import NullTracer, Tracer

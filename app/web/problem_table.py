@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from app.edge import EXPLANATIONS, ErrorKind
-from app.healing.outcomes import ADVICE, Outcome
-from app.kinds.dependency.diagnosis import Cause
+from app.healing.kind import ADVICE, Outcome
+from app.kinds.dependency.kind import MEANINGS
+from app.kinds.dependency.outcomes import INSTALL_ADVICE
 from app.web.json_bodies import encode
 
 MEDIA_TYPE = "application/problem+json"
@@ -106,6 +107,12 @@ PROBLEMS: Mapping[str, Problem] = {
         ),
         Problem(
             400,
+            "fault_required",
+            "Fault required",
+            "The body must name a fault: kind and subject, and the digest of its plan if wanted.",
+        ),
+        Problem(
+            400,
             "invalid_path",
             "Invalid path",
             "The path may have no dot segments, backslashes or control characters.",
@@ -132,6 +139,9 @@ PROBLEMS: Mapping[str, Problem] = {
             "No edge function of this name is registered.",
         ),
         Problem(
+            404, "unknown_fault", "Unknown fault", "Nothing is known to be wrong with this subject."
+        ),
+        Problem(
             405,
             "method_not_allowed",
             "Method Not Allowed",
@@ -139,6 +149,12 @@ PROBLEMS: Mapping[str, Problem] = {
             ("Allow",),
         ),
         Problem(408, "request_timeout", "Request Timeout", "The request did not arrive in time."),
+        Problem(
+            409,
+            "plan_changed",
+            "Plan changed",
+            "What would be done is not what was approved: look at the fault again.",
+        ),
         Problem(413, "content_too_large", "Content Too Large", "The body is larger than allowed."),
         Problem(414, "uri_too_long", "URI Too Long", "The request line is too long."),
         Problem(
@@ -229,17 +245,7 @@ QUARANTINE: Mapping[str, Problem] = {
         503, str(code), "Temporarily unavailable", meaning, _LATER, QuarantineMembers
     )
     for code, meaning in {
-        Cause.MISSING_DISTRIBUTION: "A package that this part needs is not installed.",
-        Cause.MISSING_SUBMODULE: "A package is there, and a part of it is not.",
-        Cause.MISSING_ATTRIBUTE: "A package is too old or too new for what is asked of it.",
-        Cause.BROKEN_EXTENSION: "A package's compiled code cannot be loaded here.",
-        Cause.PARTIAL_INSTALL: "A package is installed in part.",
-        Cause.FIRST_PARTY_MISSING: "A module of the service's own is missing.",
-        Cause.STDLIB_MISSING: "A module of the standard library is missing from this Python.",
-        Cause.CIRCULAR_IMPORT: "Modules wait for each other to be imported.",
-        Cause.SHADOWED: "A local file hides a package.",
-        Cause.CODE_ERROR: "A module failed while it was imported.",
-        Cause.CRASHED_PROBE: "A package that was installed crashes when it is imported.",
+        **MEANINGS,
         "registration_failed": "This part cannot be registered.",
         "blueprint_missing": "This part defines no blueprint.",
         "unavailable": "This part is not available.",
@@ -252,19 +258,26 @@ def quarantine_problem(code: str) -> Problem:
     return QUARANTINE.get(code) or replace(QUARANTINE["unavailable"], code=code)
 
 
+_FIX_STATUS: Mapping[str, int] = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
 #: The ends of a request to fix that did not mend anything. Those that may end otherwise a moment
 #: later have statuses that say so; the others are the caller's to resolve.
-NOT_FIXED: Mapping[Outcome, Problem] = {
-    outcome: Problem(
-        {Outcome.BUDGET: 429, Outcome.BUSY: 503}.get(outcome, 409),
+NOT_FIXED: Mapping[str, Problem] = {
+    str(outcome): Problem(
+        _FIX_STATUS.get(outcome, 409),
         str(outcome),
         "Not fixed",
         f"{meaning[:1].upper()}{meaning[1:]}.",
         ("Retry-After?",),
     )
-    for outcome, meaning in ADVICE.items()
-    if outcome is not Outcome.HEALED
+    for outcome, meaning in {**ADVICE, **INSTALL_ADVICE}.items()
+    if outcome != Outcome.HEALED
 }
+
+
+def not_fixed(outcome: str) -> Problem:
+    """Why a fix did not mend anything; an outcome that the table does not list keeps its code."""
+    return NOT_FIXED.get(outcome) or replace(NOT_FIXED[Outcome.FAILED], code=outcome)
+
 
 #: Why a call of an edge function brought no usable answer.
 FAILED_CALLS: Mapping[ErrorKind, Problem] = {

@@ -8,8 +8,8 @@ import pytest
 
 from app.doctor.edit import Change, with_requirements, without_requirements, write_all
 from app.doctor.errors import BadFile, CannotWrite
+from app.doctor.project import Project
 from app.doctor.requirements import load
-from app.kinds.dependency.drift import requirements_beside
 from app.kinds.dependency.requirements import Kind, read_requirements
 from tests.cli.support import Checkout
 
@@ -106,7 +106,8 @@ class TestReading:
 
     def test_a_lock_has_its_requirements_beside_it(self) -> None:
         """The same name with another ending."""
-        assert requirements_beside(Path("a/x.lock")) == Path("a/x.txt")
+        project = Project(lock_path=Path("a/x.lock"))
+        assert project.requirements_path == Path("a/x.txt")
 
 
 class TestEditing:

@@ -67,7 +67,6 @@ def interrupt(given: dict[str, Any], home: str, moment: float) -> list[str]:
     root = Path(given["root"]) / home
     met = ["killed" if died else "ended"]
     met += ["in staging"] * any(root.glob("staging/*/*"))
-    met += ["unrecorded"] * (unrecorded(root) > 0)
     met += ["reported"] * bool(reported)
     heir = engine(given, home)
     said, _ = in_new_process(lambda: json.dumps(inspect(heir, root, reported)))
@@ -105,13 +104,6 @@ def whole() -> bool:
     """Whether the module that can be imported has all its parts."""
     importlib.invalidate_caches()
     return bool(getattr(importlib.import_module("prey"), "WHOLE", True))
-
-
-def unrecorded(root: Path) -> int:
-    """Return how many layers are committed and not known to be in the journal."""
-    return sum(
-        not (path.parent / "recorded").exists() for path in root.glob("layers/*/*/layer.json")
-    )
 
 
 def in_new_process(work: Callable[[], str], kill_after: float | None = None) -> tuple[str, bool]:

@@ -17,7 +17,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from app.healing.outcomes import Outcome
 from app.kinds.dependency.catalog import OPTIONAL, REQUIRED, Catalog, Conflict
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.markers import MarkerError, environment, holds, version_key
@@ -28,6 +27,7 @@ from app.kinds.dependency.on_disk import (
     records_file,
     records_module,
 )
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.kinds.dependency.requirements import (
     MAX_MODULE_NAME,
     check_module_name,
@@ -349,7 +349,7 @@ class TestUnusableLock:
         world.settings.lock.unlink()
         report = world.fixer().import_module("prey")
         assert report.result is not None
-        assert report.result.outcome is Outcome.NOT_LOCKED
+        assert report.result.outcome is InstallOutcome.NOT_LOCKED
 
     def test_not_in_the_lock(self, world: World) -> None:
         """A package that is not locked is refused with the command that locks it."""
@@ -357,7 +357,7 @@ class TestUnusableLock:
         world.dependency_map["prey"] = "prey>=1"
         report = world.fixer().import_module("prey")
         assert report.result is not None
-        assert report.result.outcome is Outcome.NOT_LOCKED
+        assert report.result.outcome is InstallOutcome.NOT_LOCKED
         assert report.result.advice == "add it to requirements-optional.txt and run make lock"
         assert world.index.requests == []
 

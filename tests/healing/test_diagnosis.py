@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.outcomes import Outcome
 from app.kinds.dependency.catalog import Catalog
 from app.kinds.dependency.diagnosis import REMOVED, Cause, Diagnosis, Diagnostician, missing_module
 from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.settings.engine import DEFAULT_LOCK, Mode
 from tests.conftest import World
 from tests.healing.broken import (
@@ -173,7 +173,7 @@ class TestMissingDistribution:
         assert report.diagnosis is not None
         assert "approved but not in the lock: run make lock" in report.diagnosis.advice
         assert report.result is not None
-        assert report.result.outcome is Outcome.NOT_LOCKED
+        assert report.result.outcome is InstallOutcome.NOT_LOCKED
         assert "make lock" in report.result.advice
         assert world.index.requests == []
 

@@ -101,7 +101,7 @@ class TestModuleNames:
         world, fixer, log = hunted
         ok, module = fixer.safe_import(name)
         assert ok is (module is not None)
-        assert fixer.find(name) is module
+        assert fixer.load(name) is module
         _check_traces(world, log)
 
     @FUZZ

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from app.healing.outcomes import Outcome
-from app.kinds.dependency.import_reports import ImportReport
+from app.healing.kind import Outcome
+from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.installer import redact
 from app.kinds.dependency.on_disk import find_on_disk
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.settings.engine import Mode
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
@@ -27,23 +28,27 @@ from tests.support.wheels import build_wheel
 TOOLS = ("uv", "pip")
 #: How each fault of a file ends with each tool.
 FILE_FAULTS = [
-    (Fault.WRONG_HASH, {Outcome.HASH_MISMATCH}, {Outcome.HASH_MISMATCH}),
+    (Fault.WRONG_HASH, {InstallOutcome.HASH_MISMATCH}, {InstallOutcome.HASH_MISMATCH}),
     # Whether a pip notices the end of a body that came too early depends on its version.
-    (Fault.TRUNCATED, {Outcome.NETWORK}, {Outcome.HASH_MISMATCH, Outcome.NETWORK}),
-    (Fault.NOT_FOUND, {Outcome.NOT_FOUND}, {Outcome.NOT_FOUND}),
-    (Fault.TOO_MANY_REQUESTS, {Outcome.NETWORK}, {Outcome.NETWORK}),
-    (Fault.SERVER_ERROR, {Outcome.NETWORK}, {Outcome.NETWORK}),
+    (
+        Fault.TRUNCATED,
+        {InstallOutcome.NETWORK},
+        {InstallOutcome.HASH_MISMATCH, InstallOutcome.NETWORK},
+    ),
+    (Fault.NOT_FOUND, {InstallOutcome.NOT_FOUND}, {InstallOutcome.NOT_FOUND}),
+    (Fault.TOO_MANY_REQUESTS, {InstallOutcome.NETWORK}, {InstallOutcome.NETWORK}),
+    (Fault.SERVER_ERROR, {InstallOutcome.NETWORK}, {InstallOutcome.NETWORK}),
     # uv unpacks while it downloads, so it sees at once that this is no archive.
-    (Fault.ENDLESS, {Outcome.INVALID_WHEEL}, {Outcome.TOO_LARGE}),
-    (Fault.REDIRECT_ELSEWHERE, {Outcome.HASH_MISMATCH}, {Outcome.HASH_MISMATCH}),
-    (Fault.SDIST_ONLY, {Outcome.NO_WHEEL}, {Outcome.NO_WHEEL}),
+    (Fault.ENDLESS, {InstallOutcome.INVALID_WHEEL}, {InstallOutcome.TOO_LARGE}),
+    (Fault.REDIRECT_ELSEWHERE, {InstallOutcome.HASH_MISMATCH}, {InstallOutcome.HASH_MISMATCH}),
+    (Fault.SDIST_ONLY, {InstallOutcome.NO_WHEEL}, {InstallOutcome.NO_WHEEL}),
 ]
 LISTING_FAULTS = [
-    (Fault.WRONG_HASH, Outcome.NETWORK),
-    (Fault.TRUNCATED, Outcome.NETWORK),
-    (Fault.NOT_FOUND, Outcome.NOT_FOUND),
-    (Fault.TOO_MANY_REQUESTS, Outcome.NETWORK),
-    (Fault.SERVER_ERROR, Outcome.NETWORK),
+    (Fault.WRONG_HASH, InstallOutcome.NETWORK),
+    (Fault.TRUNCATED, InstallOutcome.NETWORK),
+    (Fault.NOT_FOUND, InstallOutcome.NOT_FOUND),
+    (Fault.TOO_MANY_REQUESTS, InstallOutcome.NETWORK),
+    (Fault.SERVER_ERROR, InstallOutcome.NETWORK),
 ]
 MEGABYTE = 1_000_000
 #: In user names, passwords, paths and queries of addresses; none may ever be told.
@@ -64,7 +69,7 @@ def heal(world: World, tool: str, **settings: Any) -> tuple[AutoFixer, ImportRep
     return fixer, report
 
 
-def outcome(report: ImportReport) -> Outcome:
+def outcome(report: ImportReport) -> str:
     """Return how the heal ended."""
     assert report.result is not None
     return report.result.outcome
@@ -104,7 +109,7 @@ class TestFaultyIndex:
         world.publish("prey")
         getattr(world.index, place)["prey"] = Fault.HANG
         _, report = heal(world, tool, install_deadline=1.0)
-        assert outcome(report) is Outcome.DEADLINE
+        assert outcome(report) == Outcome.DEADLINE
         assert report.result is not None
         assert 1.0 <= report.result.seconds < 1.0 + STALL
         wait_until(lambda: not processes_at(world.settings.home))
@@ -114,7 +119,7 @@ class TestFaultyIndex:
         world.publish("prey")
         world.index.page_faults["prey"] = Fault.ENDLESS
         _, report = heal(world, tool, install_deadline=1.0)
-        assert outcome(report) in {Outcome.NETWORK, Outcome.DEADLINE}
+        assert outcome(report) in {InstallOutcome.NETWORK, Outcome.DEADLINE}
 
     def test_a_higher_version_under_the_same_name(self, world: World, tool: str) -> None:
         """A stranger's version 999 is not looked at: the locked one is installed."""
@@ -132,7 +137,7 @@ class TestFaultyIndex:
         world.publish("prey")
         use_url(monkeypatch, "http://127.0.0.1:9/simple/")
         _, report = heal(world, tool)
-        assert outcome(report) is Outcome.NETWORK
+        assert outcome(report) == InstallOutcome.NETWORK
 
     def test_a_name_that_does_not_resolve(
         self, world: World, tool: str, monkeypatch: pytest.MonkeyPatch
@@ -141,7 +146,7 @@ class TestFaultyIndex:
         world.publish("prey")
         use_url(monkeypatch, "https://index.invalid/simple/")
         _, report = heal(world, tool)
-        assert outcome(report) is Outcome.NETWORK
+        assert outcome(report) == InstallOutcome.NETWORK
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -151,14 +156,14 @@ class TestFaultyWheel:
     def test_metadata_of_another_project(self, world: World, tool: str) -> None:
         """A wheel that calls itself otherwise inside is refused."""
         world.publish("prey", metadata_name="stranger")
-        assert outcome(heal(world, tool)[1]) is Outcome.INVALID_WHEEL
+        assert outcome(heal(world, tool)[1]) == InstallOutcome.INVALID_WHEEL
 
     @pytest.mark.parametrize("metadata", [b"\xff\xfe", b"Metadata-Version: 2.1\n", b""])
     def test_metadata_that_says_nothing(self, world: World, tool: str, metadata: bytes) -> None:
         """Unreadable metadata is the wheel's fault."""
         world.publish("prey", extra_entries={"prey-1.0.dist-info/METADATA": metadata})
         report = heal(world, tool)[1]
-        assert outcome(report) in {Outcome.INVALID_WHEEL, Outcome.INSTALLER_FAILED}
+        assert outcome(report) in {InstallOutcome.INVALID_WHEEL, InstallOutcome.INSTALLER_FAILED}
 
     @pytest.mark.parametrize("recorded", [True, False])
     @pytest.mark.parametrize("absolute", [True, False])
@@ -174,26 +179,26 @@ class TestFaultyWheel:
             files={"prey/__init__.py": "", **(entries if recorded else {})},
             extra_entries={} if recorded else entries,
         )
-        assert outcome(heal(world, tool)[1]) is Outcome.INVALID_WHEEL
+        assert outcome(heal(world, tool)[1]) == InstallOutcome.INVALID_WHEEL
         assert list(world.root.rglob("escaped*")) == []
 
     def test_a_wheel_for_another_platform(self, world: World, tool: str) -> None:
         """No wheel for this Python is told from no such version."""
         world.publish("prey", tag="cp27-cp27mu-win32")
-        assert outcome(heal(world, tool)[1]) is Outcome.NO_WHEEL
+        assert outcome(heal(world, tool)[1]) == InstallOutcome.NO_WHEEL
 
     def test_a_file_that_is_no_archive(self, world: World, tool: str) -> None:
         """Garbage with the right hash is refused as what it is."""
         world.publish("prey").write_bytes(b"PK\x03\x04" + b"garbage" * 100)
         world.write_lock()
-        assert outcome(heal(world, tool)[1]) is Outcome.INVALID_WHEEL
+        assert outcome(heal(world, tool)[1]) == InstallOutcome.INVALID_WHEEL
 
     def test_an_archive_that_unpacks_without_end(self, world: World, tool: str) -> None:
         """A small file that unpacks to a large one is stopped at the limit."""
         bomb: dict[str, str | bytes] = {"prey/__init__.py": "", "prey/bomb": b"\0" * 20 * MEGABYTE}
         world.publish("prey", files=bomb)
         report = heal(world, tool, max_file_bytes=5 * MEGABYTE)[1]
-        assert outcome(report) is Outcome.TOO_LARGE
+        assert outcome(report) == InstallOutcome.TOO_LARGE
 
 
 class TestSources:
@@ -213,7 +218,7 @@ class TestSources:
         world.publish("prey")
         empty = world.root / "empty"
         empty.mkdir()
-        assert outcome(heal(world, tool, wheelhouse=empty)[1]) is Outcome.NOT_FOUND
+        assert outcome(heal(world, tool, wheelhouse=empty)[1]) == InstallOutcome.NOT_FOUND
         assert world.index.requests == []
 
     def test_a_wheelhouse_and_a_warm_cache(self, world: World) -> None:
@@ -222,7 +227,7 @@ class TestSources:
         world.publish("prey", files=entries)
         for _ in range(2):
             report = heal(world, "uv", wheelhouse=world.index.directory)[1]
-            assert outcome(report) is Outcome.INVALID_WHEEL
+            assert outcome(report) == InstallOutcome.INVALID_WHEEL
 
     def test_exactly_the_missing_part(self, world: World) -> None:
         """What is here in the locked version already is not downloaded again."""
@@ -278,7 +283,7 @@ class TestSources:
         world.publish("prey")
         assert heal(world, "uv")[1].success
         (layer,) = world.settings.home.glob("layers/*/prey.*")
-        assert {path.name for path in layer.iterdir()} == {"layer.json", "recorded", "site"}
+        assert {path.name for path in layer.iterdir()} == {"layer.json", "site"}
 
 
 class TestSecrets:
@@ -315,7 +320,7 @@ class TestSecrets:
         told += map(repr, (report, fixer.status(), fixer.history(), fixer.health_report()))
         told += [read(path) for path in world.settings.home.rglob("*") if path.is_file()]
         assert [text for text in told if SECRET in text] == []
-        assert any("dependency could not be healed" in text for text in told)
+        assert any("fault could not be healed" in text for text in told)
 
     @pytest.mark.parametrize("tool", TOOLS)
     def test_credentials_of_a_fix(
@@ -356,7 +361,7 @@ class TestDisk:
         world.publish("prey", files={"prey/__init__.py": "", "prey/payload": payload})
         fixer = world.fixer(home=small_disk / "home", tools=(tool,))
         report = fixer.import_module("prey")
-        assert outcome(report) is Outcome.DISK_FULL
+        assert outcome(report) == Outcome.DISK_FULL
         assert [row.outcome for row in fixer.history()] == [Outcome.DISK_FULL]
         assert staged(small_disk / "home") == []
         assert committed(small_disk / "home") == []
@@ -387,7 +392,7 @@ class TestDisk:
         fixer = world.fixer(home=small_disk / "home")
         assert fixer.mode is Mode.HEAL
         mount("-o", "remount,ro", str(small_disk))
-        assert outcome(fixer.import_module("prey")) is Outcome.PERMISSION
+        assert outcome(fixer.import_module("prey")) == Outcome.PERMISSION
         assert fixer.safe_import("wave")[0]
 
     def test_a_read_only_home(
@@ -397,7 +402,8 @@ class TestDisk:
         world.publish("prey")
         mount("-o", "remount,ro", str(small_disk))
         fixer = world.fixer(home=small_disk / "home")
-        assert [outcome_or_none(fixer.import_module("prey")) for _ in range(2)] == [None, None]
+        outcomes = [outcome(fixer.import_module("prey")) for _ in range(2)]
+        assert outcomes == [Outcome.MODE, Outcome.MODE]
         assert fixer.mode is Mode.REPORT
         assert caplog.text.count("the auto-fix home cannot be written") == 1
 
@@ -408,7 +414,7 @@ class TestDisk:
         world.publish("prey")
         mount("-o", "remount,ro", str(small_disk))
         monkeypatch.setenv("UV_CACHE_DIR", str(small_disk / "cache"))
-        assert outcome(heal(world, "uv")[1]) is Outcome.PERMISSION
+        assert outcome(heal(world, "uv")[1]) == Outcome.PERMISSION
 
 
 def test_what_is_not_in_the_lock(world: World) -> None:
@@ -417,16 +423,11 @@ def test_what_is_not_in_the_lock(world: World) -> None:
     files = {"prey.py": "import helper\n"}
     build_wheel(world.index.directory, "prey", "2.0", files=files, requires=["helper"])
     world.dependency_map["prey"] = "prey>=1"
-    assert outcome(world.fixer().import_module("prey")) is Outcome.NOT_LOCKED
+    assert outcome(world.fixer().import_module("prey")) == InstallOutcome.NOT_LOCKED
     assert world.index.requests == []
     fixer = world.fixer(allow_unlocked=True)
     assert fixer.safe_import("prey")[0]
     assert fixer.layers.committed()[0].installed == ("helper==1.0", "prey==2.0")
-
-
-def outcome_or_none(report: ImportReport) -> Outcome | None:
-    """Return how the heal ended, None when none was tried."""
-    return report.result.outcome if report.result else None
 
 
 def use_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

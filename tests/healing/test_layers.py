@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,7 @@ def manifest(stage: Stage, subject: str = "prey", installed: tuple[str, ...] = (
 @contextmanager
 def filled(layers: Layers, subject: str = "prey") -> Iterator[Stage]:
     """Stage a module that tells its own name."""
-    with layers.claim(subject, 1) as claim, layers.stage(subject, claim) as stage:
+    with layers.stage(subject, uuid.uuid4().hex) as stage:
         stage.site.mkdir()
         (stage.site / f"{subject}.py").write_text(f"name = {subject!r}\n")
         yield stage
@@ -291,7 +292,7 @@ class TestLife:
         assert fixer.safe_import("prey")[0]
         (key,) = [path.name for path in (world.settings.home / "layers").iterdir()]
         assert f"{sys.version_info.major}{sys.version_info.minor}" in key
-        assert key.endswith(fixer.catalog.lock.digest)
+        assert key.endswith(fixer.dependency.catalog.lock.digest)
 
     @pytest.mark.parametrize("what", ["layers", "."])
     def test_deleting_the_home(self, world: World, what: str) -> None:
@@ -323,7 +324,7 @@ class TestLife:
         assert fixer.layers.remove("prey") == 0
         fixer.layers.load()
         del sys.modules["prey"]
-        assert fixer.find("prey") is None
+        assert fixer.load("prey") is None
         assert fixer.safe_import("prey")[0]
 
     def test_two_engines_in_one_process(self, world: World) -> None:

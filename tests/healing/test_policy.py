@@ -18,7 +18,8 @@ from app.healing.budget import (
     pause,
 )
 from app.healing.journal import Attempt, Journal
-from app.healing.outcomes import Outcome
+from app.healing.kind import Outcome
+from app.kinds.dependency.outcomes import InstallOutcome
 from tests.conftest import World
 from tests.healing.engines import answers, crowd, release, run
 from tests.support.index import Fault
@@ -79,18 +80,24 @@ class TestMemory:
         world.settings.home.mkdir()
         return Journal(world.settings.home / "journal.sqlite3")
 
-    def fail(self, journal: Journal, count: int, *, at: float = 0.0, lock: str = "a") -> None:
+    def fail(self, journal: Journal, count: int, *, at: float = 0.0, basis: str = "a") -> None:
         """Record failures of ``prey``."""
         for number in range(count):
-            attempt = f"{lock}-{at}-{number}"
+            attempt = f"{basis}-{at}-{number}"
             row = Attempt(
-                attempt=attempt, subject="prey", cause="", outcome="network", lock=lock, at=at
+                attempt=attempt,
+                kind="dependency",
+                subject="prey",
+                cause="",
+                outcome="network",
+                basis=basis,
+                at=at,
             )
             assert journal.append(row)
 
-    def count(self, journal: Journal, lock: str = "a") -> int:
+    def count(self, journal: Journal, basis: str = "a") -> int:
         """Return the failures that count."""
-        return journal.failures("dependency", "prey", lock, time.time()).count
+        return journal.failures("dependency", "prey", basis, time.time()).count
 
     def test_expiry(self, journal: Journal) -> None:
         """A failure is forgotten after a day."""
@@ -107,7 +114,9 @@ class TestMemory:
     def test_a_success_or_a_reset(self, journal: Journal, outcome: str) -> None:
         """Only what failed since then counts."""
         self.fail(journal, 3)
-        journal.append(Attempt(attempt="x", subject="prey", cause="", outcome=outcome))
+        journal.append(
+            Attempt(attempt="x", kind="dependency", subject="prey", cause="", outcome=outcome)
+        )
         assert self.count(journal) == 0
         self.fail(journal, 1, at=time.time())
         assert self.count(journal) == 1
@@ -134,7 +143,7 @@ class TestEngine:
         fixer = world.fixer()
         results = [fixer.import_module("prey").result for _ in range(4)]
         outcomes = [result.outcome for result in results if result]
-        assert outcomes == [*[Outcome.NOT_FOUND] * 3, Outcome.BUDGET]
+        assert outcomes == [*[InstallOutcome.NOT_FOUND] * 3, Outcome.BUDGET]
         assert len(world.index.downloads()) == 3
         assert results[3] is not None
         assert 10 < results[3].retry_after <= FIRST_PAUSE

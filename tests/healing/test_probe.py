@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.outcomes import Outcome
 from app.kinds.dependency.layers import KEPT_IN_QUARANTINE
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.kinds.dependency.probe import probe
 from tests.conftest import World
 from tests.healing.engines import committed, processes_at, quarantined, staged
@@ -19,36 +19,36 @@ from tests.support.processes import wait_until
 
 #: What the module does while it is imported, how the heal ends, and the error class on record.
 BODIES = {
-    "raises": ("raise LookupError('no')", Outcome.PROBE_FAILED, "LookupError"),
-    "is_no_python": ("def", Outcome.PROBE_FAILED, "SyntaxError"),
+    "raises": ("raise LookupError('no')", InstallOutcome.PROBE_FAILED, "LookupError"),
+    "is_no_python": ("def", InstallOutcome.PROBE_FAILED, "SyntaxError"),
     "needs_what_is_not_here": (
         "import not_there_at_all",
-        Outcome.PROBE_FAILED,
+        InstallOutcome.PROBE_FAILED,
         "ModuleNotFoundError",
     ),
-    "leaves_by_sys_exit": ("import sys; sys.exit(0)", Outcome.PROBE_FAILED, "SystemExit"),
-    "leaves_by_os_exit": ("import os; os._exit(0)", Outcome.CRASHED_PROBE, "exit 0"),
-    "leaves_with_a_status": ("import os; os._exit(7)", Outcome.CRASHED_PROBE, "exit 7"),
+    "leaves_by_sys_exit": ("import sys; sys.exit(0)", InstallOutcome.PROBE_FAILED, "SystemExit"),
+    "leaves_by_os_exit": ("import os; os._exit(0)", InstallOutcome.CRASHED_PROBE, "exit 0"),
+    "leaves_with_a_status": ("import os; os._exit(7)", InstallOutcome.CRASHED_PROBE, "exit 7"),
     "segfaults": (
         "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
-        Outcome.CRASHED_PROBE,
+        InstallOutcome.CRASHED_PROBE,
         "signal 11",
     ),
-    "reads_null": ("import ctypes; ctypes.string_at(0)", Outcome.CRASHED_PROBE, "signal 11"),
-    "aborts": ("import os; os.abort()", Outcome.CRASHED_PROBE, "signal 6"),
-    "hangs": ("import time; time.sleep(600)", Outcome.CRASHED_PROBE, "deadline"),
+    "reads_null": ("import ctypes; ctypes.string_at(0)", InstallOutcome.CRASHED_PROBE, "signal 11"),
+    "aborts": ("import os; os.abort()", InstallOutcome.CRASHED_PROBE, "signal 6"),
+    "hangs": ("import time; time.sleep(600)", InstallOutcome.CRASHED_PROBE, "deadline"),
     "ignores_signals": (
         """
 import signal, time
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
     signal.signal(number, signal.SIG_IGN)
 time.sleep(600)""",
-        Outcome.CRASHED_PROBE,
+        InstallOutcome.CRASHED_PROBE,
         "deadline",
     ),
     "stops_itself": (
         "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
-        Outcome.CRASHED_PROBE,
+        InstallOutcome.CRASHED_PROBE,
         "deadline",
     ),
     "writes_to_every_descriptor": (
@@ -59,22 +59,22 @@ for number in range(3, 64):
         os.write(number, b'{')
     except OSError:
         pass""",
-        Outcome.CRASHED_PROBE,
+        InstallOutcome.CRASHED_PROBE,
         "garbled verdict",
     ),
     "closes_every_descriptor": (
         "import os, time\nos.closerange(0, 64)\ntime.sleep(600)",
-        Outcome.CRASHED_PROBE,
+        InstallOutcome.CRASHED_PROBE,
         "signal 9",
     ),
     "raises_what_cannot_be_shown": (
         "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\nraise Mute",
-        Outcome.CRASHED_PROBE,
+        InstallOutcome.CRASHED_PROBE,
         "exit 1",
     ),
     "raises_lone_surrogates": (
         "raise ImportError('\\udcff', name='\\udcff')",
-        Outcome.PROBE_FAILED,
+        InstallOutcome.PROBE_FAILED,
         "ImportError",
     ),
 }

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.healing.claims import Busy, exclusive
-from app.healing.outcomes import Outcome
-from app.kinds.dependency.import_reports import ImportReport
+from app.healing.kind import Outcome
+from app.kinds.dependency.imports import ImportReport
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
 from tests.healing.engines import (
@@ -37,8 +38,7 @@ say(report.success, report.result.outcome)
 
 def lock_file(world: World, subject: str = "prey") -> Path:
     """Return the file that whoever works on a subject holds."""
-    fixer = world.fixer()
-    return world.settings.home / "locks" / f"{fixer.layers.key}.{subject}"
+    return world.settings.home / "claims" / f"dependency.{subject}"
 
 
 def all_wait(world: World) -> None:
@@ -79,7 +79,7 @@ class TestCrowd:
         for thread in threads:
             thread.join()
         outcomes = {report.result.outcome for report in reports if report.result}
-        assert outcomes == {Outcome.NOT_FOUND if fault else Outcome.HEALED}
+        assert outcomes == {InstallOutcome.NOT_FOUND if fault else Outcome.HEALED}
         assert [report.success for report in reports] == [fault is None] * CROWD
         self.check(world, fault)
 

@@ -15,7 +15,8 @@ from functools import partial
 
 import pytest
 
-from app.healing.report import AppliedFix, Check, HealthReport, Status
+from app.healing.kind import Fix
+from app.healing.report import Check, HealthReport, Status
 from app.health import Group, HealthCheck, HealthService
 from app.health.checks import (
     DuplicateCheck,
@@ -213,7 +214,7 @@ class TestReading:
 
     def test_one_check_may_give_a_whole_report(self, clock: Clock) -> None:
         """Fixes and counters of a check count too, and outlive its results."""
-        fix = AppliedFix(kind="dependency", subject="x", requirement="x", installed=(), at="")
+        fix = Fix(kind="dependency", subject="x", requirement="x", installed=(), at="")
         report = HealthReport(
             timestamp=datetime.now(UTC),
             checks=(_result("a"), _result("b", ok=False)),

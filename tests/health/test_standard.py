@@ -37,7 +37,9 @@ class TestJournal:
     def test_readable(self, tmp_path: Path) -> None:
         """One with history is well."""
         journal = Journal(tmp_path / "journal.sqlite3")
-        assert journal.append(Attempt(attempt="1", subject="x", cause="y", outcome="healed"))
+        assert journal.append(
+            Attempt(attempt="1", kind="dependency", subject="x", cause="y", outcome="healed")
+        )
         assert _only(journal_checks(journal)).ok
 
     @pytest.mark.parametrize("content", [b"", b"no journal" * 1000])
@@ -52,7 +54,9 @@ class TestJournal:
     def test_locked(self, tmp_path: Path) -> None:
         """One that another process holds longer than anybody waits fails."""
         path = tmp_path / "journal.sqlite3"
-        assert Journal(path).append(Attempt(attempt="1", subject="x", cause="y", outcome="healed"))
+        assert Journal(path).append(
+            Attempt(attempt="1", kind="dependency", subject="x", cause="y", outcome="healed")
+        )
         with sqlite3.connect(path) as other:
             other.execute("PRAGMA journal_mode = DELETE")
             other.execute("BEGIN EXCLUSIVE")

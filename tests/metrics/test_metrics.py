@@ -23,7 +23,12 @@ from tests.support.exposition import Exposition, read
 from tests.support.processes import ROOT, base_environ, wait_until
 
 HEALED = Attempt(
-    attempt="1", subject="aiohttp", cause="missing_distribution", outcome="healed", seconds=0.3
+    attempt="1",
+    kind="dependency",
+    subject="aiohttp",
+    cause="missing_distribution",
+    outcome="healed",
+    seconds=0.3,
 )
 #: Counts a request for each line that it is sent, and says so.
 COUNTER = """

@@ -193,7 +193,7 @@ class TestIds:
         noisy.world.publish("red_wheel")
         with _served(noisy) as server:
             _ask(server, "/noisy/heals", "heal-1")
-            (line,) = wait_until(lambda: server.lines(event="dependency healed"))
+            (line,) = wait_until(lambda: server.lines(event="fault healed"))
             assert line["request_id"] == "heal-1"
 
     @pytest.mark.parametrize("worker", ["gthread", "eventlet"])

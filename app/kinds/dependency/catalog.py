@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from app.healing.kind import Outcome, Plan
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.on_disk import bringing, installed_version
+from app.kinds.dependency.outcomes import InstallOutcome
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 from app.settings.errors import LockError
 
@@ -67,23 +70,36 @@ class Conflict:
     locked: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a fix of ``module`` would install: the missing part of the locked closure."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallPlan(Plan):
+    """What a fix of ``module`` would install: the missing part of the locked closure.
+
+    ``refusal`` is why that may not be done, as an outcome; None when it may.
+    """
 
     module: str
     requirement: str
     missing: tuple[LockedDistribution, ...]
     conflicts: tuple[Conflict, ...]
     locked: bool
+    refusal: str | None = None
 
 
 class Catalog:
     """The closed world: nothing outside ``dependency_map`` is ever installable."""
 
-    def __init__(self, dependency_map: Mapping[str, str], lock_path: Path) -> None:
+    def __init__(
+        self,
+        dependency_map: Mapping[str, str],
+        lock_path: Path,
+        *,
+        wheelhouse: Path | None = None,
+        allow_unlocked: bool = False,
+    ) -> None:
         self.dependency_map = dependency_map
         self._lock_path = lock_path
+        self._wheelhouse = wheelhouse
+        self._allow_unlocked = allow_unlocked
 
     @cached_property
     def lock(self) -> Lock:
@@ -103,7 +119,9 @@ class Catalog:
         """The distribution that most likely provides a module; a guess is good to explain with."""
         top = top_level(module)
         requirement = self.dependency_map.get(top)
-        return requirement_name(requirement) if requirement else _known(top)
+        if requirement:
+            return requirement_name(requirement)
+        return KNOWN_DISTRIBUTIONS.get(top, normalize(top))
 
     def provider(self, module: str) -> str:
         """The installed distribution that really brings a module, else the most likely one.
@@ -116,7 +134,20 @@ class Catalog:
             return likely
         return bringing(top_level(module)) or likely
 
-    def plan(self, module: str, broken: Iterable[str] = ()) -> Plan | None:
+    def basis(self) -> str:
+        """What failures count for: the lock, and what the wheelhouse holds.
+
+        A wheel that came, went or changed its size begins the budget anew; a time stamp does not.
+        """
+        if self._wheelhouse is None:
+            return self.lock.digest
+        try:
+            wheels = [(path.name, path.stat().st_size) for path in self._wheelhouse.glob("*.whl")]
+        except OSError:
+            wheels = []
+        return _digest(self.lock.digest, sorted(wheels))
+
+    def plan(self, module: str, broken: Iterable[str] = ()) -> InstallPlan | None:
         """What a fix of ``module`` would install; None when the module is not approved.
 
         Distributions named in ``broken`` count as missing although their metadata is here.
@@ -125,22 +156,33 @@ class Catalog:
         if requirement is None:
             return None
         closure = self.lock.closure(requirement_name(requirement))
-        missing, conflicts = _compare_with_installed(closure, {normalize(n) for n in broken})
-        return Plan(top_level(module), requirement, missing, conflicts, locked=bool(closure))
+        damaged = {normalize(name) for name in broken}
+        missing, conflicts = [], []
+        for entry in closure:
+            version = installed_version(entry.name)
+            if version is not None and version != entry.version:
+                conflicts.append(Conflict(entry.name, version, entry.version))
+            elif version is None or entry.name in damaged:
+                missing.append(entry)
+        refusal: str | None = None
+        if not closure:
+            refusal = None if self._allow_unlocked else InstallOutcome.NOT_LOCKED
+        elif conflicts:
+            refusal = Outcome.NEEDS_RESTART
+        elif not missing:
+            refusal = Outcome.NOT_FIXABLE
+        pins = tuple(entry.pin for entry in missing) if closure else (requirement,)
+        return InstallPlan(
+            steps=tuple(f"install {pin}" for pin in pins),
+            digest=_digest(self.basis(), pins, [entry.hashes for entry in missing]),
+            module=top_level(module),
+            requirement=requirement,
+            missing=tuple(missing),
+            conflicts=tuple(conflicts),
+            locked=bool(closure),
+            refusal=refusal,
+        )
 
 
-def _known(top: str) -> str:
-    return KNOWN_DISTRIBUTIONS.get(top, normalize(top))
-
-
-def _compare_with_installed(
-    closure: Iterable[LockedDistribution], broken: set[str]
-) -> tuple[tuple[LockedDistribution, ...], tuple[Conflict, ...]]:
-    missing, conflicts = [], []
-    for entry in closure:
-        version = installed_version(entry.name)
-        if version is not None and version != entry.version:
-            conflicts.append(Conflict(entry.name, version, entry.version))
-        elif version is None or entry.name in broken:
-            missing.append(entry)
-    return tuple(missing), tuple(conflicts)
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

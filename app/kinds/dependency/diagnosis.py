@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.healing.kind import Fault, Outcome
 from app.kinds.dependency.catalog import Catalog
 from app.kinds.dependency.failure import Failure, missing_module, read_failure
 from app.kinds.dependency.lock import LockedDistribution
@@ -67,28 +68,34 @@ OF_NO_DISTRIBUTION = frozenset(
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
+#: What this kind of fault is called everywhere.
+KIND = "dependency"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
+class Diagnosis(Fault):
     """Why a module could not be imported and what to do about it.
 
     ``module`` is the one that is really at fault, ``chain`` leads from the one that was asked for
-    to it. ``heals`` is the approved top-level name whose locked closure would mend it, None when
-    an install would not. ``advice`` is one plain sentence without paths or exception text.
+    to it. ``heals`` is the approved top-level name whose locked closure would mend it, and then the
+    subject; None when an install would not. ``broken`` are distributions that count as missing.
     """
 
-    cause: Cause
+    kind: str = KIND
+    subject: str = ""
     module: str
-    advice: str
     distribution: str | None = None
     requirement: str | None = None
     heals: str | None = None
     broken: tuple[str, ...] = ()
     chain: tuple[str, ...] = ()
 
-    @property
-    def fixable(self) -> bool:
-        """Whether a fix exists that the catalog allows."""
-        return self.heals is not None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", self.subject or self.heals or self.module)
+        if self.plan is None and self.refusal is None:
+            stranger = self.requirement is None and self.distribution is not None
+            refusal = Outcome.NOT_APPROVED if stranger else Outcome.NOT_FIXABLE
+            object.__setattr__(self, "refusal", refusal)
 
     def to_dict(self) -> dict[str, object]:
         """The diagnosis as JSON shows it."""
@@ -300,10 +307,13 @@ class Diagnostician:
     ) -> Diagnosis:
         top = top_level(module)
         packaged = cause not in OF_NO_DISTRIBUTION and top not in self._reserved
+        plan = self._catalog.plan(heals, broken) if heals else None
         return Diagnosis(
             cause=cause,
             module=module,
             advice=advice,
+            plan=plan,
+            refusal=plan.refusal if plan else None,
             distribution=self._catalog.provider(top) if packaged else None,
             requirement=self._catalog.requirement(heals or top) if packaged else None,
             heals=heals,

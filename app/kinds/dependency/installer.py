@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import IO
 
 from app.healing.children import Child, child_group
-from app.healing.outcomes import Outcome
+from app.healing.kind import Outcome
 from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import find_on_disk
+from app.kinds.dependency.outcomes import InstallOutcome as Install
 from app.settings.errors import without_credentials
 from app.settings.variable import YES
 
@@ -58,21 +59,27 @@ ADDRESS = re.compile(
 REST_OF_ADDRESS = re.compile(r"(?<=url: )/\S*")
 
 #: What the tools say, most telling first. Read off uv 0.13 and pip 23 to 26 against each fault.
-SIGNS: Sequence[tuple[Outcome, str]] = (
+SIGNS: Sequence[tuple[str, str]] = (
     (Outcome.DISK_FULL, r"no space left on device|(os error|errno) 28\b|disk quota"),
-    (Outcome.TOO_LARGE, r"file too large|(os error|errno) 27\b"),
-    (Outcome.HASH_MISMATCH, r"hash mismatch|do not match the hashes"),
+    (Install.TOO_LARGE, r"file too large|(os error|errno) 27\b"),
+    (Install.HASH_MISMATCH, r"hash mismatch|do not match the hashes"),
     (Outcome.PERMISSION, r"permission denied|read-only file system|(os error|errno) (13|30)\b"),
-    (Outcome.INVALID_WHEEL, r"unsafe file name|outside the target|does not match filename"),
-    (Outcome.INVALID_WHEEL, r"malformed|inconsistent \w+|failed to extract|invalid zip"),
-    (Outcome.INVALID_WHEEL, r"wheel .{0,300}is invalid|\.dist-info|error decoding metadata"),
-    (Outcome.NO_WHEEL, r"has no (usable )?wheels|none of the wheel's tags|no sources permitted"),
-    (Outcome.NOT_FOUND, r"\b404\b|not found in the package registry"),
-    (Outcome.NETWORK, r"(failed|could not|failure) (to )?(fetch|download)|request failed"),
-    (Outcome.NETWORK, r"error sending request|http error|connection|max retries|timed? ?out"),
-    (Outcome.NETWORK, r"content-type|not a trusted|certificate"),
-    (Outcome.NOT_FOUND, r"no version of|no matching distribution|could not find a version"),
-    (Outcome.NOT_FOUND, r"not found in the provided package locations"),
+    (Install.INVALID_WHEEL, r"unsafe file name|outside the target|does not match filename"),
+    (Install.INVALID_WHEEL, r"malformed|inconsistent \w+|failed to extract|invalid zip"),
+    (Install.INVALID_WHEEL, r"wheel .{0,300}is invalid|\.dist-info|error decoding metadata"),
+    (
+        Install.NO_WHEEL,
+        r"has no (usable )?wheels|none of the wheel's tags|no sources permitted",
+    ),
+    (Install.NOT_FOUND, r"\b404\b|not found in the package registry"),
+    (Install.NETWORK, r"(failed|could not|failure) (to )?(fetch|download)|request failed"),
+    (
+        Install.NETWORK,
+        r"error sending request|http error|connection|max retries|timed? ?out",
+    ),
+    (Install.NETWORK, r"content-type|not a trusted|certificate"),
+    (Install.NOT_FOUND, r"no version of|no matching distribution|could not find a version"),
+    (Install.NOT_FOUND, r"not found in the provided package locations"),
 )
 
 
@@ -108,7 +115,7 @@ class Installed:
     ``uncertain`` means that it was judged by its words alone: its exit status was lost.
     """
 
-    outcome: Outcome
+    outcome: str
     tool: str
     seconds: float
     detail: str = ""
@@ -135,7 +142,7 @@ class Installer:
         lines = "".join(f"{pin.line}\n" for pin in pins)
         run = self._run(lines, ("--no-deps", "--require-hashes"), work, target)
         tool = find_tool(self.tools, self.environ)
-        if run.outcome is Outcome.INVALID_WHEEL and tool is not None and tool.cleaning:
+        if run.outcome is Install.INVALID_WHEEL and tool is not None and tool.cleaning:
             # From its cache uv would install a refused wheel without a warning.
             command = (*tool.cleaning, *(pin.name for pin in pins))
             environ = _environ(self.environ, work)
@@ -152,7 +159,7 @@ class Installer:
     ) -> Installed:
         tool = find_tool(self.tools, self.environ)
         if tool is None:
-            return Installed(Outcome.INSTALLER_MISSING, "", 0.0)
+            return Installed(Install.INSTALLER_MISSING, "", 0.0)
         listed = work / "requirements.txt"
         listed.write_text(requirements, encoding="utf-8")
         source = ("--no-index", "--find-links", str(self.wheelhouse)) if self.wheelhouse else ()
@@ -220,7 +227,7 @@ def _open_output(work: Path) -> IO[bytes]:
     return (work / "installer.log").open("w+b")
 
 
-def _outcome(status: int | None, said: str) -> Outcome:
+def _outcome(status: int | None, said: str) -> str:
     """A clean exit is a success, but not when uv has left a file out of a wheel for its name.
 
     Without a status it is one when nothing tells of a failure; what was installed has to show it.
@@ -228,9 +235,9 @@ def _outcome(status: int | None, said: str) -> Outcome:
     if status == 0 and "unsafe file name" not in said:
         return Outcome.HEALED
     if status == -signal.SIGXFSZ:
-        return Outcome.TOO_LARGE
+        return Install.TOO_LARGE
     found = (outcome for outcome, sign in SIGNS if re.search(sign, said, re.IGNORECASE))
-    return next(found, Outcome.HEALED if status is None else Outcome.INSTALLER_FAILED)
+    return next(found, Outcome.HEALED if status is None else Install.INSTALLER_FAILED)
 
 
 def limit_file_size(pid: int, limit: int) -> None:

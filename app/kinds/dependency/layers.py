@@ -3,10 +3,9 @@
 ::
 
     AUTO_FIX_HOME/
-      staging/KEY/SUBJECT.ATTEMPT/      being installed; its owner holds locks/KEY.SUBJECT
+      staging/KEY/SUBJECT.ATTEMPT/      being installed; its owner holds the claim on SUBJECT
       layers/KEY/SUBJECT.ATTEMPT/       committed: layer.json and site/
       quarantine/SUBJECT.ATTEMPT/       did not pass the probe; kept to be looked at
-      locks/                            lock files, empty
 
 KEY names the interpreter, its ABI, the platform and the lock, so that a new image never loads what
 an old one installed.
@@ -25,13 +24,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.healing.claims import exclusive, never
 from app.kinds.dependency.diagnosis import Cause
 
 logger = logging.getLogger(__name__)
@@ -45,7 +43,6 @@ SETTLED = 100_000_000
 KEY_KEPT = 7 * 24 * 3600.0
 USED = ".used"
 MANIFEST = "layer.json"
-RECORDED = "recorded"
 SITE = "site"
 WORK = "work"
 DISCARDED = "discarded-"
@@ -71,8 +68,6 @@ class Stage:
 
     attempt: str
     directory: Path
-    #: The descriptor of the claim that it is worked on under; children are to inherit it.
-    claim: int
 
     @property
     def site(self) -> Path:
@@ -112,7 +107,7 @@ class Layers:
         Raises:
             OSError: when the home cannot be written.
         """
-        for directory in (self._committed, self._staging, self._quarantine, self._locks):
+        for directory in (self._committed, self._staging, self._quarantine):
             directory.mkdir(parents=True, exist_ok=True)
         (self._committed / USED).touch()
 
@@ -140,11 +135,6 @@ class Layers:
             self._seen = changed if _settled(changed) else -1
             return bool(fresh)
 
-    def follow(self, loaded: tuple[str, ...]) -> bool:
-        """Load as ``load`` does; whether this process has by now other layers than ``loaded``."""
-        self.load()
-        return self.loaded != loaded
-
     def committed(self) -> tuple[Layer, ...]:
         """The committed layers, by name; one with an unreadable manifest is left out."""
         return tuple(layer for path in self._manifests() if (layer := _read(path)) is not None)
@@ -153,32 +143,10 @@ class Layers:
         """Where a committed layer's distributions are."""
         return self._committed / f"{layer.subject}.{layer.attempt}" / SITE
 
-    def unrecorded(self) -> tuple[Layer, ...]:
-        """The committed layers that are not known to stand in the journal."""
-        waiting = [path for path in self._manifests() if not (path.parent / RECORDED).exists()]
-        return tuple(layer for path in waiting if (layer := _read(path)) is not None)
-
-    def mark_recorded(self, layer: Layer) -> None:
-        """Remember that the journal has this layer's attempt."""
-        with suppress(OSError):
-            (self._committed / f"{layer.subject}.{layer.attempt}" / RECORDED).touch()
-
     @contextmanager
-    def claim(self, subject: str, wait: float, done: Callable[[], bool] = never) -> Iterator[int]:
-        """Be the only one on this host who works on ``subject``; yields what stages need.
-
-        Raises:
-            Busy: when another does for longer than ``wait`` seconds.
-            Overtaken: when ``done``, asked while another does, says that the work is done.
-        """
-        with exclusive(self._locks / f"{self.key}.{subject}", wait, done) as claim:
-            yield claim
-
-    @contextmanager
-    def stage(self, subject: str, claim: int) -> Iterator[Stage]:
+    def stage(self, subject: str, attempt: str) -> Iterator[Stage]:
         """An empty staging directory; what is left of it afterwards is removed."""
-        attempt = uuid.uuid4().hex
-        stage = Stage(attempt, self._staging / f"{subject}.{attempt}", claim)
+        stage = Stage(attempt, self._staging / f"{subject}.{attempt}")
         stage.work.mkdir(parents=True)
         try:
             yield stage
@@ -211,19 +179,13 @@ class Layers:
         for path in newest_first[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def abandoned(self) -> tuple[str, ...]:
-        """The subjects that have something in staging; their owners may be alive or dead."""
-        return tuple(sorted({_subject(path) for path in self._staging.glob("*.*")}))
-
-    def sweep(self, subject: str) -> tuple[str, ...]:
-        """Remove what dead owners left in staging; the attempts that never ended.
+    def sweep(self, subject: str) -> None:
+        """Remove what dead owners left in staging.
 
         Only the holder of the claim on ``subject`` may call this: then no owner is alive.
         """
-        left = sorted(self._staging.glob(f"{subject}.*"))
-        for path in left:
-            shutil.rmtree(path, ignore_errors=True)
-        return tuple(path.name.rpartition(".")[2] for path in left)
+        for left in self._staging.glob(f"{subject}.*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def remove(self, subject: str) -> int:
         """Remove the committed layers of a subject; how many there were."""
@@ -285,10 +247,6 @@ class Layers:
     @property
     def _quarantine(self) -> Path:
         return self._home / "quarantine"
-
-    @property
-    def _locks(self) -> Path:
-        return self._home / "locks"
 
 
 def now() -> str:

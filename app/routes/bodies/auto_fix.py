@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 
+from app.healing.engine import OpenFault
 from app.healing.journal import Attempt as RecordedAttempt
-from app.healing.outcomes import Outcome
 from app.kinds.dependency.diagnosis import Cause
-from app.kinds.dependency.import_reports import ImportReport
+from app.kinds.dependency.imports import ImportReport
 from app.routes.bodies.health import Fix
 from app.settings.engine import Mode
 from app.web.json_bodies import Count, Moment, Pid, Seconds, Share, filled, timestamp
@@ -23,7 +23,7 @@ class Attempt:
     kind: Annotated[str, "The kind of fault."]
     module: Annotated[str, "What was to be healed."]
     cause: Annotated[str, "Why it was missing, one of the causes."]
-    outcome: Outcome
+    outcome: Annotated[str, "How it ended, as a code."]
     requirement: Annotated[str, "What was to be installed."]
     installed: Annotated[list[str], "`name==version` lines."]
     seconds: Annotated[Seconds, "How long it took."]
@@ -72,6 +72,40 @@ class Process:
     """The process that answers."""
 
     pid: Pid
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLeft:
+    """What is left of the budget of a subject, over all processes of the host."""
+
+    attempts_left: Annotated[Count, "Attempts before a pause."]
+    retry_after: Annotated[Seconds, "Seconds for which nothing is tried."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What healing a fault would do."""
+
+    digest: Annotated[str, "Names this plan when a fix is asked for."]
+    steps: Annotated[list[str], "What would be done, one line each."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultStatus:
+    """Something that is wrong, what was tried about it, and when it is tried again."""
+
+    kind: Annotated[str, "The kind of fault."]
+    subject: Annotated[str, "What is wrong: for a dependency its import name."]
+    cause: Annotated[str, "Why, one of the causes of its kind."]
+    advice: Annotated[str | None, "What to do about it; with the token only, where one is set."]
+    fixable: Annotated[bool, "Whether there is a fix that may be tried."]
+    outcome: Annotated[str | None, "How healing it ended or why it is refused, as a code."]
+    reason: Annotated[str | None, "What can be done about that outcome."]
+    attempts_left: Annotated[Count, "Attempts before a pause."]
+    retry_after: Annotated[Seconds, "Seconds for which nothing is tried."]
+    needed_by: Annotated[list[str], "The modules that fail for it."]
+    plan: Annotated[Plan | None, "With the token only, where one is set."]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +113,7 @@ class EngineStatus:
     """The engine's counters, over all processes of the host and their restarts."""
 
     mode: Mode
+    mode_reason: Annotated[str | None, "Why it is not the mode that was set, as a code."]
     max_retries: Annotated[Count, "Attempts before the engine pauses."]
     dependency_map_size: Annotated[Count, "Packages that may be installed."]
     available_dependencies: Annotated[list[str], "Their import names."]
@@ -88,6 +123,8 @@ class EngineStatus:
     success_rate: Annotated[Share | None, "Of 1; null before the first attempt."]
     failure_rate: Annotated[Share | None, "Of 1; null before the first attempt."]
     modules: Annotated[dict[str, ModuleRates], "The same for each module."]
+    budgets: Annotated[dict[str, BudgetLeft], "What is left of each module's budget."]
+    faults: Annotated[list[FaultStatus], "What is wrong now."]
     process: Process
     blueprints: Annotated[dict[str, BlueprintStatus], "Every part of the service by name."]
     workers: list[Worker]
@@ -154,6 +191,17 @@ class NotFixed(Import):
     healed: Annotated[bool, "Whether something has been installed all the same."]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """How healing one open fault ended."""
+
+    kind: Annotated[str, "The kind of fault."]
+    subject: Annotated[str, "What was wrong."]
+    healed: bool
+    outcome: Annotated[str, "How it ended, as a code."]
+    installed: Annotated[list[str], "What was put in place."]
+
+
 AnyImport = TypeVar("AnyImport", bound=Import)
 
 
@@ -165,6 +213,21 @@ def attempt(recorded: RecordedAttempt) -> Attempt:
         at=timestamp(datetime.fromtimestamp(recorded.at, UTC)),
         module=recorded.subject,
         seconds=round(recorded.seconds, 3),
+    )
+
+
+def fault_status(opened: OpenFault, *, details: bool) -> FaultStatus:
+    """An open fault; what may name versions is a detail."""
+    fault, left, plan = opened.fault, opened.budget, opened.fault.plan
+    return filled(
+        FaultStatus,
+        fault,
+        advice=fault.advice if details else None,
+        outcome=opened.outcome,
+        reason=opened.reason,
+        attempts_left=left.attempts_left,
+        retry_after=round(left.retry_after, 1),
+        plan=Plan(digest=plan.digest, steps=list(plan.steps)) if plan and details else None,
     )
 
 

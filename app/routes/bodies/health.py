@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from app.healing.outcomes import Outcome
 from app.healing.report import Status
 from app.health import DatedCheck, HealthReading
 from app.settings.engine import Mode
@@ -34,7 +33,7 @@ class Check:
         "One sentence that says what to do; null without the token, where one is configured.",
     ]
     fallback: Annotated[str | None, "What the feature runs on instead."]
-    outcome: Annotated[Outcome | None, "How the last attempt to heal it failed."]
+    outcome: Annotated[str | None, "Why it is not healed, as a code."]
     observed: Annotated[float | None, "What was measured."]
     unit: Annotated[str | None, "In what."]
     checked_at: Annotated[Moment | None, "When; null: never yet."]

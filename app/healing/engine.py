@@ -1,0 +1,611 @@
+"""The engine: what happens to a fault of any kind, from the moment it is known until it is told.
+
+It owns the mode, the budget, the claims and the journal; what a fault is and how it is mended is
+its kind's business. A heal reads from top to bottom in :meth:`Engine.heal`.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app.healing.background import BoundedCall
+from app.healing.budget import MAX_RETRIES, Budget, Failures, budget
+from app.healing.claims import Busy, Claim, Claims, Mark, Overtaken
+from app.healing.home import trouble
+from app.healing.journal import RESET, Attempt, Journal, Rates, Total
+from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
+from app.healing.report import Check
+from app.settings.engine import HealingSettings, Mode
+from app.settings.errors import HealingError
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether the home can take a fix.
+HOME_LOOK = 2.0
+#: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment
+#: must not use the whole budget up.
+BACKGROUND_PAUSE = 1.0
+HOME_TROUBLE = {
+    "home_unwritable": "the auto-fix home cannot be written, nothing will be healed",
+    "home_full": "the auto-fix home is full, nothing will be healed",
+}
+
+
+class UnknownFault(HealingError):
+    """Nothing is known to be wrong with the subject of that kind."""
+
+    def __init__(self, kind: str, subject: str) -> None:
+        super().__init__(f"no fault of {kind} {subject[:80]!r} is known")
+        self.kind, self.subject = kind, subject
+
+
+class PlanChanged(HealingError):
+    """What would be done is not what was approved."""
+
+    def __init__(self, kind: str, subject: str) -> None:
+        super().__init__(f"the plan for {kind} {subject[:80]!r} has changed: look at it again")
+        self.kind, self.subject = kind, subject
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFault:
+    """A fault with what has been tried: how that ended, and when it is tried again.
+
+    ``outcome`` is None while nothing was tried or refused; ``reason`` says what can be done about
+    the outcome, in a sentence that is safe to show.
+    """
+
+    fault: Fault
+    outcome: str | None
+    reason: str | None
+    budget: Budget
+
+
+class FixAttempts(dict[str, int]):
+    """Attempts made by subject; an assignment counts as attempts that were made already."""
+
+    def __init__(self, counts: Mapping[str, int], assigned: Callable[[str, int], None]) -> None:
+        super().__init__(counts)
+        self._assigned = assigned
+
+    def __setitem__(self, subject: str, attempts: int) -> None:
+        self._assigned(subject, attempts)
+        super().__setitem__(subject, attempts)
+
+    def __delitem__(self, subject: str) -> None:
+        super().__delitem__(subject)
+        self._assigned(subject, 0)
+
+    def setdefault(self, subject: str, default: int = 0) -> int:
+        """The attempts of a subject, assigned when there are none."""
+        if subject not in self:
+            self[subject] = default
+        return self[subject]
+
+    def update(self, *others: Mapping[str, int], **more: int) -> None:  # type: ignore[override]
+        """Assign all of them."""
+        for subject, attempts in dict(*others, **more).items():
+            self[subject] = attempts
+
+    def clear(self) -> None:
+        """Assign no attempts to every subject."""
+        for subject in tuple(self):
+            del self[subject]
+
+
+class Engine:
+    """Heals the faults of its kinds for one home.
+
+    Args:
+        settings: where state is kept and what is allowed; from the environment when left out.
+    """
+
+    def __init__(self, settings: HealingSettings | None = None) -> None:
+        self.max_retries = MAX_RETRIES
+        self._given_settings = settings
+        self._observers: list[Callable[[Attempt], None]] = []
+        self._mutex = threading.RLock()
+        self._mode: Mode | None = None
+        self._look_at = float("-inf")
+        self._trouble: str | None = None
+        self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
+        #: What was refused last, so that the log has each refusal once.
+        self._refused: dict[tuple[str, str], tuple[str, str]] = {}
+        #: Attempts that a caller has assigned: how many, of how many that the journal had then.
+        self._assigned: dict[str, tuple[int, int, int]] = {}
+
+    @functools.cached_property
+    def settings(self) -> HealingSettings:
+        """The settings in force.
+
+        Raises:
+            SettingsError: when they come from the environment and one cannot be used.
+        """
+        return self._given_settings or HealingSettings.from_environ(os.environ)
+
+    @functools.cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds by name; subjects of the first one are spoken of without naming it."""
+        return {}
+
+    def add_kind(self, kind: Kind) -> None:
+        """Heal faults of one more kind from now on."""
+        with self._mutex:
+            self.kinds[kind.name] = kind
+            # The next look at the mode makes it ready.
+            self._mode = None
+
+    @functools.cached_property
+    def journal(self) -> Journal:
+        """What was attempted, by every process of this host."""
+        return Journal(self.settings.home / "journal.sqlite3")
+
+    @functools.cached_property
+    def claims(self) -> Claims:
+        """Who works on what, on this host."""
+        return Claims(self.settings.home)
+
+    # -- mode --------------------------------------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force; a home that cannot take a fix turns heal into report, and back.
+
+        The first look makes the home's directories and adopts what is committed.
+        """
+        with self._mutex:
+            now = time.monotonic()
+            if self._mode is None or (self.settings.mode is Mode.HEAL and now >= self._look_at):
+                self._look_at = now + HOME_LOOK
+                self._mode = self._mode_now()
+            return self._mode
+
+    @property
+    def mode_reason(self) -> str | None:
+        """Why the mode is not the one that was set, as a code; None when it is."""
+        return self._trouble if self.mode is not self.settings.mode else None
+
+    def _mode_now(self) -> Mode:
+        first, before = self._mode is None, self._trouble
+        if self.settings.mode is Mode.HEAL:
+            self._trouble = trouble(self.settings.home)
+            gone = not self.claims.directory.is_dir()
+            if self._trouble is None and (first or before is not None or gone):
+                try:
+                    self._prepare()
+                except OSError as error:
+                    full = _outcome_of(error) is Outcome.DISK_FULL
+                    self._trouble = "home_full" if full else "home_unwritable"
+            if self._trouble != before:
+                fields = {"home": str(self.settings.home), "reason": self._trouble or before}
+                if self._trouble is not None:
+                    logger.warning(HOME_TROUBLE[self._trouble], extra={"fields": fields})
+                else:
+                    logger.info("the auto-fix home can take fixes again", extra={"fields": fields})
+        if first and self.settings.mode is not Mode.OFF:
+            for kind in self.kinds.values():
+                kind.adopt()
+        return self.settings.mode if self._trouble is None else Mode.REPORT
+
+    def _prepare(self) -> None:
+        """Make the directories, and end what processes began that have died since."""
+        self.claims.prepare()
+        for kind in self.kinds.values():
+            kind.prepare()
+        for mark in self.claims.marks():
+            try:
+                with self.claims.hold(mark.kind, mark.subject, wait=0) as claim:
+                    self._end_interrupted(claim)
+            except Busy:
+                continue
+
+    # -- what is wrong -----------------------------------------------------------------------
+
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong now, with the subjects of every kind."""
+        return tuple(fault for kind in self.kinds.values() for fault in kind.faults())
+
+    def open_faults(self) -> tuple[OpenFault, ...]:
+        """The faults with what was tried about them, by any process of this host."""
+        return tuple(self._opened(fault) for fault in self.faults())
+
+    def adopt(self) -> bool:
+        """Use what other processes have committed; True when there was something new.
+
+        Looks, too, whether the home can take fixes by now.
+        """
+        if self.mode is Mode.OFF:
+            return False
+        adopted = [kind.adopt() for kind in self.kinds.values()]
+        return any(adopted)
+
+    def fixes(self) -> tuple[Fix, ...]:
+        """What runs only because it was healed."""
+        return tuple(fix for kind in self.kinds.values() for fix in kind.fixes())
+
+    def checks(self) -> Iterator[Check]:
+        """A check for each subject that is watched, and for every other one with a fault."""
+        watched: set[tuple[str, str]] = set()
+        faults = {}
+        for fault in self.faults():
+            # A watched subject can fail for another one's fault.
+            for subject in (fault.subject, *fault.needed_by):
+                faults[fault.kind, subject] = fault
+        for kind in self.kinds.values():
+            for subject, critical in kind.subjects().items():
+                watched.add((kind.name, subject))
+                found = faults.get((kind.name, subject))
+                yield self.check(kind.name, subject, found, critical=critical)
+        for (kind_name, subject), fault in faults.items():
+            if not fault.needed_by and (kind_name, subject) not in watched:
+                yield self.check(kind_name, subject, fault)
+
+    def check(
+        self,
+        kind: str,
+        subject: str,
+        fault: Fault | None,
+        *,
+        critical: bool = False,
+    ) -> Check:
+        """The health check of a subject: failed while it has a fault, with what was tried."""
+        name = f"{kind}_{subject.replace('.', '_')}"
+        if fault is None:
+            return Check(name=name, kind=kind, subject=subject, ok=True, critical=critical)
+        opened, advice = self._opened(fault), fault.advice
+        # The advice itself says so of what nobody may fix.
+        if opened.outcome not in {None, Outcome.NOT_FIXABLE, Outcome.NOT_APPROVED}:
+            refused = opened.outcome in REFUSALS | self.kinds[fault.kind].refusals
+            tried = "not healed" if refused else "the last attempt to heal it failed"
+            advice = f"{advice}; {tried}: {opened.reason}"
+        return Check(
+            name=name,
+            kind=kind,
+            subject=subject,
+            ok=False,
+            critical=critical,
+            reason=fault.cause,
+            advice=advice,
+            outcome=opened.outcome,
+        )
+
+    def _opened(self, fault: Fault) -> OpenFault:
+        outcome = fault.refusal
+        if outcome is None:
+            _, last = self.journal.last(fault.kind, fault.subject)
+            outcome = last if last not in {"", Outcome.HEALED, RESET} else None
+        if outcome is None and self.mode is not Mode.HEAL:
+            outcome = Outcome.MODE
+        reason = None if outcome is None else self.advice(fault.kind, outcome)
+        return OpenFault(fault, outcome, reason, self.budget_of(fault.kind, fault.subject))
+
+    def advice(self, kind: str, outcome: str) -> str:
+        """What can be done about an outcome, in a sentence that is safe to show."""
+        return self.kinds[kind].outcomes.get(outcome) or ADVICE.get(outcome, outcome)
+
+    # -- healing -----------------------------------------------------------------------------
+
+    def heal(self, fault: Fault, deadline: float | None = None) -> Repair:
+        """Heal a fault within ``deadline`` seconds, or say why not.
+
+        Whoever comes second waits for the first and shares its outcome. Nothing is raised for what
+        the world does.
+        """
+        kind, key = self.kinds[fault.kind], (fault.kind, fault.subject)
+        if fault.refusal is not None:
+            repair = Repair(outcome=fault.refusal)
+        elif self.mode is not Mode.HEAL:
+            repair = Repair(outcome=Outcome.MODE)
+        else:
+            limit = self.settings.install_deadline if deadline is None else deadline
+            repair = self._claimed(kind, fault, limit)
+        repair = replace(repair, advice=self.advice(fault.kind, repair.outcome))
+        refused = repair.outcome in REFUSALS | kind.refusals
+        if refused and self._refused.get(key) != (repair.outcome, fault.cause):
+            self._log("fault is not healed", fault, repair, logging.WARNING)
+        if refused:
+            self._refused[key] = (repair.outcome, fault.cause)
+        else:
+            self._refused.pop(key, None)
+        return repair
+
+    def _claimed(self, kind: Kind, fault: Fault, limit: float) -> Repair:
+        """Heal as the only one on this host, or share what another has done meanwhile."""
+        seen, _ = self.journal.last(fault.kind, fault.subject)
+
+        def done() -> bool:
+            return kind.adopt() and kind.recheck(fault) is None
+
+        wait = limit + self.settings.probe_deadline
+        try:
+            with self.claims.hold(fault.kind, fault.subject, wait, done) as claim:
+                self._end_interrupted(claim)
+                kind.adopt()
+                current = kind.recheck(fault)
+                if current is None:
+                    return Repair(outcome=Outcome.HEALED)
+                return self._refusal(current, seen) or self._attempt(kind, current, claim, limit)
+        except Overtaken:
+            return Repair(outcome=Outcome.HEALED)
+        except Busy:
+            return Repair(outcome=Outcome.BUSY, retry_after=limit)
+        except OSError as error:
+            return _disk_trouble(error)
+
+    def _refusal(self, fault: Fault, seen: int) -> Repair | None:
+        """Why nothing is tried; ``seen`` is the newest row that was there before the claim."""
+        newest, outcome = self.journal.last(fault.kind, fault.subject)
+        if newest > seen and outcome not in {Outcome.HEALED, Outcome.INTERRUPTED, RESET}:
+            return Repair(outcome=outcome)
+        if fault.refusal is not None:
+            return Repair(outcome=fault.refusal)
+        left = self.budget_of(fault.kind, fault.subject)
+        return None if left.allows else Repair(outcome=Outcome.BUDGET, retry_after=left.retry_after)
+
+    def _attempt(self, kind: Kind, fault: Fault, claim: Claim, limit: float) -> Repair:
+        """Repair, and record how that ended, whatever it was."""
+        started, attempt = time.monotonic(), uuid.uuid4().hex
+        try:
+            claim.write(Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis()))
+            kind.recover(fault.subject)
+            work = Work(attempt=attempt, claim=claim.descriptor, deadline=limit)
+            repair = kind.repair(fault, work)
+        except OSError as error:
+            repair = _disk_trouble(error)
+        except Exception as error:
+            # The kind's own mistake: it costs this attempt, the service goes on.
+            logger.exception("repair failed", extra={"fields": {"subject": fault.subject}})
+            repair = Repair(outcome=Outcome.FAILED, error_class=type(error).__name__)
+        repair = replace(repair, seconds=repair.seconds or time.monotonic() - started)
+        row = Attempt(
+            attempt=attempt,
+            kind=kind.name,
+            subject=fault.subject,
+            cause=fault.cause,
+            outcome=repair.outcome,
+            requirement=repair.requirement,
+            installed=repair.installed,
+            hashes=repair.hashes,
+            basis=kind.basis(),
+            seconds=repair.seconds,
+            error_class=repair.error_class,
+            at=time.time(),
+        )
+        if self.journal.append(row):
+            claim.write(None)
+        if repair.healed:
+            self._log("fault healed", fault, repair, logging.INFO)
+        else:
+            shown = replace(repair, advice=self.advice(kind.name, repair.outcome))
+            self._log("fault could not be healed", fault, shown, logging.WARNING)
+        for callback in tuple(self._observers):
+            try:
+                callback(row)
+            except Exception:
+                # A heal counts whatever its observers make of it.
+                fields = {"subject": row.subject, "outcome": str(row.outcome)}
+                logger.exception("observer failed", extra={"fields": fields})
+        return repair
+
+    def _end_interrupted(self, claim: Claim) -> None:
+        """Record the attempt of a claim's holder who died, and remove what it has left."""
+        mark = claim.mark
+        if mark is None or mark.kind not in self.kinds:
+            return
+        kind = self.kinds[mark.kind]
+        kind.recover(mark.subject)
+        fix = next((fix for fix in kind.fixes() if fix.attempt == mark.attempt), None)
+        if fix is None:
+            fields = {"kind": mark.kind, "subject": mark.subject, "attempt": mark.attempt}
+            logger.warning("an earlier heal was interrupted", extra={"fields": fields})
+        recorded = self.journal.append(
+            Attempt(
+                attempt=mark.attempt,
+                kind=mark.kind,
+                subject=mark.subject,
+                cause=mark.cause,
+                outcome=Outcome.INTERRUPTED if fix is None else Outcome.HEALED,
+                requirement="" if fix is None else fix.requirement,
+                installed=() if fix is None else fix.installed,
+                hashes=() if fix is None else fix.hashes,
+                basis=mark.basis,
+                seconds=0.0 if fix is None else fix.seconds,
+            )
+        )
+        if recorded:
+            claim.write(None)
+
+    def heal_in_background(self, fault: Fault) -> BoundedCall[Repair] | None:
+        """Begin to heal a fault, or join the heal of it that is under way.
+
+        None when nothing may be tried now: it is refused, which the log has once, or its budget
+        wants a pause.
+        """
+        if fault.refusal is not None or self.mode is not Mode.HEAL:
+            self.heal(fault)
+            return None
+        key = (fault.kind, fault.subject)
+        with self._mutex:
+            last = self._background.get(key)
+            if last is not None and not last.orphaned:
+                if not last.done:
+                    return last
+                if last.age < BACKGROUND_PAUSE:
+                    return None
+            if not self.budget_of(*key).allows:
+                return None
+            call = BoundedCall(partial(self.heal, fault), f"heal {fault.subject}")
+            self._background[key] = call
+            return call
+
+    def fix_fault(self, kind: str, subject: str, plan: str | None = None) -> Repair:
+        """Heal one open fault now; with ``plan``, only if that digest is still its plan's.
+
+        Raises:
+            UnknownFault: when nothing is known to be wrong with it.
+            PlanChanged: when its plan is another one by now.
+        """
+        for fault in self.faults():
+            if (fault.kind, fault.subject) == (kind, subject):
+                if plan is not None and (fault.plan is None or fault.plan.digest != plan):
+                    raise PlanChanged(kind, subject)
+                return self.heal(fault)
+        raise UnknownFault(kind, subject)
+
+    def _log(self, event: str, fault: Fault, repair: Repair, level: int) -> None:
+        fields: dict[str, object] = {
+            "kind": fault.kind,
+            "subject": fault.subject,
+            "cause": str(fault.cause),
+            "outcome": str(repair.outcome),
+        }
+        if repair.healed:
+            fields["requirement"] = repair.requirement
+            fields["installed"] = " ".join(repair.installed)
+        else:
+            fields["advice"] = repair.advice
+        if repair.seconds:
+            fields["seconds"] = round(repair.seconds, 3)
+        if repair.error_class or repair.detail:
+            fields |= {"error": repair.error_class, "detail": repair.detail}
+        logger.log(level, event, extra={"fields": fields})
+
+    def observe(self, callback: Callable[[Attempt], None]) -> None:
+        """Call ``callback`` with each attempt that this process makes from now on.
+
+        It is called once for what healed and for what failed, never for a refusal and never for
+        another process's attempt, in the thread that healed and before its caller goes on: it must
+        not block. ``attempt.at`` is when the attempt ended. What it raises is logged and costs
+        nothing. Observers are never removed: they live as long as the engine.
+        """
+        self._observers.append(callback)
+
+    # -- budget and history ------------------------------------------------------------------
+
+    def label(self, kind: str, subject: str) -> str:
+        """A subject as people name it: ``kind:subject``, for the first kind the subject alone."""
+        return subject if kind == next(iter(self.kinds)) else f"{kind}:{subject}"
+
+    def named(self, label: str) -> tuple[str, str]:
+        """The kind and the subject that a label names."""
+        kind, colon, subject = label.partition(":")
+        return (kind, subject) if colon and kind in self.kinds else (next(iter(self.kinds)), label)
+
+    def budget_of(self, kind: str, subject: str) -> Budget:
+        """What is left of the budget of a subject, over all processes of this host."""
+        now = time.time()
+        failures = self.journal.failures(kind, subject, self._basis(kind), now)
+        assigned = self._assigned.get(self.label(kind, subject))
+        if assigned is not None:
+            attempts, _, failed = assigned
+            last_at = failures.last_at or now
+            failures = Failures(max(0, attempts + failures.count - failed), last_at)
+        return budget(subject, failures, now, self.max_retries)
+
+    def reset_budget(self, kind: str, subject: str) -> bool:
+        """Give a subject its whole budget back; False when that could not be written down."""
+        self.mode  # noqa: B018 - makes the home where there is none yet
+        self._assigned.pop(self.label(kind, subject), None)
+        attempt = f"{RESET}-{time.time_ns()}-{os.getpid()}"
+        row = Attempt(attempt=attempt, kind=kind, subject=subject, cause="", outcome=RESET)
+        return self.journal.append(row)
+
+    @property
+    def fix_attempts(self) -> dict[str, int]:
+        """Attempts made by subject, over all processes of this host and their restarts.
+
+        What is assigned counts as attempts that were made already, for this process.
+        """
+        counts = self._counts()
+        for label, (attempts, total, _) in self._assigned.items():
+            counts[label] = max(0, attempts + counts.get(label, 0) - total)
+        return FixAttempts(counts, self._assign)
+
+    @fix_attempts.setter
+    def fix_attempts(self, counts: Mapping[str, int]) -> None:
+        for label in {*self._counts(), *self._assigned, *counts}:
+            self._assign(label, counts.get(label, 0))
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for total in self.journal.totals():
+            label = self.label(total.kind, total.subject)
+            counts[label] = counts.get(label, 0) + total.count
+        return counts
+
+    def _assign(self, label: str, attempts: int) -> None:
+        kind, subject = self.named(label)
+        self._assigned.pop(label, None)
+        failed = self.journal.failures(kind, subject, self._basis(kind), time.time()).count
+        self._assigned[label] = (attempts, self._counts().get(label, 0), failed)
+
+    def _basis(self, kind: str) -> str | None:
+        """What failures of a kind count for; None for a kind of another process."""
+        return self.kinds[kind].basis() if kind in self.kinds else None
+
+    def attempts_by_outcome(self) -> tuple[Total, ...]:
+        """Every count of attempts by kind, subject, cause and outcome."""
+        return self.journal.totals()
+
+    def history(self, limit: int = 100) -> tuple[Attempt, ...]:
+        """The newest attempts, newest first."""
+        return self.journal.attempts(limit)
+
+    def status(self) -> dict[str, object]:
+        """The engine's counters with the field names that clients rely on (DESIGN section 5)."""
+        totals = self.journal.totals()
+        by_subject: dict[tuple[str, str], list[Total]] = {}
+        for total in totals:
+            by_subject.setdefault((total.kind, total.subject), []).append(total)
+        overall = Rates.of(totals)
+        return {
+            "mode": str(self.mode),
+            "mode_reason": self.mode_reason,
+            "max_retries": self.max_retries,
+            "fix_attempts": dict(self.fix_attempts),
+            "success_count": overall.successes,
+            "failure_count": overall.failures,
+            "success_rate": overall.success_rate,
+            "failure_rate": overall.failure_rate,
+            "modules": {
+                self.label(*subject): _rates(Rates.of(own)) for subject, own in by_subject.items()
+            },
+            "budgets": {
+                self.label(*subject): {
+                    "attempts_left": left.attempts_left,
+                    "retry_after": round(left.retry_after, 1),
+                }
+                for subject in by_subject
+                for left in (self.budget_of(*subject),)
+            },
+            "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        }
+
+
+def _rates(rates: Rates) -> dict[str, int | float | None]:
+    return {
+        "attempts": rates.attempts,
+        "successes": rates.successes,
+        "failures": rates.failures,
+        "success_rate": rates.success_rate,
+        "failure_rate": rates.failure_rate,
+    }
+
+
+def _outcome_of(error: OSError) -> Outcome:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return Outcome.DISK_FULL if full else Outcome.PERMISSION
+
+
+def _disk_trouble(error: OSError) -> Repair:
+    return Repair(outcome=_outcome_of(error), error_class=type(error).__name__, detail=str(error))

@@ -1,0 +1,240 @@
+"""What the engine and the kinds of fault say to each other: faults, plans, repairs, the protocol.
+
+A kind of fault (missing packages, variables, databases, …) is one folder under ``app/kinds`` that
+the engine is given. Nothing else knows its name: journal, health, status, metrics, commands and
+pages speak of ``kind`` and ``subject``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Scope(StrEnum):
+    """For whom a repair counts: one process acts for all of a host, or each for itself."""
+
+    HOST = "host"
+    PROCESS = "process"
+
+
+class Outcome(StrEnum):
+    """How an attempt at a fault can end, whatever its kind; each kind adds outcomes of its own.
+
+    The first group was attempted, the last was refused: nothing was tried, no budget was spent.
+    """
+
+    HEALED = "healed"
+
+    DEADLINE = "deadline"
+    DISK_FULL = "disk_full"
+    PERMISSION = "permission"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    MODE = "mode"
+    NOT_APPROVED = "not_approved"
+    NOT_FIXABLE = "not_fixable"
+    NEEDS_RESTART = "needs_restart"
+    BUDGET = "budget"
+    BUSY = "busy"
+
+
+#: What an operator can do about each outcome, in one sentence that is safe to show.
+ADVICE: Mapping[str, str] = {
+    Outcome.HEALED: "nothing to do now; make the fix permanent",
+    Outcome.DEADLINE: "the repair did not end within its deadline and was stopped",
+    Outcome.DISK_FULL: "the disk that holds AUTO_FIX_HOME is full",
+    Outcome.PERMISSION: "AUTO_FIX_HOME cannot be written by this user",
+    Outcome.INTERRUPTED: "the process that was healing was stopped before it ended",
+    Outcome.FAILED: "the repair failed unexpectedly; the log has the reason",
+    Outcome.MODE: "healing is switched off, or AUTO_FIX_HOME cannot take a fix: nothing was tried",
+    Outcome.NOT_APPROVED: "nobody has approved a fix for this, so it is never tried",
+    Outcome.NOT_FIXABLE: "no repair would mend this fault",
+    Outcome.NEEDS_RESTART: "only a rebuilt image and a restart can bring the fix",
+    Outcome.BUDGET: "the attempts for this are used up; it is tried again after a pause",
+    Outcome.BUSY: "another process is healing this and has not ended yet",
+}
+#: Nothing is tried for these.
+REFUSALS = frozenset(
+    {
+        Outcome.MODE,
+        Outcome.NOT_APPROVED,
+        Outcome.NOT_FIXABLE,
+        Outcome.NEEDS_RESTART,
+        Outcome.BUDGET,
+        Outcome.BUSY,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a repair would do.
+
+    ``steps`` are lines that are safe to show; ``digest`` changes with anything that would be done
+    otherwise, so that who approves a plan approves this one.
+    """
+
+    steps: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something wrong with a subject.
+
+    ``cause`` is of its kind's closed set, ``advice`` one plain sentence without paths or exception
+    text. Either ``plan`` says what would be done about it, or ``refusal`` why nothing may be (an
+    outcome). ``needed_by`` names the modules of blueprints that fail for it.
+    """
+
+    kind: str
+    subject: str
+    cause: str
+    advice: str
+    plan: Plan | None = None
+    refusal: str | None = None
+    needed_by: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def fixable(self) -> bool:
+        """Whether there is a repair that may be tried."""
+        return self.plan is not None and self.refusal is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """How one request to heal a fault ended.
+
+    ``requirement`` is the line that makes the fix permanent, ``installed`` what was put in place.
+    ``seconds`` is how long it took, ``retry_after`` for how long nothing will be tried; 0 where a
+    retry needs no wait. ``advice`` is safe to show; ``detail`` is for the log alone.
+    """
+
+    outcome: str
+    advice: str = ""
+    requirement: str = ""
+    installed: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    retry_after: float = 0.0
+    error_class: str = ""
+    detail: str = ""
+
+    @property
+    def healed(self) -> bool:
+        """Whether the fix is committed and usable."""
+        return self.outcome == Outcome.HEALED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a kind gets to repair with: it is the only one on this host who works on the subject.
+
+    ``attempt`` is the attempt's own id. ``claim`` is a descriptor that child processes inherit, so
+    that the claim lasts until they have ended too. ``deadline`` is seconds.
+    """
+
+    attempt: str
+    claim: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """What runs only because it was healed.
+
+    ``requirement`` is the line that makes it permanent; ``listed`` says that this has been done, so
+    that the next image has it by itself. ``at`` is RFC 3339.
+    """
+
+    kind: str
+    subject: str
+    requirement: str
+    installed: tuple[str, ...]
+    at: str
+    attempt: str = ""
+    cause: str = ""
+    hashes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    listed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.subject}: installed {', '.join(self.installed)}"
+
+    def to_dict(self) -> dict[str, object]:
+        """The fix as JSON shows it."""
+        return {
+            "kind": self.kind,
+            "subject": self.subject,
+            "requirement": self.requirement,
+            "installed": list(self.installed),
+            "at": self.at,
+            "listed": self.listed,
+        }
+
+
+class Kind(Protocol):
+    """One kind of fault: what is known of its subjects, and how they are repaired.
+
+    The engine owns mode, budget, claims, journal and telling. A kind never raises for what it
+    meets, but ``OSError`` for a home that does not do its part.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called everywhere, such as ``dependency``."""
+
+    @property
+    def scope(self) -> Scope:
+        """For whom its repairs count."""
+
+    @property
+    def causes(self) -> Mapping[str, str]:
+        """Every cause, with what it means for somebody who only asked for a page."""
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """The outcomes that it adds to ``ADVICE``, or words better, with what can be done."""
+
+    @property
+    def refusals(self) -> frozenset[str]:
+        """Those of its outcomes for which nothing was tried."""
+
+    def subjects(self) -> Mapping[str, bool]:
+        """What it watches, each with whether nothing can be served without it."""
+
+    def basis(self) -> str:
+        """What failures are counted for: they no longer count when it changes."""
+
+    def faults(self) -> Iterable[Fault]:
+        """What is wrong with the subjects now; from what is known, quick."""
+
+    def recheck(self, fault: Fault) -> Fault | None:
+        """The fault as it is now, None when it is gone."""
+
+    def prepare(self) -> None:
+        """Get ready to repair: called when that becomes possible, and before ``adopt``.
+
+        Raises:
+            OSError: when the home cannot be written.
+        """
+
+    def recover(self, subject: str) -> None:
+        """Remove what a process has left that died while it worked on ``subject``."""
+
+    def repair(self, fault: Fault, work: Work) -> Repair:
+        """Act aside, verify, commit.
+
+        Raises:
+            OSError: when the disk does not do its part; nothing is committed then.
+        """
+
+    def adopt(self) -> bool:
+        """Use what another process has committed; True when there was something new."""
+
+    def fixes(self) -> Iterable[Fix]:
+        """What runs only because it was healed."""

@@ -1,0 +1,243 @@
+"""The kind of missing packages: what is watched, and how the lock's wheels become a layer.
+
+A repair stages the missing part of the locked closure aside, imports it in a fresh interpreter and
+commits it by one rename; see :meth:`DependencyKind.repair`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
+from app.healing.report import timestamp
+from app.kinds.dependency.catalog import Catalog, InstallPlan
+from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis, Diagnostician
+from app.kinds.dependency.imports import ImportReports
+from app.kinds.dependency.installer import Installer
+from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
+from app.kinds.dependency.on_disk import find_on_disk, is_whole
+from app.kinds.dependency.outcomes import INSTALL_ADVICE, InstallOutcome
+from app.kinds.dependency.probe import probe
+from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
+from app.settings.engine import HealingSettings
+
+#: What each cause means for somebody who only asked for a page.
+MEANINGS: Mapping[str, str] = {
+    Cause.MISSING_DISTRIBUTION: "A package that this part needs is not installed.",
+    Cause.MISSING_SUBMODULE: "A package is there, and a part of it is not.",
+    Cause.MISSING_ATTRIBUTE: "A package is too old or too new for what is asked of it.",
+    Cause.BROKEN_EXTENSION: "A package's compiled code cannot be loaded here.",
+    Cause.PARTIAL_INSTALL: "A package is installed in part.",
+    Cause.FIRST_PARTY_MISSING: "A module of the service's own is missing.",
+    Cause.STDLIB_MISSING: "A module of the standard library is missing from this Python.",
+    Cause.CIRCULAR_IMPORT: "Modules wait for each other to be imported.",
+    Cause.SHADOWED: "A local file hides a package.",
+    Cause.CODE_ERROR: "A module failed while it was imported.",
+    Cause.CRASHED_PROBE: "A package that was installed crashes when it is imported.",
+}
+
+
+class DependencyKind:
+    """Brings approved distributions into layers.
+
+    Args:
+        settings: where they are kept and what is allowed.
+        catalog: the map joined with the lock.
+        required: the names of the map that are watched.
+        critical: those of them without which nothing is served.
+        first_party: top-level names that are never installable.
+        reports: how imports have ended.
+        environ: the installers' environment.
+    """
+
+    name = KIND
+    scope = Scope.HOST
+    causes = MEANINGS
+    outcomes = INSTALL_ADVICE
+    refusals: frozenset[str] = frozenset({InstallOutcome.NOT_LOCKED})
+
+    def __init__(
+        self,
+        settings: HealingSettings,
+        catalog: Catalog,
+        *,
+        required: Iterable[str],
+        critical: Iterable[str],
+        first_party: Iterable[str],
+        reports: ImportReports,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.catalog = catalog
+        self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
+        self.diagnostician = Diagnostician(catalog, frozenset(first_party))
+        self._settings = settings
+        self._reports = reports
+        self._environ = environ
+        watched = sorted(set(required) & set(catalog.dependency_map))
+        self._subjects = {name: name in critical for name in watched}
+
+    def subjects(self) -> Mapping[str, bool]:
+        """The required names of the map."""
+        return self._subjects
+
+    def basis(self) -> str:
+        """The lock, and what the wheelhouse holds."""
+        return self.catalog.basis()
+
+    def faults(self) -> Iterable[Fault]:
+        """Why each required package that is not there is not there.
+
+        One that is found on disk is there: whether it imports shows when somebody tries.
+        """
+        for name in self._subjects:
+            if name in sys.modules:
+                continue
+            report = self._reports.get(name)
+            found = report.diagnosis if report is not None else None
+            if found is None and find_on_disk(name) is None:
+                found = self.diagnostician.absent(name)
+            elif found is not None and found.cause is Cause.MISSING_DISTRIBUTION:
+                found = self.recheck(found)
+            if found is not None:
+                needed_by = () if found.subject == name else (name,)
+                yield replace(found, needed_by=needed_by)
+
+    def recheck(self, fault: Fault) -> Diagnosis | None:
+        """None when the module that was missing can be found by now."""
+        assert isinstance(fault, Diagnosis)  # noqa: S101 - the engine asks a kind of its own faults
+        self.layers.load()
+        if find_on_disk(fault.module) is not None:
+            return None
+        again = self.diagnostician.absent(fault.module, fault.chain)
+        return again if again.heals == fault.heals else fault
+
+    def prepare(self) -> None:
+        """Make the directories, and remove the layers that nobody needs any more."""
+        self.layers.prepare()
+        self.layers.prune(tuple(self.catalog.dependency_map))
+
+    def recover(self, subject: str) -> None:
+        """Remove the staging directories of a subject whose owner died."""
+        self.layers.sweep(subject)
+
+    def adopt(self) -> bool:
+        """Put committed layers on ``sys.path``; costs one ``stat`` when there is no new one."""
+        return self.layers.load()
+
+    def fixes(self) -> Iterable[Fix]:
+        """The committed layers; the requirements file beside the lock says which are listed."""
+        layers = self.layers.committed()
+        if not layers:
+            return
+        listed = read_requirements(self._settings.lock.with_suffix(".txt")).names()
+        for layer in layers:
+            yield Fix(
+                kind=KIND,
+                subject=layer.subject,
+                requirement=layer.requirement,
+                installed=layer.installed,
+                at=layer.at,
+                attempt=layer.attempt,
+                cause=layer.cause,
+                hashes=layer.hashes,
+                seconds=layer.seconds,
+                listed=requirement_name(layer.requirement) in listed,
+            )
+
+    def repair(self, fault: Fault, work: Work) -> Repair:
+        """Stage, probe and commit what the fault's plan says."""
+        plan = fault.plan
+        if not isinstance(plan, InstallPlan):
+            return Repair(outcome=Outcome.NOT_FIXABLE)
+        started = time.monotonic()
+        with self.layers.stage(plan.module, work.attempt) as stage:
+            failure = self._install(plan, stage, work) or self._probe(plan, stage, work)
+            if failure is not None:
+                return replace(failure, requirement=plan.requirement)
+            installed = _distributions(stage.site)
+            layer = Layer(
+                attempt=work.attempt,
+                subject=plan.module,
+                cause=fault.cause,
+                requirement=plan.requirement,
+                installed=tuple(sorted(installed)),
+                hashes=tuple(installed[pin] for pin in sorted(installed)),
+                seconds=time.monotonic() - started,
+                at=timestamp(time.time()),
+            )
+            self.layers.commit(stage, layer)
+        self.layers.load()
+        return Repair(
+            outcome=Outcome.HEALED,
+            requirement=plan.requirement,
+            installed=layer.installed,
+            hashes=layer.hashes,
+            seconds=layer.seconds,
+        )
+
+    def _install(self, plan: InstallPlan, stage: Stage, work: Work) -> Repair | None:
+        """Fill the stage; None when it holds exactly what the plan says."""
+        settings = self._settings
+        installer = Installer(
+            wheelhouse=settings.wheelhouse,
+            deadline=work.deadline,
+            max_file_bytes=settings.max_file_bytes,
+            tools=settings.tools,
+            environ=self._environ,
+            keep=(work.claim,),
+        )
+        run = (
+            installer.install(plan.missing, stage.work, stage.site)
+            if plan.locked
+            else installer.install_unlocked(plan.requirement, stage.work, stage.site)
+        )
+        if run.outcome != Outcome.HEALED:
+            return Repair(outcome=run.outcome, detail=run.detail)
+        found = set(_distributions(stage.site))
+        complete = found == {entry.pin for entry in plan.missing} if plan.locked else bool(found)
+        if run.uncertain and not (complete and is_whole(stage.site)):
+            detail = "the installer's exit status was lost, and it has left something out"
+            return Repair(outcome=InstallOutcome.INSTALLER_FAILED, detail=detail)
+        if not complete:
+            detail = "the wheels hold other distributions than were asked for"
+            return Repair(outcome=InstallOutcome.INVALID_WHEEL, detail=detail)
+        return None
+
+    def _probe(self, plan: InstallPlan, stage: Stage, work: Work) -> Repair | None:
+        """Import it in a fresh interpreter; what fails there goes to quarantine."""
+        verdict = probe(
+            plan.module,
+            [stage.site],
+            deadline=self._settings.probe_deadline,
+            environ=self._environ,
+            keep=(work.claim,),
+        )
+        if verdict.ok:
+            return None
+        self.layers.quarantine(stage)
+        crashed = verdict.crashed
+        outcome = InstallOutcome.CRASHED_PROBE if crashed else InstallOutcome.PROBE_FAILED
+        return Repair(outcome=outcome, error_class=verdict.error_class, detail=verdict.detail)
+
+
+def _distributions(site: Path) -> dict[str, str]:
+    """``name==version`` of what stands in a directory, with the sha256 of each RECORD.
+
+    What has no readable metadata is none.
+    """
+    found = {}
+    for distribution in importlib.metadata.distributions(path=[str(site)]):
+        with suppress(UnicodeDecodeError):
+            metadata = distribution.metadata
+            record = distribution.read_text("RECORD") or ""
+            if "Name" in metadata and "Version" in metadata:
+                pin = f"{normalize(metadata['Name'])}=={metadata['Version']}"
+                found[pin] = f"sha256:{hashlib.sha256(record.encode()).hexdigest()}"
+    return found

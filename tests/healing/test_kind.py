@@ -1,0 +1,331 @@
+"""A kind of fault that nobody in ``app`` knows is detected, healed, refused, recorded and shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from app.healing.claims import Mark
+from app.healing.engine import PlanChanged, UnknownFault
+from app.healing.kind import Outcome
+from app.settings.declarations import Settings
+from app.utils.auto_fix import AutoFixer
+from tests.conftest import World
+from tests.healing.counter import CounterKind
+from tests.support.exposition import read
+from tests.support.processes import ROOT, base_environ, wait_until
+
+
+@pytest.fixture
+def counters(tmp_path: Path) -> CounterKind:
+    """Two counters that are well."""
+    directory = tmp_path / "counters"
+    directory.mkdir()
+    for name in ("doors", "steps"):
+        (directory / f"{name}.count").write_text("7")
+    return CounterKind(directory, "doors", "steps")
+
+
+@pytest.fixture
+def fixer(world: World, counters: CounterKind) -> AutoFixer:
+    """An engine with this kind beside that of packages."""
+    engine = world.fixer()
+    engine.add_kind(counters)
+    return engine
+
+
+def garble(counters: CounterKind, name: str = "doors") -> None:
+    """Break a counter."""
+    (counters.directory / f"{name}.count").write_text("many")
+
+
+def run_command(world: World, *arguments: str) -> Any:  # noqa: ANN401 - a JSON document
+    """What a command says of the world's home, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", *arguments, "--json"],
+        cwd=ROOT,
+        env=base_environ(
+            AUTO_FIX_HOME=str(world.settings.home), AUTO_FIX_LOCK=str(world.settings.lock)
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+class TestHealing:
+    """The life of a fault, whatever its kind."""
+
+    def test_nothing_is_wrong(self, fixer: AutoFixer) -> None:
+        """Subjects that are well have passing checks and no attempts."""
+        assert fixer.faults() == ()
+        checks = {check.name: check.ok for check in fixer.health_report().checks}
+        assert checks == {"counter_doors": True, "counter_steps": True}
+
+    def test_heals(
+        self, fixer: AutoFixer, counters: CounterKind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A fault is repaired once, recorded with its kind, and its fix is in force."""
+        caplog.set_level(logging.INFO)
+        garble(counters)
+        (fault,) = fixer.faults()
+        assert (fault.kind, fault.subject, fault.fixable) == ("counter", "doors", True)
+        assert fixer.heal(fault).healed
+        assert fixer.heal(fault).healed
+        assert (counters.repairs, fixer.faults()) == (1, ())
+        (row,) = fixer.history()
+        assert (row.kind, row.subject, row.cause, row.outcome) == (
+            *("counter", "doors", "garbled"),
+            "healed",
+        )
+        assert fixer.fix_attempts == {"counter:doors": 1}
+        (fix,) = fixer.fixes()
+        assert (fix.kind, fix.requirement, fix.attempt) == ("counter", "count = 7", row.attempt)
+        healed = [record for record in caplog.records if record.message == "fault healed"]
+        assert [record.fields["kind"] for record in healed] == ["counter"]  # type: ignore[attr-defined]
+
+    def test_refused(
+        self, fixer: AutoFixer, counters: CounterKind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What nobody approves is never tried, costs no budget, and is logged once a change."""
+        garble(counters)
+        (counters.directory / "doors.sealed").touch()
+        (fault,) = fixer.faults()
+        assert [fixer.heal_in_background(fault) for _ in range(3)] == [None] * 3
+        assert fixer.heal(fault).outcome == Outcome.NOT_APPROVED
+        assert (counters.repairs, fixer.history()) == (0, ())
+        assert caplog.text.count("fault is not healed") == 1
+        (opened,) = fixer.open_faults()
+        assert (opened.outcome, opened.budget.attempts_left) == ("not_approved", 3)
+        (counters.directory / "doors.sealed").unlink()
+        assert fixer.heal(fixer.faults()[0]).healed
+
+    def test_fails_with_an_outcome_of_its_own(
+        self, fixer: AutoFixer, counters: CounterKind
+    ) -> None:
+        """Three attempts use the budget up; its outcome and its words are shown."""
+        garble(counters)
+        counters.jammed = True
+        outcomes = [fixer.heal(fixer.faults()[0]).outcome for _ in range(4)]
+        assert outcomes == ["jammed", "jammed", "jammed", Outcome.BUDGET]
+        (opened,) = fixer.open_faults()
+        assert (opened.outcome, opened.reason) == ("jammed", "turn the counter by hand")
+        assert (opened.budget.attempts_left, opened.budget.retry_after > 0) == (0, True)
+        checks = {check.name: check for check in fixer.health_report().checks}
+        assert checks["counter_doors"].outcome == "jammed"
+        assert "turn the counter by hand" in str(checks["counter_doors"].advice)
+        assert fixer.reset_budget("counter", "doors")
+        assert fixer.budget_of("counter", "doors").attempts_left == 3
+
+    def test_the_disk_refuses(self, fixer: AutoFixer, counters: CounterKind) -> None:
+        """A home that does not do its part costs an attempt, not the service."""
+        garble(counters)
+        (counters.directory / "doors.new").mkdir()
+        repair = fixer.heal(fixer.faults()[0])
+        assert (repair.outcome, repair.error_class) == (Outcome.PERMISSION, "IsADirectoryError")
+        assert [row.outcome for row in fixer.history()] == ["permission"]
+
+    def test_a_plan_that_was_approved(self, fixer: AutoFixer, counters: CounterKind) -> None:
+        """Only the plan that was shown is carried out; what is well has none."""
+        garble(counters)
+        with pytest.raises(PlanChanged):
+            fixer.fix_fault("counter", "doors", plan="another")
+        assert fixer.fix_fault("counter", "doors", plan="doors").healed
+        with pytest.raises(UnknownFault):
+            fixer.fix_fault("counter", "doors")
+
+    def test_another_process_has_healed_it(
+        self, world: World, fixer: AutoFixer, counters: CounterKind
+    ) -> None:
+        """Its fix is adopted, once."""
+        assert not fixer.adopt()
+        other = world.fixer()
+        other.add_kind(CounterKind(counters.directory, *counters.names))
+        garble(counters)
+        assert other.heal(other.faults()[0]).healed
+        assert fixer.adopt()
+        assert not fixer.adopt()
+
+    @pytest.mark.parametrize("committed", [False, True])
+    def test_a_holder_that_died(
+        self, world: World, fixer: AutoFixer, counters: CounterKind, *, committed: bool
+    ) -> None:
+        """The next boot removes what it left, and records its attempt as what it came to."""
+        fixer.mode  # noqa: B018 - makes the home
+        with fixer.claims.hold("counter", "doors", 1) as claim:
+            claim.write(Mark("counter", "doors", "lost", "garbled", counters.basis()))
+        (counters.directory / "doors.new").write_text("7")
+        if committed:
+            (counters.directory / "doors.committed").write_text("lost")
+        heir = world.fixer()
+        heir.add_kind(counters)
+        heir.mode  # noqa: B018
+        (row,) = heir.history()
+        expected = Outcome.HEALED if committed else Outcome.INTERRUPTED
+        assert (row.attempt, row.kind, row.outcome) == ("lost", "counter", expected)
+        assert not (counters.directory / "doors.new").exists()
+        assert heir.claims.marks() == []
+
+
+class TestShown:
+    """Where people and programs look."""
+
+    @pytest.fixture
+    def client(self, world: World, fixer: AutoFixer, counters: CounterKind) -> FlaskClient:
+        """An application over the engine; one counter was healed, the other cannot be."""
+        garble(counters)
+        assert fixer.heal(fixer.faults()[0]).healed
+        counters.jammed = True
+        garble(counters, "steps")
+        assert not fixer.heal(fixer.faults()[0]).healed
+        settings = Settings(healing=world.settings)
+        return create_app({"SETTINGS": settings, "AUTO_FIXER": fixer}).test_client()
+
+    def test_health(self, client: FlaskClient) -> None:
+        """The check has the kind, the subject, the cause, and how healing it ended."""
+        body = client.get("/api/auto-fix/force-health-check").get_json()
+        assert body["checks"]["counter_doors"]["ok"] is True
+        failed = body["checks"]["counter_steps"]
+        assert (failed["kind"], failed["subject"]) == ("counter", "steps")
+        assert (failed["reason"], failed["outcome"]) == ("garbled", "jammed")
+        assert "doors: installed 7" in body["fixes_applied"]
+
+    def test_status(self, client: FlaskClient) -> None:
+        """Counts have the kind before the subject; the open fault says what was tried."""
+        body = client.get("/api/auto-fix/status").get_json()
+        assert body["fix_attempts"] == {"counter:doors": 1, "counter:steps": 1}
+        (fault,) = [each for each in body["faults"] if each["kind"] == "counter"]
+        assert (fault["subject"], fault["outcome"]) == ("steps", "jammed")
+        assert (fault["attempts_left"], fault["reason"]) == (2, "turn the counter by hand")
+
+    def test_drift(self, client: FlaskClient) -> None:
+        """The line that makes the fix permanent is there."""
+        assert "count = 7" in client.get("/api/auto-fix/drift").get_json()["requirements"]
+
+    def test_metrics(self, client: FlaskClient) -> None:
+        """Attempts and fixes have series with the kind."""
+        exposed = read(client.get("/metrics").text)
+        labels = {"kind": "counter", "module": "steps", "cause": "garbled", "outcome": "jammed"}
+        assert exposed.find("auto_fix_attempts_total", **labels) == [1]
+        assert exposed.find("auto_fix_fixes", kind="counter", module="doors") == [1]
+
+    def test_commands(self, world: World, client: FlaskClient) -> None:
+        """Another process, which does not know the kind, shows what was attempted."""
+        assert client.get("/livez").status_code == 200
+        rows = run_command(world, "history")
+        assert [(row["kind"], row["module"]) for row in rows] == [
+            ("counter", "doors"),
+            ("counter", "steps"),
+        ]
+        status = run_command(world, "status")
+        assert status["fix_attempts"] == {"counter:doors": 1, "counter:steps": 1}
+        assert status["budgets"]["counter:steps"]["attempts_left"] == 2
+
+
+class TestFixAttempts:
+    """``fix_attempts`` is a dictionary; callers of an older system assign to it."""
+
+    def test_is_a_dictionary(self, fixer: AutoFixer) -> None:
+        """It can be compared, copied and written as JSON."""
+        assert fixer.fix_attempts == {}
+        assert isinstance(fixer.fix_attempts, dict)
+        assert json.dumps(fixer.fix_attempts) == "{}"
+
+    def test_an_assignment_counts(self, world: World) -> None:
+        """As many attempts count as made already; the journal's own come on top."""
+        world.publish("prey")
+        fixer = world.fixer()
+        fixer.fix_attempts["prey"] = 3
+        assert fixer.fix_attempts == {"prey": 3}
+        result = fixer.import_module("prey").result
+        assert result is not None
+        assert result.outcome == Outcome.BUDGET
+        fixer.fix_attempts["prey"] = 2
+        assert fixer.budget("prey").attempts_left == 1
+        assert fixer.safe_import("prey")[0]
+        assert fixer.fix_attempts == {"prey": 3}
+
+    def test_the_whole_is_assigned(self, world: World) -> None:
+        """Names that are left out begin anew."""
+        fixer = world.fixer()
+        fixer.fix_attempts = {"prey": 3}
+        fixer.fix_attempts.update(other=1)
+        assert fixer.fix_attempts == {"prey": 3, "other": 1}
+        fixer.fix_attempts = {}
+        assert fixer.budget("prey").attempts_left == 3
+
+    def test_a_reset_ends_it(self, world: World) -> None:
+        """A reset by hand gives the whole budget back."""
+        world.publish("prey")
+        fixer = world.fixer()
+        fixer.fix_attempts["prey"] = 3
+        assert fixer.reset("prey")
+        assert fixer.safe_import("prey")[0]
+
+
+class TestMode:
+    """The mode follows the home."""
+
+    def test_a_home_that_becomes_writable(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Report becomes heal again within a few seconds, and the log has both changes once."""
+        caplog.set_level(logging.INFO)
+        world.publish("prey")
+        # Root may write anywhere, but not below a file.
+        world.settings.home.write_text("in the way")
+        fixer = world.fixer()
+        assert (fixer.mode, fixer.mode_reason) == ("report", "home_unwritable")
+        result = fixer.import_module("prey").result
+        assert result is not None
+        assert result.outcome == Outcome.MODE
+        world.settings.home.unlink()
+        wait_until(lambda: fixer.mode == "heal", timeout=5)
+        assert fixer.mode_reason is None
+        assert fixer.safe_import("prey")[0]
+        assert caplog.text.count("nothing will be healed") == 1
+        assert caplog.text.count("the auto-fix home can take fixes again") == 1
+
+    def test_a_home_that_goes_away(self, world: World) -> None:
+        """It is made again, and heals go on."""
+        world.publish("prey")
+        fixer = world.fixer()
+        assert fixer.mode == "heal"
+        world.settings.home.rename(world.root / "elsewhere")
+        assert fixer.safe_import("prey")[0]
+
+
+class TestNeedsRestart:
+    """Another version of a dependency is here than the lock names."""
+
+    def test_is_told_and_not_tried(
+        self, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Health, status and one line of the log say so; nothing is begun over and over."""
+        world.publish("helper", needed_by=["prey"], version="2.0")
+        world.publish("prey", requires=["helper"])
+        site = tmp_path / "base" / "helper-1.0.dist-info"
+        site.mkdir(parents=True)
+        (site / "METADATA").write_text("Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n")
+        sys.path.append(str(site.parent))
+        fixer = world.fixer(required=["prey"])
+        for _ in range(3):
+            for fault in fixer.faults():
+                assert fixer.heal_in_background(fault) is None
+        assert caplog.text.count("fault is not healed") == 1
+        (check,) = fixer.health_report().checks
+        assert check.outcome == Outcome.NEEDS_RESTART
+        assert "rebuild the image and restart" in str(check.advice)
+        (opened,) = fixer.open_faults()
+        assert (opened.outcome, opened.fault.fixable) == (Outcome.NEEDS_RESTART, False)
+        assert world.index.requests == []
