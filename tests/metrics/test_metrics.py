@@ -54,7 +54,7 @@ from app.telemetry.series import Series
 metrics = Metrics(shared_directory())
 metrics.begin(Series)
 metrics.request("/", "GET", 200, 0.1)
-metrics.heal(Attempt(attempt="1", subject="x", cause="", outcome="healed"))
+metrics.heal(Attempt(attempt="1", kind="dependency", subject="x", cause="", outcome="healed"))
 print("alive")
 """
 #: Counts before and after a fork, in both.
