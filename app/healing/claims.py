@@ -44,62 +44,55 @@ class Mark:
 
 
 class Claims:
-    """The claims under one home."""
+    """The claims under one home. A claim that is held is a descriptor; children may inherit it."""
 
     def __init__(self, home: Path) -> None:
         self.directory = home / "claims"
 
-    def prepare(self) -> None:
-        """Make the directory.
-
-        Raises:
-            OSError: when the home cannot be written.
-        """
-        self.directory.mkdir(parents=True, exist_ok=True)
-
     @contextmanager
     def hold(
         self, kind: str, subject: str, wait: float, done: Callable[[], bool] = lambda: False
-    ) -> Iterator[Claim]:
-        """Be the only one on this host who works on a subject.
+    ) -> Iterator[int]:
+        """Be the only one on this host who works on a subject, for as long as the block lasts.
 
         Raises:
             Busy: when another does for longer than ``wait`` seconds.
             Overtaken: when ``done``, asked while another does, says that the work is done.
-            OSError: when the file cannot be opened.
+            OSError: when the home cannot be written.
         """
-        self.prepare()
+        self.directory.mkdir(parents=True, exist_ok=True)
         name = quote(subject, safe="")
         if len(name) > MAX_NAME:
             name = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()
         with exclusive(self.directory / f"{kind}.{name}", wait, done) as descriptor:
-            yield Claim(descriptor)
+            yield descriptor
 
     def marks(self) -> list[Mark]:
         """The attempts that are under way, by the living or the dead."""
-        return [mark for path in sorted(self.directory.glob("*.*")) if (mark := _mark_in(path))]
+        found = []
+        for path in sorted(self.directory.glob("*.*")):
+            with suppress(OSError), path.open("rb") as file:
+                found.append(read_mark(file.fileno()))
+        return [mark for mark in found if mark is not None]
 
 
-class Claim:
-    """A claim that is held; children that inherit its ``descriptor`` hold it too."""
+def read_mark(claim: int) -> Mark | None:
+    """The attempt that is under way, or that a dead holder never ended; a torn mark is none."""
+    data = os.pread(claim, MAX_MARK_BYTES, 0)
+    with suppress(ValueError, TypeError):
+        return Mark(**json.loads(data)) if data else None
+    return None
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
 
-    @property
-    def mark(self) -> Mark | None:
-        """The attempt that is under way, or that a dead holder never ended."""
-        return _parse(os.pread(self.descriptor, MAX_MARK_BYTES, 0))
+def write_mark(claim: int, mark: Mark | None) -> None:
+    """Say which attempt is under way; None when it has ended.
 
-    def write(self, mark: Mark | None) -> None:
-        """Say which attempt is under way; None when it has ended.
-
-        Raises:
-            OSError: when that cannot be written.
-        """
-        os.ftruncate(self.descriptor, 0)
-        if mark is not None:
-            os.pwrite(self.descriptor, json.dumps(asdict(mark)).encode(), 0)
+    Raises:
+        OSError: when that cannot be written.
+    """
+    os.ftruncate(claim, 0)
+    if mark is not None:
+        os.pwrite(claim, json.dumps(asdict(mark)).encode(), 0)
 
 
 @contextmanager
@@ -137,16 +130,3 @@ def exclusive(
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
-
-
-def _mark_in(path: Path) -> Mark | None:
-    with suppress(OSError), path.open("rb") as file:
-        return _parse(file.read(MAX_MARK_BYTES))
-    return None
-
-
-def _parse(data: bytes) -> Mark | None:
-    """What a file says; a torn or foreign one says nothing."""
-    with suppress(ValueError, TypeError):
-        return Mark(**json.loads(data)) if data else None
-    return None

@@ -20,7 +20,7 @@ from functools import partial
 
 from app.healing.background import BoundedCall
 from app.healing.budget import MAX_RETRIES, Budget, Failures, budget
-from app.healing.claims import Busy, Claim, Claims, Mark, Overtaken
+from app.healing.claims import Busy, Claims, Mark, Overtaken, read_mark, write_mark
 from app.healing.home import trouble
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
@@ -122,7 +122,7 @@ class Engine:
         #: What was refused last, so that the log has each refusal once.
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
         #: Attempts that a caller has assigned: how many, of how many that the journal had then.
-        self._assigned: dict[str, tuple[int, int, int]] = {}
+        self._assigned: dict[tuple[str, str], tuple[int, int, int]] = {}
 
     @functools.cached_property
     def settings(self) -> HealingSettings:
@@ -199,7 +199,7 @@ class Engine:
 
     def _prepare(self) -> None:
         """Make the directories, and end what processes began that have died since."""
-        self.claims.prepare()
+        self.claims.directory.mkdir(parents=True, exist_ok=True)
         for kind in self.kinds.values():
             kind.prepare()
         for mark in self.claims.marks():
@@ -352,13 +352,14 @@ class Engine:
         left = self.budget_of(fault.kind, fault.subject)
         return None if left.allows else Repair(outcome=Outcome.BUDGET, retry_after=left.retry_after)
 
-    def _attempt(self, kind: Kind, fault: Fault, claim: Claim, limit: float) -> Repair:
+    def _attempt(self, kind: Kind, fault: Fault, claim: int, limit: float) -> Repair:
         """Repair, and record how that ended, whatever it was."""
         started, attempt = time.monotonic(), uuid.uuid4().hex
         try:
-            claim.write(Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis()))
+            mark = Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis())
+            write_mark(claim, mark)
             kind.recover(fault.subject)
-            work = Work(attempt=attempt, claim=claim.descriptor, deadline=limit)
+            work = Work(attempt=attempt, claim=claim, deadline=limit)
             repair = kind.repair(fault, work)
         except OSError as error:
             repair = _disk_trouble(error)
@@ -382,7 +383,7 @@ class Engine:
             at=time.time(),
         )
         if self.journal.append(row):
-            claim.write(None)
+            write_mark(claim, None)
         if repair.healed:
             self._log("fault healed", fault, repair, logging.INFO)
         else:
@@ -397,9 +398,9 @@ class Engine:
                 logger.exception("observer failed", extra={"fields": fields})
         return repair
 
-    def _end_interrupted(self, claim: Claim) -> None:
+    def _end_interrupted(self, claim: int) -> None:
         """Record the attempt of a claim's holder who died, and remove what it has left."""
-        mark = claim.mark
+        mark = read_mark(claim)
         if mark is None or mark.kind not in self.kinds:
             return
         kind = self.kinds[mark.kind]
@@ -423,7 +424,7 @@ class Engine:
             )
         )
         if recorded:
-            claim.write(None)
+            write_mark(claim, None)
 
     def heal_in_background(self, fault: Fault) -> BoundedCall[Repair] | None:
         """Begin to heal a fault, or join the heal of it that is under way.
@@ -504,8 +505,10 @@ class Engine:
     def budget_of(self, kind: str, subject: str) -> Budget:
         """What is left of the budget of a subject, over all processes of this host."""
         now = time.time()
-        failures = self.journal.failures(kind, subject, self._basis(kind), now)
-        assigned = self._assigned.get(self.label(kind, subject))
+        # A kind of another process is judged by what was recorded last.
+        basis = self.kinds[kind].basis() if kind in self.kinds else None
+        failures = self.journal.failures(kind, subject, basis, now)
+        assigned = self._assigned.get((kind, subject))
         if assigned is not None:
             attempts, _, failed = assigned
             last_at = failures.last_at or now
@@ -515,7 +518,7 @@ class Engine:
     def reset_budget(self, kind: str, subject: str) -> bool:
         """Give a subject its whole budget back; False when that could not be written down."""
         self.mode  # noqa: B018 - makes the home where there is none yet
-        self._assigned.pop(self.label(kind, subject), None)
+        self._assigned.pop((kind, subject), None)
         attempt = f"{RESET}-{time.time_ns()}-{os.getpid()}"
         row = Attempt(attempt=attempt, kind=kind, subject=subject, cause="", outcome=RESET)
         return self.journal.append(row)
@@ -527,13 +530,14 @@ class Engine:
         What is assigned counts as attempts that were made already, for this process.
         """
         counts = self._counts()
-        for label, (attempts, total, _) in self._assigned.items():
+        for (kind, subject), (attempts, total, _) in self._assigned.items():
+            label = self.label(kind, subject)
             counts[label] = max(0, attempts + counts.get(label, 0) - total)
         return FixAttempts(counts, self._assign)
 
     @fix_attempts.setter
     def fix_attempts(self, counts: Mapping[str, int]) -> None:
-        for label in {*self._counts(), *self._assigned, *counts}:
+        for label in {*self.fix_attempts, *counts}:
             self._assign(label, counts.get(label, 0))
 
     def _counts(self) -> dict[str, int]:
@@ -545,13 +549,9 @@ class Engine:
 
     def _assign(self, label: str, attempts: int) -> None:
         kind, subject = self.named(label)
-        self._assigned.pop(label, None)
-        failed = self.journal.failures(kind, subject, self._basis(kind), time.time()).count
-        self._assigned[label] = (attempts, self._counts().get(label, 0), failed)
-
-    def _basis(self, kind: str) -> str | None:
-        """What failures of a kind count for; None for a kind of another process."""
-        return self.kinds[kind].basis() if kind in self.kinds else None
+        failures = self.journal.failures(kind, subject, self.kinds[kind].basis(), time.time())
+        total = self._counts().get(label, 0)
+        self._assigned[kind, subject] = (attempts, total, failures.count)
 
     def attempts_by_outcome(self) -> tuple[Total, ...]:
         """Every count of attempts by kind, subject, cause and outcome."""

@@ -16,7 +16,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -165,6 +165,7 @@ class Journal:
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS, busy_timeout: float = 5.0) -> None:
         self._path = path
+        self._lock = path.with_name(f"{path.name}.lock")
         self._max_rows = max_rows
         self._busy_timeout = busy_timeout
         self._unwritten: deque[Attempt] = deque(maxlen=KEPT_UNWRITTEN)
@@ -314,7 +315,7 @@ class Journal:
 
     def _create(self) -> None:
         """Put a complete journal in place at once; whoever is second uses the first one's."""
-        with self._alone():
+        with exclusive(self._lock, self._busy_timeout):
             if self._path.exists():
                 return
             fresh = self._path.with_name(f"{self._path.name}.new")
@@ -329,7 +330,7 @@ class Journal:
     def _replace(self) -> bool:
         """Move a file that is no journal out of the way; False when that cannot be done."""
         try:
-            with self._alone():
+            with exclusive(self._lock, self._busy_timeout):
                 if self._is_mended():
                     return True
                 aside = set_aside(self._path)
@@ -340,9 +341,6 @@ class Journal:
             extra={"fields": {"aside": aside.name}},
         )
         return True
-
-    def _alone(self) -> AbstractContextManager[int]:
-        return exclusive(self._path.with_name(f"{self._path.name}.lock"), self._busy_timeout)
 
     def _is_mended(self) -> bool:
         """Whether the file is a journal by now, because another process has replaced it."""

@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.healing.claims import Mark
+from app.healing.claims import Mark, write_mark
 from app.healing.engine import PlanChanged, UnknownFault
 from app.healing.kind import Outcome
 from app.settings.declarations import Settings
@@ -163,7 +163,7 @@ class TestHealing:
         """The next boot removes what it left, and records its attempt as what it came to."""
         fixer.mode  # noqa: B018 - makes the home
         with fixer.claims.hold("counter", "doors", 1) as claim:
-            claim.write(Mark("counter", "doors", "lost", "garbled", counters.basis()))
+            write_mark(claim, Mark("counter", "doors", "lost", "garbled", counters.basis()))
         (counters.directory / "doors.new").write_text("7")
         if committed:
             (counters.directory / "doors.committed").write_text("lost")
