@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 import app
 from app import BLUEPRINTS, BlueprintSpec, CannotServe, create_app
 from app.healing.kind import Outcome
-from app.kinds.dependency.outcomes import InstallOutcome
+from app.kinds.dependency.catalog import InstallOutcome
 from app.settings.declarations import Settings
 from app.settings.engine import PROJECT_ROOT, HealingSettings, Mode
 from app.utils import auto_fix

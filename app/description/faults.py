@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from app.description.schemas import Schema, flag, listed, maybe, ref, text
 from app.edge import EXPLANATIONS, ErrorKind
 from app.healing.kind import ADVICE, Outcome
+from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.diagnosis import Cause
-from app.kinds.dependency.outcomes import INSTALL_ADVICE
 
 PROBLEM_JSON = "application/problem+json"
 

@@ -19,8 +19,8 @@ from app.description.schemas import (
 )
 from app.healing.kind import ADVICE, Outcome
 from app.healing.report import Status
+from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.diagnosis import Cause
-from app.kinds.dependency.outcomes import INSTALL_ADVICE
 from app.settings.engine import Mode
 
 _PASS = ("pass", "warn", "fail")

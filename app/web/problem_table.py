@@ -13,8 +13,8 @@ from typing import Annotated
 
 from app.edge import EXPLANATIONS, ErrorKind
 from app.healing.kind import ADVICE, Outcome
+from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.kind import MEANINGS
-from app.kinds.dependency.outcomes import INSTALL_ADVICE
 from app.web.json_bodies import encode
 
 MEDIA_TYPE = "application/problem+json"

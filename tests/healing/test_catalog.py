@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from app.kinds.dependency.catalog import OPTIONAL, REQUIRED, Catalog, Conflict
+from app.kinds.dependency.catalog import OPTIONAL, REQUIRED, Catalog, Conflict, InstallOutcome
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.markers import MarkerError, environment, holds, version_key
 from app.kinds.dependency.on_disk import (
@@ -27,7 +27,6 @@ from app.kinds.dependency.on_disk import (
     records_file,
     records_module,
 )
-from app.kinds.dependency.outcomes import InstallOutcome
 from app.kinds.dependency.requirements import (
     MAX_MODULE_NAME,
     check_module_name,

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from app.kinds.dependency.catalog import Catalog
+from app.kinds.dependency.catalog import Catalog, InstallOutcome
 from app.kinds.dependency.diagnosis import REMOVED, Cause, Diagnosis, Diagnostician, missing_module
 from app.kinds.dependency.lock import Lock
-from app.kinds.dependency.outcomes import InstallOutcome
 from app.settings.engine import DEFAULT_LOCK, Mode
 from tests.conftest import World
 from tests.healing.broken import (

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from app.healing.kind import Outcome
+from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.installer import redact
 from app.kinds.dependency.on_disk import find_on_disk
-from app.kinds.dependency.outcomes import InstallOutcome
 from app.settings.engine import Mode
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.healing.report import timestamp
 from app.kinds.dependency.layers import (
     KEPT_IN_QUARANTINE,
     KEY_KEPT,
@@ -20,7 +22,6 @@ from app.kinds.dependency.layers import (
     Layer,
     Layers,
     Stage,
-    now,
 )
 from app.settings.engine import Mode
 from tests.conftest import World
@@ -56,7 +57,7 @@ def manifest(stage: Stage, subject: str = "prey", installed: tuple[str, ...] = (
         installed=installed,
         hashes=(),
         seconds=0.1,
-        at=now(),
+        at=timestamp(time.time()),
     )
 
 

@@ -19,7 +19,7 @@ from app.healing.budget import (
 )
 from app.healing.journal import Attempt, Journal
 from app.healing.kind import Outcome
-from app.kinds.dependency.outcomes import InstallOutcome
+from app.kinds.dependency.catalog import InstallOutcome
 from tests.conftest import World
 from tests.healing.engines import answers, crowd, release, run
 from tests.support.index import Fault

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.layers import KEPT_IN_QUARANTINE
-from app.kinds.dependency.outcomes import InstallOutcome
 from app.kinds.dependency.probe import probe
 from tests.conftest import World
 from tests.healing.engines import committed, processes_at, quarantined, staged

@@ -10,8 +10,8 @@ import pytest
 
 from app.healing.claims import Busy, exclusive
 from app.healing.kind import Outcome
+from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.imports import ImportReport
-from app.kinds.dependency.outcomes import InstallOutcome
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
 from tests.healing.engines import (

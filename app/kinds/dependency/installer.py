@@ -25,9 +25,9 @@ from typing import IO
 
 from app.healing.children import Child, child_group
 from app.healing.kind import Outcome
+from app.kinds.dependency.catalog import InstallOutcome as Install
 from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import find_on_disk
-from app.kinds.dependency.outcomes import InstallOutcome as Install
 from app.settings.errors import without_credentials
 from app.settings.variable import YES
 

@@ -17,13 +17,12 @@ from pathlib import Path
 
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
 from app.healing.report import timestamp
-from app.kinds.dependency.catalog import Catalog, InstallPlan
+from app.kinds.dependency.catalog import INSTALL_ADVICE, Catalog, InstallOutcome, InstallPlan
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis, Diagnostician
 from app.kinds.dependency.imports import ImportReports
 from app.kinds.dependency.installer import Installer
 from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
 from app.kinds.dependency.on_disk import find_on_disk, is_whole
-from app.kinds.dependency.outcomes import INSTALL_ADVICE, InstallOutcome
 from app.kinds.dependency.probe import probe
 from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
 from app.settings.engine import HealingSettings

@@ -27,7 +27,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from app.kinds.dependency.diagnosis import Cause
@@ -97,6 +97,7 @@ class Layers:
         self._home = home
         self._committed = home / "layers" / key
         self._staging = home / "staging" / key
+        self._quarantine = home / "quarantine"
         self._loaded: list[str] = []
         self._seen = -1
         self._mutex = threading.Lock()
@@ -122,7 +123,10 @@ class Layers:
         Costs one ``stat`` when nothing was committed or removed since the last call.
         """
         with self._mutex:
-            changed = self._modified()
+            try:
+                changed = self._committed.stat().st_mtime_ns
+            except OSError:
+                changed = -1
             if changed == self._seen:
                 return False
             sites = [str(path.parent / SITE) for path in self._manifests()]
@@ -132,7 +136,8 @@ class Layers:
                 self._loaded = [*(site for site in self._loaded if site not in gone), *fresh]
                 sys.path[:] = [*(entry for entry in sys.path if entry not in gone), *fresh]
                 importlib.invalidate_caches()
-            self._seen = changed if _settled(changed) else -1
+            # File systems count in steps of a few milliseconds: a later change has to show.
+            self._seen = changed if time.time_ns() - changed > SETTLED else -1
             return bool(fresh)
 
     def committed(self) -> tuple[Layer, ...]:
@@ -161,8 +166,11 @@ class Layers:
         """
         shutil.rmtree(stage.work)
         for left in stage.directory.iterdir():
-            if left.name != SITE:
-                _remove(left)
+            if left.is_dir() and not left.is_symlink():
+                if left.name != SITE:
+                    shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
         manifest = stage.directory / MANIFEST
         manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
         self._committed.mkdir(parents=True, exist_ok=True)
@@ -207,14 +215,11 @@ class Layers:
                 removed.append(_subject(path))
         for left in self._staging.glob(f"{DISCARDED}*"):
             shutil.rmtree(left, ignore_errors=True)
-        self._remove_unused_keys()
-        return tuple(removed)
-
-    def _remove_unused_keys(self) -> None:
         for used in self._home.glob(f"layers/*/{USED}"):
             if time.time() - _modified(used) / 1e9 > KEY_KEPT:
                 shutil.rmtree(used.parent, ignore_errors=True)
                 shutil.rmtree(self._home / "staging" / used.parent.name, ignore_errors=True)
+        return tuple(removed)
 
     def _superseded(self, layer: Layer) -> bool:
         """Layers stand last on the path, so what is found elsewhere first is what is used.
@@ -226,7 +231,9 @@ class Layers:
             return False
         base = [entry for entry in sys.path if not Path(entry, "..", MANIFEST).exists()]
         names = [pin.partition("==")[0] for pin in layer.installed]
-        return bool(names) and all(_is_installed(name, base) for name in names)
+        return bool(names) and all(
+            any(importlib.metadata.distributions(name=name, path=base)) for name in names
+        )
 
     def _discard(self, layer: Path) -> None:
         """Out of sight by one rename, then removed at leisure; another may have been faster."""
@@ -238,26 +245,6 @@ class Layers:
     def _manifests(self) -> list[Path]:
         return sorted(self._committed.glob(f"*/{MANIFEST}"))
 
-    def _modified(self) -> int:
-        try:
-            return self._committed.stat().st_mtime_ns
-        except OSError:
-            return -1
-
-    @property
-    def _quarantine(self) -> Path:
-        return self._home / "quarantine"
-
-
-def now() -> str:
-    """This moment in ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _settled(modified: int) -> bool:
-    """Whether a later change would show: file systems count in steps of a few milliseconds."""
-    return time.time_ns() - modified > SETTLED
-
 
 def _modified(path: Path) -> int:
     """When it was last changed, in nanoseconds since the epoch; 0 for what is gone by now."""
@@ -267,19 +254,8 @@ def _modified(path: Path) -> int:
         return 0
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink()
-
-
 def _subject(layer: Path) -> str:
     return layer.name.rpartition(".")[0]
-
-
-def _is_installed(distribution: str, paths: list[str]) -> bool:
-    return any(importlib.metadata.distributions(name=distribution, path=paths))
 
 
 def _read(manifest: Path) -> Layer | None:
