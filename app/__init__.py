@@ -84,6 +84,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         advice = report.diagnosis.advice if report.diagnosis else "the log says why"
         raise CannotServe(f"Flask cannot be imported: {advice}")
 
+    # What needs Flask can be imported from here on.
     from flask import Flask
 
     from app.access import limits
