@@ -1,0 +1,85 @@
+"""Modules and metadata of distributions, found without running any code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.kinds.dependency.on_disk import (
+    bringing,
+    find_on_disk,
+    installed_version,
+    records_file,
+    records_module,
+)
+from tests.healing.broken import Site, on_path, write_files
+
+
+class TestInstalled:
+    """What the metadata of installed distributions says."""
+
+    def test_what_is_recorded(self, tmp_path: Path) -> None:
+        """RECORD is asked for what was installed, on disk or not."""
+        site = Site.on_path(tmp_path)
+        files = {"library/core/__init__.py": "", "library/one.so": "", "bin/libx.so.1": ""}
+        site.install("library", files=files)
+        site.remove("library")
+        for module in ("library", "library.core", "library.one"):
+            assert records_module("library", module)
+        assert not records_module("library", "library.on")
+        assert not records_module("nowhere", "library")
+        assert records_file("library", "libx.so.1")
+        assert not records_file("library", "x.so.1")
+        assert not records_file("nowhere", "libx.so.1")
+
+    @pytest.mark.parametrize(
+        "metadata", [None, b"", b"Name: library\n", b"\xff\xfe\0", b"Version\nName\n"]
+    )
+    def test_damaged_metadata(self, tmp_path: Path, metadata: bytes | None) -> None:
+        """Metadata that cannot be read counts as none, and stops no other from being found."""
+        site = Site.on_path(tmp_path)
+        site.install("other", "3")
+        write_files(site.directory, {"library-1.dist-info/RECORD": b"library.py,,\n\xff\n"})
+        if metadata is not None:
+            write_files(site.directory, {"library-1.dist-info/METADATA": metadata})
+        assert installed_version("library") is None
+        assert not records_module("library", "library")
+        assert bringing("library") is None
+        assert bringing("other") == "other"
+
+    def test_no_name(self) -> None:
+        """The empty name is nobody's."""
+        assert installed_version("") is None
+
+
+class TestLookup:
+    """Finding modules without running any code."""
+
+    def test_without_importing_parents(self, tmp_path: Path) -> None:
+        """A submodule is found although importing its package would fail."""
+        place = on_path(tmp_path / "site-packages")
+        write_files(place, {"stranger/__init__.py": "1/0", "stranger/deep/leaf.py": "1/0"})
+        spec = find_on_disk("stranger.deep.leaf")
+        assert spec is not None
+        assert spec.origin == str(place / "stranger/deep/leaf.py")
+        assert find_on_disk("stranger.deep.none") is None
+        assert find_on_disk("stranger.deep.leaf.none") is None
+        assert not any(name.startswith("stranger") for name in sys.modules)
+
+    def test_nested_namespaces(self, tmp_path: Path) -> None:
+        """So is one in a namespace package inside another."""
+        write_files(on_path(tmp_path / "site-packages"), {"outer/inner/leaf.py": ""})
+        assert find_on_disk("outer.inner.leaf") is not None
+        assert find_on_disk("outer.inner") is not None
+
+    @pytest.mark.parametrize("name", ["sys", "json", "json.decoder", "importlib._bootstrap", "os"])
+    def test_standard_library(self, name: str) -> None:
+        """Built-in, frozen and ordinary modules of Python are found."""
+        assert find_on_disk(name) is not None
+
+    @pytest.mark.parametrize("name", ["", ".", "a.", ".a", "sys.nothing", "a b", "../app", "a\0b"])
+    def test_odd_names(self, name: str) -> None:
+        """What is no name of a module is not found, and nothing is raised."""
+        assert find_on_disk(name) is None
