@@ -281,6 +281,13 @@ class TestMissingPart:
         )
         assert not diagnosis.fixable
 
+    @pytest.mark.parametrize("name", ["**", "a**b", "[", "a/b", "a\0b", "n" * 300])
+    def test_odd_attribute(self, world: World, site: Site, name: str) -> None:
+        """An attribute that no file can be called after is missing like any other."""
+        site.install("library", "1.4")
+        site.add(asker=f"import library\ngetattr(library, {name!r})\n")
+        assert diagnose(world, "asker").cause is Cause.MISSING_ATTRIBUTE
+
     def test_attribute_of_an_extension(self, world: World, site: Site) -> None:
         """A compiled module that lacks a name is not broken."""
         site.add(asker="from math import newer")
@@ -369,6 +376,16 @@ class TestBrokenExtension:
             "library._fast was built for cpython-39-x86_64-linux-gnu, not for this Python: rebuild"
             " the image with a wheel that fits"
         )
+
+    @pytest.mark.parametrize("body", ["import ours._fast", "from ours import _fast"])
+    def test_ours_for_another_python(self, world: World, project: Path, body: str) -> None:
+        """So is one of the application's own, which no distribution brings."""
+        files = {"ours/__init__.py": body, f"ours/_fast{FOREIGN_SUFFIX}": ""}
+        write_files(project, files)
+        diagnosis = diagnose(world, "ours")
+        assert diagnosis.cause is Cause.BROKEN_EXTENSION
+        assert diagnosis.module == "ours._fast"
+        assert diagnosis.distribution is None
 
     def test_top_level_for_another_python(self, world: World, site: Site) -> None:
         """A top-level extension of another ABI is no missing distribution."""

@@ -299,6 +299,14 @@ class TestSecrets:
             f"http://user:p@{SECRET}@127.0.0.1:9/simple/",
             f"http://user:a/{SECRET}@127.0.0.1:9/simple/",
             f"http://user:{SECRET}@index.invalid/simple/?token={SECRET}",
+            f"http://user:{SECRET}/b@127.0.0.1:9/simple/",
+            f"http://user:{SECRET}#b@127.0.0.1:9/simple/",
+            f"http://user:{SECRET}?b@127.0.0.1:9/simple/",
+            f"http://user:12#{SECRET}@127.0.0.1:9/simple/",
+            f"http://{SECRET}:12#b@127.0.0.1:9/simple/",
+            f"http://user:{SECRET}%2F%zz@127.0.0.1:9/simple/",
+            f"user:{SECRET}@127.0.0.1:9/simple/",
+            f"user:{SECRET}/b#c@127.0.0.1:9/simple/",
         ],
     )
     def test_credentials(
@@ -334,9 +342,29 @@ class TestSecrets:
         assert [path for path in files if SECRET in read(path)] == []
 
     def test_the_rest_stays_readable(self) -> None:
-        """A host may be told, and so may everything around an address."""
+        """A host may be shown, and so may everything around an address."""
         said = "Failed to fetch: `https://u:p@host.example.com:8443/a/b?c=d`, os error 111"
         assert redact(said) == "Failed to fetch: `https://host.example.com:8443/...`, os error 111"
+
+    @pytest.mark.parametrize(
+        ("said", "safe"),
+        [
+            ("at u:p@host:80/a?token=x now", "at host:80/... now"),
+            ("at http://user:pass/simple now", "at http://user/... now"),
+            ("at http://[::1]:80/a now", "at http://[::1]:80/... now"),
+        ],
+    )
+    def test_addresses_that_are_none(self, said: str, safe: str) -> None:
+        """No path is shown of an address without a scheme, and no port that is no number."""
+        assert redact(said) == safe
+
+    @pytest.mark.parametrize("variable", ["UV_INDEX", "PIP_EXTRA_INDEX_URL", "https_proxy"])
+    def test_addresses_of_the_environment(self, variable: str) -> None:
+        """Pieces of every address that the installer was given are taken out."""
+        environ = {variable: f"https://host/simple https://user:{SECRET}/b@host/simple"}
+        assert redact(f"Port could not be cast to integer value as '{SECRET}'", environ) == (
+            "Port could not be cast to integer value as '...'"
+        )
 
 
 @pytest.fixture

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
+from app.kinds.dependency.installer import find_tool, named_index
+from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.on_disk import (
     bringing,
     find_on_disk,
+    foreign_extension,
     installed_version,
+    is_emptied,
+    is_hollow,
+    is_whole,
+    local_file,
     records_file,
     records_module,
 )
+from app.kinds.dependency.requirements import read_requirements
+from app.settings.errors import LockError
 from tests.healing.broken import Site, on_path, write_files
 
 
@@ -83,3 +93,54 @@ class TestLookup:
     def test_odd_names(self, name: str) -> None:
         """What is no name of a module is not found, and nothing is raised."""
         assert find_on_disk(name) is None
+
+
+class TestNamesTooLong:
+    """A directory that no file system can have, on the path or as a place to look."""
+
+    @pytest.fixture
+    def impossible(self, tmp_path: Path) -> Path:
+        """Return a path with 300 characters in one name, first on ``sys.path``."""
+        place = tmp_path / ("a" * 300) / "site"
+        sys.path.insert(0, str(place))
+        return place
+
+    def test_modules(self, impossible: Path) -> None:
+        """Modules are looked for on the rest of the path."""
+        assert str(impossible) in sys.path
+        assert find_on_disk("json") is not None
+        assert find_on_disk("nowhere.deep") is None
+        assert foreign_extension("nowhere") is None
+        assert local_file("json") is None
+        assert not is_emptied("nowhere")
+        assert not is_hollow(_namespace(impossible))
+
+    def test_metadata(self, impossible: Path, tmp_path: Path) -> None:
+        """So is metadata; a RECORD that lists such a file is not whole."""
+        assert installed_version("nowhere") is None
+        assert bringing("nowhere") is None
+        assert is_whole(impossible)
+        site = Site.on_path(tmp_path)
+        site.install("library", files={"library.py": ""})
+        assert is_whole(site.directory)
+        record = site.directory / "library-1.0.dist-info/RECORD"
+        record.write_text(f"{'a' * 300}.py,,\n", encoding="utf-8")
+        assert not is_whole(site.directory)
+
+    def test_files(self, impossible: Path, tmp_path: Path) -> None:
+        """Files that are to be read there cannot be read, and nothing else happens."""
+        with pytest.raises(LockError, match="cannot be read"):
+            Lock.read(impossible / "x.lock")
+        (fault,) = read_requirements(impossible / "x.txt").faults
+        assert "cannot be read" in fault.reason
+        file = str(impossible / "settings")
+        assert named_index("uv", {"HOME": str(impossible), "UV_CONFIG_FILE": file}) is None
+        pip = {"HOME": str(impossible), "PIP_CONFIG_FILE": file}
+        assert named_index("pip", pip) == named_index("pip", {"HOME": str(tmp_path)})
+        assert find_tool(("uv", "pip"), {"PATH": str(impossible)}) is not None
+
+
+def _namespace(place: Path) -> ModuleSpec:
+    spec = ModuleSpec("emptied", None, is_package=True)
+    spec.submodule_search_locations = [str(place)]
+    return spec
