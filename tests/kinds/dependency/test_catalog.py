@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kinds.dependency.catalog import Catalog, Conflict
-from app.kinds.dependency.outcomes import InstallOutcome
+from app.kinds.dependency.catalog import Catalog, Conflict, InstallOutcome
 from tests.conftest import World
 from tests.healing.broken import Site
 
