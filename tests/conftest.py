@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
+from app import create_app
+from app.settings.declarations import Settings
 from app.settings.engine import HealingSettings
 from app.utils.auto_fix import AutoFixer
 from tests.support import canaries
+from tests.support.http import TOKEN, Build
 from tests.support.index import SimpleIndex
 from tests.support.wheels import build_wheel, lock_text, project_of
 
@@ -120,6 +124,34 @@ def use_index(monkeypatch: pytest.MonkeyPatch, index: SimpleIndex, root: Path) -
     monkeypatch.setenv("PIP_CACHE_DIR", str(root / "pip-cache"))
     monkeypatch.setenv("PIP_RETRIES", "0")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+
+
+@pytest.fixture
+def build(world: World) -> Iterator[Build]:
+    """Make applications over the test's own engine, and close them."""
+    made: list[Flask] = []
+
+    def make(*, token: str | None = None, edge_file: Path | None = None, **config: object) -> Flask:
+        settings = Settings(healing=world.settings, token=token, edge_functions_file=edge_file)
+        given = {"SETTINGS": settings, "AUTO_FIXER": world.fixer(), "TESTING": True, **config}
+        made.append(create_app(given))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.extensions["edge"].close()
+
+
+@pytest.fixture
+def client(build: Build) -> FlaskClient:
+    """A client of a service without a token and without edge functions."""
+    return build().test_client()
+
+
+@pytest.fixture
+def guarded(build: Build) -> FlaskClient:
+    """A client of a service with a token; it sends none by itself."""
+    return build(token=TOKEN).test_client()
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,7 @@
 """What the HTTP API is, as data: the OpenAPI document and how the page reads it.
 
-It stands beside the routes and below them: it imports no route, no Flask, and nothing outside the
-standard library and the closed sets (causes, outcomes, states) that it enumerates.
+It stands below the blueprints and imports none of them: what one answers with is described even
+when it cannot be imported. Bodies come from :mod:`app.routes.bodies`, problems from
+:mod:`app.web.problem_table`, headers from :mod:`app.web.headers`; what is written here is which
+operations there are. msgspec makes the schemas, so only the ``docs`` blueprint needs it.
 """
-
-from app.description.document import VERSION, describe
-from app.description.outline import Outline, outline
-from app.description.page import Section, sections, shared_headers
-
-__all__ = ["VERSION", "Outline", "Section", "describe", "outline", "sections", "shared_headers"]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
-from app.description import headers
 from app.description.auto_fix import AUTO_FIX
 from app.description.edge_functions import EDGE_FUNCTIONS
-from app.description.faults import NO_SUCH_PATH
-from app.description.health import PROBES
-from app.description.operations import REQUIREMENTS, Access, Group, Operation
-from app.description.responses import responses, shared_problems, shared_responses
-from app.description.schemas import Schema, text
-from app.description.shapes import SHAPES
-from app.description.site import DESCRIPTION, FILES, LANDING, METRICS
+from app.description.operations import Access, Group, Operation
+from app.description.responses import Responses, headers
+from app.description.schemas import Schema, Schemas
+from app.description.site import DESCRIPTION, FILES, LANDING, METRICS, PROBES
+from app.web.json_bodies import Keywords
 
 #: The API's own version (semantic versioning); it is not the version of anything inside.
 VERSION = "1.0.0"
@@ -40,6 +38,12 @@ _BEARER = {
         " reads are open and every change is refused."
     ),
 }
+#: The security requirement of each, as OpenAPI says it.
+_REQUIREMENTS: Mapping[Access, list[Schema]] = {
+    Access.OPEN: [],
+    Access.DETAILS: [{}, {"bearer": []}],
+    Access.CHANGE: [{"bearer": []}],
+}
 
 
 def describe(blueprints: Mapping[str, str | None], *, guarded: bool) -> Schema:
@@ -52,91 +56,105 @@ def describe(blueprints: Mapping[str, str | None], *, guarded: bool) -> Schema:
             no operation asks for it.
     """
     groups = [g for g in GROUPS if g.blueprint is None or g.blueprint in blueprints]
-    return {
-        "openapi": "3.1.0",
-        "jsonSchemaDialect": "https://spec.openapis.org/oas/3.1/dialect/base",
-        "info": _INFO,
-        "servers": [{"url": "/"}],
-        "tags": [{"name": g.title, "description": g.description} for g in groups],
-        "paths": _paths(groups, blueprints, guarded=guarded),
-        "components": {
-            "schemas": _schemas(groups),
-            "responses": shared_responses(),
-            "headers": headers.components(),
-            "securitySchemes": {"bearer": _BEARER},
-        },
-    }
+    return _Writer(guarded=guarded).document(groups, blueprints)
 
 
-def _schemas(groups: Iterable[Group]) -> dict[str, Schema]:
-    own = {name: schema for group in groups for name, schema in group.schemas.items()}
-    return {**SHAPES, **shared_problems(), **own}
+class _Writer:
+    """Writes one document, and collects what its operations refer to."""
 
+    def __init__(self, *, guarded: bool) -> None:
+        self._guarded = guarded
+        self._schemas = Schemas()
+        self._responses = Responses(self._schemas)
 
-def _paths(
-    groups: Iterable[Group], blueprints: Mapping[str, str | None], *, guarded: bool
-) -> dict[str, Schema]:
-    paths: dict[str, Schema] = defaultdict(dict)
-    for group in groups:
-        reason = blueprints.get(group.blueprint) if group.blueprint else None
-        for operation in group.operations:
-            described = _operation(operation, group.title, guarded=guarded)
-            if reason is not None:
-                described["x-unavailable"] = reason
-            paths[operation.path][operation.method] = described
-    return {path: {**item, **_implied(item)} for path, item in paths.items()}
-
-
-def _implied(item: Schema) -> Schema:
-    """HEAD and OPTIONS, which the framework answers for every path."""
-    first = next(iter(item.values()))
-    parts = [_free(p) for p in first["parameters"] if p["in"] == "path"]
-    options = {
-        "operationId": f"{first['operationId']}Options",
-        "tags": first["tags"],
-        "summary": "The methods of this path",
-        "parameters": parts,
-        "security": [],
-        "x-access": Access.OPEN,
-        "responses": {
-            "200": {
-                "description": "They are in `Allow`.",
-                "headers": headers.references([("Allow", "X-Request-ID", *headers.EVERYWHERE)]),
+    def document(self, groups: Iterable[Group], blueprints: Mapping[str, str | None]) -> Schema:
+        groups = list(groups)
+        paths: dict[str, Schema] = defaultdict(dict)
+        for group in groups:
+            reason = blueprints.get(group.blueprint) if group.blueprint else None
+            for operation in group.operations:
+                described = self._operation(operation, group.title)
+                if reason is not None:
+                    described["x-unavailable"] = reason
+                paths[operation.path][operation.method] = described
+        return {
+            "openapi": "3.1.0",
+            "jsonSchemaDialect": "https://spec.openapis.org/oas/3.1/dialect/base",
+            "info": _INFO,
+            "servers": [{"url": "/"}],
+            "tags": [{"name": g.title, "description": g.description} for g in groups],
+            "paths": {path: {**item, **self._implied(item)} for path, item in paths.items()},
+            "components": {
+                "responses": self._responses.components(),
+                "headers": self._responses.header_components(),
+                "securitySchemes": {"bearer": _BEARER},
+                "schemas": self._schemas.components,
             },
-            # A part of a path can have characters that no route takes, such as a line feed.
-            **responses((), (NO_SUCH_PATH,) if parts else ()),
-        },
-    }
-    if "get" not in item:
-        return {"options": options}
-    read = item["get"]
-    head = {
-        **read,
-        "operationId": f"{read['operationId']}Head",
-        "summary": "As GET, without body",
-        "responses": {status: _bodiless(told) for status, told in read["responses"].items()},
-    }
-    return {"head": head, "options": options}
+        }
 
+    def _operation(self, operation: Operation, tag: str) -> Schema:
+        described: Schema = {
+            "operationId": operation.name,
+            "tags": [tag],
+            "summary": operation.summary,
+        }
+        if operation.description:
+            described["description"] = operation.description
+        described["parameters"] = [
+            {
+                "name": parameter.name,
+                "in": parameter.place,
+                "description": parameter.description,
+                "required": parameter.required,
+                "schema": self._schemas.schema(parameter.kind),
+            }
+            for parameter in operation.parameters
+        ]
+        if body := operation.body:
+            found = [self._schemas.open_object(kind) for kind in body.kinds]
+            schema = {"anyOf": found} if found else {}
+            described["requestBody"] = {
+                "description": body.description,
+                "required": body.required,
+                "content": {body.media_type: {"schema": schema}},
+            }
+        described["security"] = _REQUIREMENTS[operation.access] if self._guarded else []
+        described["x-access"] = operation.access
+        described["responses"] = self._responses.of(operation.answers, operation.problems)
+        return described
 
-def _bodiless(response: Schema) -> Schema:
-    return {name: value for name, value in response.items() if name != "content"}
-
-
-def _free(parameter: Schema) -> Schema:
-    """A part of the path as it is for OPTIONS, which looks at none."""
-    return {**parameter, "schema": text(minLength=1)}
-
-
-def _operation(operation: Operation, tag: str, *, guarded: bool) -> Schema:
-    return {
-        "operationId": operation.name,
-        "tags": [tag],
-        "summary": operation.summary,
-        **({"description": operation.description} if operation.description else {}),
-        "parameters": list(operation.parameters),
-        **({"requestBody": operation.body} if operation.body else {}),
-        "security": REQUIREMENTS[operation.access] if guarded else [],
-        "x-access": operation.access,
-        "responses": responses(operation.answers, operation.faults),
-    }
+    def _implied(self, item: Schema) -> Schema:
+        """HEAD and OPTIONS, which the framework answers for every path."""
+        first = next(iter(item.values()))
+        # A part of the path is free for OPTIONS, which looks at none.
+        free = self._schemas.schema(Annotated[str, Keywords(minLength=1)])
+        parts = [{**p, "schema": free} for p in first["parameters"] if p["in"] == "path"]
+        options = {
+            "operationId": f"{first['operationId']}Options",
+            "tags": first["tags"],
+            "summary": "The methods of this path",
+            "parameters": parts,
+            "security": [],
+            "x-access": Access.OPEN,
+            "responses": {
+                "200": {
+                    "description": "They are in `Allow`.",
+                    "headers": headers([("Allow",)]),
+                },
+                # A part of a path can have characters that no route takes, such as a line feed.
+                **self._responses.of((), ("not_found",) if parts else ()),
+            },
+        }
+        if "get" not in item:
+            return {"options": options}
+        read = item["get"]
+        head = {
+            **read,
+            "operationId": f"{read['operationId']}Head",
+            "summary": "As GET, without body",
+            "responses": {
+                status: {name: value for name, value in response.items() if name != "content"}
+                for status, response in read["responses"].items()
+            },
+        }
+        return {"head": head, "options": options}

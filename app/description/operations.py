@@ -1,43 +1,67 @@
-"""What one operation is: its parameters, its answers, its faults, who may call it."""
+"""What one operation is: its parameters, its answers, its problems, who may call it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from app.description.faults import Fault
-from app.description.schemas import Schema, text
+from app.web.problem_table import Problem
 
 JSON = "application/json"
 HEALTH_JSON = "application/health+json"
 PLAIN = "text/plain"
 HTML = "text/html"
+OPENMETRICS = "application/openmetrics-text"
+ANY_TYPE = "*/*"
+
+#: What an operation answers with a status that is not its own choice.
+ANY_STATUS = "default"
 
 
 class Access(StrEnum):
-    """What the bearer token is for (DESIGN section 4)."""
+    """What the bearer token is for (DESIGN section 5)."""
 
     OPEN = "open"
     DETAILS = "details"
     CHANGE = "change"
 
 
-#: The security requirement of each, as OpenAPI says it.
-REQUIREMENTS: Mapping[Access, list[Schema]] = {
-    Access.OPEN: [],
-    Access.DETAILS: [{}, {"bearer": []}],
-    Access.CHANGE: [{"bearer": []}],
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A part of the path or the query, or a header; ``kind`` is the type of its value."""
+
+    place: str
+    name: str
+    kind: Any = str
+    description: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a request carries: anything, or an object of one of these classes.
+
+    Members that its class does not have are ignored.
+    """
+
+    description: str
+    media_type: str = JSON
+    kinds: tuple[Any, ...] = ()
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One status that is no problem: its bodies by media type, and the names of its headers."""
+    """One status that is no problem: types of its bodies by media type, names of its headers.
+
+    A tuple stands for one of several types. A name that ends with a question mark is that of a header which may be missing.
+    """
 
     status: str = "200"
     description: str
-    content: Mapping[str, Schema] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
     headers: tuple[str, ...] = ()
 
 
@@ -45,8 +69,8 @@ class Answer:
 class Operation:
     """One method of one path, ``path`` written as OpenAPI writes it.
 
-    ``name`` is its ``operationId``. The faults are those of its own: what any request may meet is
-    added to them.
+    ``name`` is its ``operationId``. The problems are codes of the table, or rows of it: its own
+    ones, to which what any request may meet is added.
     """
 
     path: str
@@ -54,10 +78,10 @@ class Operation:
     summary: str
     description: str = ""
     method: str = "get"
-    parameters: tuple[Schema, ...] = ()
-    body: Schema | None = None
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
     answers: tuple[Answer, ...]
-    faults: tuple[Fault, ...] = ()
+    problems: tuple[str | Problem, ...] = ()
     access: Access = Access.OPEN
 
 
@@ -72,38 +96,6 @@ class Group:
     title: str
     description: str
     operations: tuple[Operation, ...]
-    schemas: Mapping[str, Schema] = field(default_factory=dict)
-
-
-def _parameter(
-    place: str, name: str, description: str, schema: Schema, *, required: bool
-) -> Schema:
-    return {
-        "name": name,
-        "in": place,
-        "description": description,
-        "required": required,
-        "schema": schema,
-    }
-
-
-def query(name: str, description: str, schema: Schema, *, required: bool = False) -> Schema:
-    """A parameter of the query string."""
-    return _parameter("query", name, description, schema, required=required)
-
-
-def path_part(name: str, description: str, schema: Schema) -> Schema:
-    """A part of the path."""
-    return _parameter("path", name, description, schema, required=True)
-
-
-def header(name: str, description: str, schema: Schema) -> Schema:
-    """A request header that may be left out."""
-    return _parameter("header", name, description, schema, required=False)
-
-
-#: For what has an ETag.
-IF_NONE_MATCH = header("If-None-Match", "The ETag that the caller has.", text())
 
 
 def unchanged(*headers: str) -> Answer:
@@ -112,6 +104,9 @@ def unchanged(*headers: str) -> Answer:
     return Answer(status="304", description=said, headers=headers)
 
 
-def json_body(description: str, schema: Schema) -> Schema:
-    """A JSON body that has to be there."""
-    return {"description": description, "required": True, "content": {JSON: {"schema": schema}}}
+#: For what has an ETag.
+IF_NONE_MATCH = Parameter(
+    place="header", name="If-None-Match", description="The ETag that the caller has."
+)
+#: What a body that is read may be guilty of, whatever it says.
+BODY_PROBLEMS = ("content_too_large", "incomplete_body", "request_timeout")

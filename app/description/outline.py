@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from app.description.schemas import NOTHING, Schema
+from app.description.schemas import Schema
 
+_NULL: Schema = {"type": "null"}
 #: What a keyword that limits a value is called.
 _LIMITS = {
     "minimum": "at least {}",
@@ -56,52 +57,37 @@ class Outline:
 
 def outline(schema: Schema) -> Outline:
     """The schema in words; references are named and not followed."""
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return Outline(name, link=name)
     if "anyOf" in schema:
-        return _alternatives(schema)
-    whole = _flat(schema)
+        found = [outline(each) for each in schema["anyOf"] if each != _NULL]
+        if len(found) > 1:
+            return Outline("one of", alternatives=tuple(found))
+        (only,) = found
+        said, limits = schema.get("description", ""), (*only.limits, *_limits(schema))
+        kind = f"{only.kind} or null"
+        return replace(only, kind=kind, description=said, limits=limits, choices=_choices(schema))
+    # With what is said beside a reference; what is referred to is linked.
+    parts = [schema, *schema.get("allOf", ())]
+    whole = {name: value for part in parts for name, value in part.items()}
+    items = whole.get("items", {})
+    reference = whole.get("$ref") or items.get("$ref")
+    link = reference.rpartition("/")[2] if reference else None
     return Outline(
         kind=_kind(whole),
         description=whole.get("description", ""),
-        link=_link(schema) or _link(whole.get("items", {})),
-        limits=tuple(filter(None, _limits(whole))),
-        choices=tuple(_choices(whole)),
+        link=link,
+        limits=_limits(whole),
+        choices=_choices(whole),
         members=tuple(_members(whole)),
         always=frozenset(whole.get("required", ())),
     )
 
 
-def _alternatives(schema: Schema) -> Outline:
-    found = [each for each in schema["anyOf"] if each != NOTHING]
-    if len(found) > 1:
-        return Outline("one of", alternatives=tuple(outline(each) for each in found))
-    only = outline(found[0])
-    return Outline(f"{only.kind} or null", link=only.link, members=only.members)
-
-
-def _flat(schema: Schema) -> Schema:
-    """With what is said beside a reference; what is referred to is linked."""
-    own = (part for part in schema.get("allOf", ()) if "$ref" not in part)
-    return {**schema, **next(own, {})}
-
-
-def _link(schema: Schema) -> str | None:
-    parts = [schema, *schema.get("allOf", ())]
-    found = (part["$ref"].rpartition("/")[2] for part in parts if "$ref" in part)
-    return next(found, None)
-
-
 def _kind(schema: Schema) -> str:
+    if "$ref" in schema and "type" not in schema:
+        return str(schema["$ref"].rpartition("/")[2])
     if "const" in schema:
         return _shown(schema["const"])
-    types = schema.get("type", "anything")
-    words = [_word(schema, each) for each in ([types] if isinstance(types, str) else types)]
-    return " or ".join(words)
-
-
-def _word(schema: Schema, kind: str) -> str:
+    kind = str(schema.get("type", "anything"))
     if kind == "array":
         return f"list of {outline(schema['items']).kind}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
@@ -109,19 +95,22 @@ def _word(schema: Schema, kind: str) -> str:
     return kind
 
 
-def _limits(schema: Schema) -> Iterator[str]:
-    for keyword, words in _LIMITS.items():
-        if keyword not in schema:
-            continue
-        special = _SPECIAL.get((keyword, schema[keyword]))
-        yield words.format(schema[keyword]) if special is None else special
+def _limits(schema: Schema) -> tuple[str, ...]:
+    said = (
+        _SPECIAL.get((keyword, schema[keyword]), words.format(schema[keyword]))
+        for keyword, words in _LIMITS.items()
+        if keyword in schema
+    )
+    return tuple(filter(None, said))
 
 
-def _choices(schema: Schema) -> Iterator[Choice]:
-    for value in schema.get("enum", ()):
-        yield Choice(_shown(value), "")
-    for choice in schema.get("oneOf", ()):
-        yield Choice(_shown(choice["const"]), choice.get("description", ""))
+def _choices(schema: Schema) -> tuple[Choice, ...]:
+    plain = [Choice(_shown(value), "") for value in schema.get("enum", ()) if value is not None]
+    explained = [
+        Choice(_shown(choice["const"]), choice.get("description", ""))
+        for choice in schema.get("oneOf", ())
+    ]
+    return (*plain, *explained)
 
 
 def _members(schema: Schema) -> Iterator[tuple[str, Outline]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from app.description.operations import Access
+from app.description.operations import JSON, Access
 from app.description.schemas import Schema
 
-#: Where the examples are sent.
-SERVER = "https://example.com"
+#: Where the examples are sent; the page has the reader's own address in its place.
+SERVER = "https://orchestrator.invalid"
 #: By what the token is for, and whether one is configured.
 _ACCESS = {
     (Access.OPEN, False): "Open.",
@@ -61,14 +60,7 @@ class Entry:
     @property
     def example(self) -> str:
         """A call of it with curl."""
-        parts = ["curl", "-i"]
-        if self.method != "get":
-            parts += ["-X", self.method.upper()]
-        parts.append(shlex.quote(SERVER + self._target()))
-        options = ['-H "Authorization: Bearer $TOKEN"'] if self.takes_token else []
-        return " \\\n  ".join([" ".join(parts), *options, *self._body()])
-
-    def _target(self) -> str:
+        method = "" if self.method == "get" else f" -X {self.method.upper()}"
         path, given = self.path, []
         for parameter in self.operation["parameters"]:
             example = str(parameter["schema"].get("examples", [""])[0])
@@ -76,15 +68,17 @@ class Entry:
                 path = path.replace(f"{{{parameter['name']}}}", quote(example))
             elif parameter["required"]:
                 given.append((parameter["name"], example))
-        return f"{path}?{urlencode(given)}" if given else path
-
-    def _body(self) -> Iterator[str]:
-        schema = self.operation.get("requestBody", {}).get("content", {}).get("application/json")
-        if schema is not None:
-            members = schema["schema"]["properties"].items()
-            body = {name: member["examples"][0] for name, member in members}
-            yield "-H 'Content-Type: application/json'"
-            yield f"-d {shlex.quote(json.dumps(body))}"
+        # All of it is quoted or percent-encoded, so none of it ends the quotes.
+        target = f"{path}?{urlencode(given)}" if given else path
+        lines = [f"curl -i{method} '{SERVER}{target}'"]
+        if self.takes_token:
+            lines.append('-H "Authorization: Bearer $TOKEN"')
+        body = self.operation.get("requestBody", {}).get("content", {}).get(JSON)
+        if body is not None:
+            members = body["schema"]["anyOf"][0]["properties"].items()
+            example = json.dumps({name: member["examples"][0] for name, member in members})
+            lines += [f"-H 'Content-Type: {JSON}'", f"-d {shlex.quote(example)}"]
+        return " \\\n  ".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +94,20 @@ class Section:
         """The name that links point to."""
         return f"about-{self.title.lower().replace(' ', '-')}"
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why this part of the service is in quarantine, None while it serves."""
+        return self.entries[0].operation.get("x-unavailable")
+
 
 def sections(document: Schema) -> tuple[Section, ...]:
     """The document's operations in its order, by tag."""
-    entries = [entry for path, item in document["paths"].items() for entry in _entries(path, item)]
+    entries = [
+        Entry(method, path, operation, tuple(m for m in _IMPLIED if m in item))
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method not in _IMPLIED
+    ]
     return tuple(
         Section(
             tag["name"],
@@ -120,10 +124,3 @@ def shared_headers(document: Schema) -> tuple[str, ...]:
     own = [response for entry in shown for response in entry.own_responses.values()]
     responses = [*own, *document["components"]["responses"].values()]
     return tuple(sorted(set.intersection(*(set(each["headers"]) for each in responses))))
-
-
-def _entries(path: str, item: Schema) -> Iterator[Entry]:
-    also = tuple(method for method in _IMPLIED if method in item)
-    for method, operation in item.items():
-        if method not in _IMPLIED:
-            yield Entry(method, path, operation, also)

@@ -2,126 +2,194 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
-from app.description import headers
-from app.description.faults import ANY, OTHERWISE, PROBLEM_JSON, Fault
-from app.description.operations import Answer
-from app.description.schemas import Schema, exactly, ref
+from app.description.operations import ANY_STATUS, Answer
+from app.description.schemas import Schema, Schemas
+from app.edge.transports import AIOHTTP_UNAVAILABLE, EVENTLET_WORKER
+from app.routes.bodies.edge_functions import TRANSPORTS
+from app.web.headers import SECURITY_HEADERS, TLS_HEADERS
+from app.web.json_bodies import Count, Keywords
+from app.web.problem_table import (
+    MEDIA_TYPE,
+    PROBLEMS,
+    QUARANTINE,
+    Problem,
+    ProblemDetails,
+)
 
-#: The status of an answer whose status is somebody else's choice.
-ANY_STATUS = "default"
+#: What every response carries; a name that ends with a question mark may be missing.
+EVERYWHERE = ("X-Request-ID", *SECURITY_HEADERS, *(f"{name}?" for name in TLS_HEADERS))
+_MAYBE = "?"
+_TAG = Annotated[str, Keywords(pattern='^(W/)?".*"$')]
+#: What headers mean, and the types of their values.
+HEADERS: Mapping[str, tuple[str, Any]] = {
+    "Age": ("Seconds since the service found it out.", Count),
+    "Allow": ("The methods that there are.", str),
+    "Cache-Control": ("Whether and how long it may be kept.", str),
+    "Content-Range": (
+        "Which part of the file this is.",
+        Annotated[str, Keywords(pattern="^bytes ")],
+    ),
+    "Content-Security-Policy": ("What a browser may load for it: next to nothing.", str),
+    "ETag": ("Its version; for `If-None-Match`.", _TAG),
+    "Last-Modified": ("When it was last changed.", str),
+    "Referrer-Policy": ("What a browser tells others of where it came from.", str),
+    "Retry-After": ("Seconds after which to ask again.", Count),
+    "Strict-Transport-Security": ("Over https alone: that it is used for two years.", str),
+    "Vary": ("The request headers that it depends on.", str),
+    "WWW-Authenticate": (
+        "How to authenticate (RFC 6750).",
+        Annotated[str, Keywords(pattern="^Bearer ")],
+    ),
+    "X-Edge-Fallback-Reason": (
+        "Why it was not called with the first choice.",
+        Annotated[str, Keywords(enum=[AIOHTTP_UNAVAILABLE, EVENTLET_WORKER])],
+    ),
+    "X-Edge-Function": ("The function that was called.", str),
+    "X-Edge-Transport": ("What it was called with.", Annotated[str, Keywords(enum=TRANSPORTS)]),
+    "X-Request-ID": (
+        "Under which the log speaks of this request.",
+        Annotated[str, Keywords(minLength=1)],
+    ),
+    **{
+        name: ("The same in every response.", Annotated[str, Keywords(const=value)])
+        for name, value in SECURITY_HEADERS.items()
+        if name not in {"Content-Security-Policy", "Referrer-Policy"}
+    },
+}
+
+#: What the server refuses itself, because a request cannot be read or does not come.
+_REFUSED = (
+    *("bad_request", "request_timeout", "uri_too_long", "expectation_failed"),
+    *("request_header_fields_too_large", "not_implemented", "http_version_not_supported"),
+)
+#: What every operation may answer with: any part of the service may be in quarantine, or miss a
+#: module at the moment that it needs it.
+ANY = (*(PROBLEMS[code] for code in (*_REFUSED, "internal_error")), *QUARANTINE.values())
+#: What any other path and any other method get, and a balancer that is not trusted.
+OTHERWISE = tuple(PROBLEMS[code] for code in ("forbidden", "not_found", "method_not_allowed"))
 _FOREIGN: Schema = {"type": "object", "description": "A problem of the function's own."}
 
 
-def responses(answers: Iterable[Answer], faults: Sequence[Fault]) -> dict[str, Schema]:
-    """By status: what the operation answers, its own problems, and those of any request."""
-    told = {answer.status: answer for answer in answers}
-    statuses = sorted({*told, *_statuses(faults), *_statuses(ANY)})
+class Responses:
+    """The responses of one document, whose schemas are collected with the others."""
+
+    def __init__(self, schemas: Schemas) -> None:
+        self._schemas = schemas
+        self._schemas.components["ProblemDetails"] = schemas.open_object(ProblemDetails)
+
+    def of(self, answers: Iterable[Answer], problems: Iterable[str | Problem]) -> dict[str, Schema]:
+        """By status: what the operation answers, its own problems, and those of any request."""
+        given = {answer.status: answer for answer in answers}
+        rows = [PROBLEMS[one] if isinstance(one, str) else one for one in problems]
+        found = {}
+        for status in sorted({*given, *(str(row.status) for row in (*rows, *ANY))}):
+            answer, own = given.get(status, given.get(ANY_STATUS)), _with(rows, status)
+            found[status] = (
+                self._merged(status, answer, own)
+                if answer or own
+                else {"$ref": f"#/components/responses/Problem{status}"}
+            )
+        return found
+
+    def components(self) -> dict[str, Schema]:
+        """The problems of any request, as responses that operations refer to.
+
+        With those of paths and methods that there are not, which no operation can speak of. Their
+        schemas are components, too, for responses that say more than that.
+        """
+        found = {}
+        for status in sorted({str(row.status) for row in (*OTHERWISE, *ANY)}):
+            rows = _with((*OTHERWISE, *ANY), status)
+            self._schemas.components[f"Problem{status}"] = _one(self._problems(rows))
+            found[f"Problem{status}"] = self._merged(status, None, (), shared=rows)
+        return found
+
+    def header_components(self) -> dict[str, Schema]:
+        """Each header twice: as one that is always there, and as one that may be."""
+        return {
+            f"{name}{suffix}": {
+                "description": said,
+                "required": not suffix,
+                "schema": self._schemas.schema(kind),
+            }
+            for name, (said, kind) in HEADERS.items()
+            for suffix in ("", ".optional")
+        }
+
+    def _merged(
+        self,
+        status: str,
+        answer: Answer | None,
+        own: Sequence[Problem],
+        *,
+        shared: Sequence[Problem] | None = None,
+    ) -> Schema:
+        shared = _with(ANY, status) if shared is None else shared
+        content = answer.content if answer else {}
+        bodies = {kind: {"schema": self._schemas.schema(type_)} for kind, type_ in content.items()}
+        problems = self._problems(own)
+        if shared:
+            problems.append({"$ref": f"#/components/schemas/Problem{status}"})
+        if problems and answer and answer.status == ANY_STATUS:
+            problems.append(_FOREIGN)
+        if problems:
+            bodies[MEDIA_TYPE] = {"schema": _one(problems)}
+        sent = [(*row.headers, "Cache-Control") for row in (*own, *shared)]
+        if answer:
+            sent.append(answer.headers)
+        return {
+            "description": _described(status, answer, own or shared),
+            "headers": headers(sent),
+            "content": bodies,
+        }
+
+    def _problems(self, rows: Iterable[Problem]) -> list[Schema]:
+        """One schema for each set of members that problems of one status have."""
+        kinds: dict[type | None, list[Problem]] = {}
+        for row in rows:
+            kinds.setdefault(row.members, []).append(row)
+        return [self._problem(members, alike) for members, alike in kinds.items()]
+
+    def _problem(self, members: type | None, rows: Sequence[Problem]) -> Schema:
+        codes = [{"description": row.meaning, "const": row.code} for row in rows]
+        own = {
+            "type": "object",
+            "properties": {
+                "status": {"const": rows[0].status},
+                "code": {"type": "string", "oneOf": codes},
+                **(self._schemas.open_object(members)["properties"] if members else {}),
+            },
+        }
+        base = {"$ref": "#/components/schemas/ProblemDetails"}
+        return {"allOf": [base, own], "unevaluatedProperties": False}
+
+
+def headers(variants: Sequence[Iterable[str]]) -> dict[str, Schema]:
+    """The headers of a response of several variants; required is what all of them send."""
+    names = [{*variant, *EVERYWHERE} for variant in variants]
+    known = {name.removesuffix(_MAYBE) for variant in names for name in variant}
     return {
-        status: _response(status, told.get(status, told.get(ANY_STATUS)), _of(faults, status))
-        for status in statuses
+        name: {
+            "$ref": f"#/components/headers/{name}"
+            + ("" if all(name in variant for variant in names) else ".optional")
+        }
+        for name in sorted(known)
     }
-
-
-def shared_responses() -> dict[str, Schema]:
-    """The problems of any request, as responses that operations refer to.
-
-    With those of paths and methods that there are not, which no operation can speak of.
-    """
-    faults = (*OTHERWISE, *ANY)
-    return {
-        _name(status): _merged(status, None, _of(OTHERWISE, status)) for status in _statuses(faults)
-    }
-
-
-def shared_problems() -> dict[str, Schema]:
-    """The same as schemas, for responses that say more than that."""
-    faults = (*OTHERWISE, *ANY)
-    return {
-        _name(status): _one(_problems(int(status), _of(faults, status)))
-        for status in _statuses(faults)
-    }
-
-
-def _response(status: str, answer: Answer | None, own: Sequence[Fault]) -> Schema:
-    if answer is None and not own:
-        return {"$ref": f"#/components/responses/{_name(status)}"}
-    return _merged(status, answer, own)
-
-
-def _merged(status: str, answer: Answer | None, own: Sequence[Fault]) -> Schema:
-    shared = _of(ANY, status)
-    sent = [_sent_with(answer)] if answer else []
-    sent += [_sent_with_problem(fault) for fault in (*own, *shared)]
-    return {
-        "description": _described(status, answer, own or shared),
-        "headers": headers.references(sent),
-        "content": _content(status, answer, own, shared=bool(shared)),
-    }
-
-
-def _content(
-    status: str, answer: Answer | None, own: Sequence[Fault], *, shared: bool
-) -> dict[str, Schema]:
-    content = {
-        kind: {"schema": schema} for kind, schema in (answer.content if answer else {}).items()
-    }
-    problems = _problems(int(status), own) if own else []
-    problems += [ref(_name(status))] if shared else []
-    if problems and answer and answer.status == ANY_STATUS:
-        problems.append(_FOREIGN)
-    return {**content, **({PROBLEM_JSON: {"schema": _one(problems)}} if problems else {})}
-
-
-def _problems(status: int, faults: Iterable[Fault]) -> list[Schema]:
-    """One schema for each set of members that problems of this status have."""
-    kinds: dict[frozenset[str], list[Fault]] = {}
-    for fault in faults:
-        kinds.setdefault(frozenset(fault.members), []).append(fault)
-    return [_problem(status, alike) for alike in kinds.values()]
-
-
-def _problem(status: int, faults: Sequence[Fault]) -> Schema:
-    codes = [exactly(fault.code, fault.meaning) for fault in faults]
-    own = {
-        "type": "object",
-        "properties": {
-            "status": exactly(status),
-            "code": {"type": "string", "oneOf": codes},
-            **faults[0].members,
-        },
-    }
-    return {"allOf": [ref("Problem"), own], "unevaluatedProperties": False}
 
 
 def _one(schemas: Sequence[Schema]) -> Schema:
     return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
 
 
-def _described(status: str, answer: Answer | None, faults: Sequence[Fault]) -> str:
+def _described(status: str, answer: Answer | None, problems: Sequence[Problem]) -> str:
     if answer is not None and answer.status == status:
         return answer.description
-    problem = faults[0].meaning if len(faults) == 1 else "One of several problems."
-    return problem if answer is None else f"{problem} Or what the function answered."
+    meaning = problems[0].meaning if len(problems) == 1 else "One of several problems."
+    return meaning if answer is None else f"{meaning} Or what the function answered."
 
 
-def _sent_with(answer: Answer) -> tuple[str, ...]:
-    return (*answer.headers, "X-Request-ID", *headers.EVERYWHERE)
-
-
-def _sent_with_problem(fault: Fault) -> tuple[str, ...]:
-    known = "X-Request-ID" if fault.answered else "X-Request-ID?"
-    return (*fault.headers, "Cache-Control", known, *headers.EVERYWHERE)
-
-
-def _statuses(faults: Iterable[Fault]) -> list[str]:
-    return sorted({str(fault.status) for fault in faults})
-
-
-def _of(faults: Iterable[Fault], status: str) -> list[Fault]:
-    return [fault for fault in faults if str(fault.status) == status]
-
-
-def _name(status: str) -> str:
-    return f"Problem{status}"
+def _with(problems: Iterable[Problem], status: str) -> list[Problem]:
+    return [problem for problem in problems if str(problem.status) == status]

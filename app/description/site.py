@@ -1,32 +1,52 @@
-"""Metrics, the pages for people, this description, and the files that the pages load."""
+"""The probes, metrics, the pages for people, this description, and the files that pages load."""
 
 from __future__ import annotations
 
-from app.description.faults import NO_SUCH_FILE, Fault
+from typing import Annotated, Any
+
 from app.description.operations import (
+    ANY_TYPE,
+    HEALTH_JSON,
     HTML,
     IF_NONE_MATCH,
     JSON,
+    OPENMETRICS,
     PLAIN,
     Access,
     Answer,
     Group,
     Operation,
-    header,
-    path_part,
+    Parameter,
     unchanged,
 )
-from app.description.schemas import Schema, text
-
-OPENMETRICS = "application/openmetrics-text"
+from app.routes.bodies.health import HealthDocument, HealthSummary
+from app.web.json_bodies import Keywords
 
 _UNCHANGED = unchanged("ETag", "Cache-Control")
-_RANGE = Fault(
-    416, "requested_range_not_satisfiable", "The file has no such part.", headers=("Content-Range",)
-)
+_SUMMARY = {JSON: HealthSummary, HEALTH_JSON: HealthDocument}
 
 
-def _representation(path: str, name: str, summary: str, content: dict[str, Schema]) -> Operation:
+def _probe(word: str, summary: str, description: str, good: str) -> Operation:
+    return Operation(
+        path=f"/{word}z",
+        name=f"{word}z",
+        summary=summary,
+        description=description,
+        answers=(
+            Answer(
+                description=good,
+                content={PLAIN: Annotated[str, Keywords(const=_WORDS[word])]},
+                headers=("Cache-Control",),
+            ),
+        ),
+        problems=(f"not_{_WORDS[word].strip()}",),
+    )
+
+
+_WORDS = {"live": "alive\n", "ready": "ready\n"}
+
+
+def _lasting(path: str, name: str, summary: str, content: dict[str, Any]) -> Operation:
     """One that is the same until the service changes, and says so by an ETag."""
     return Operation(
         path=path,
@@ -39,6 +59,43 @@ def _representation(path: str, name: str, summary: str, content: dict[str, Schem
         ),
     )
 
+
+PROBES = Group(
+    blueprint="health",
+    title="Probes",
+    description="For load balancers, orchestrators and people in a hurry. Never cached.",
+    operations=(
+        _probe(
+            "live",
+            "Is this process alive?",
+            "Answered by every process that can answer at all, without any I/O.",
+            "It is.",
+        ),
+        _probe(
+            "ready",
+            "Can it serve?",
+            "Reads the cached health: no check runs for it.",
+            "No critical check fails.",
+        ),
+        Operation(
+            path="/healthz",
+            name="healthz",
+            summary="Health in a few words",
+            answers=tuple(
+                Answer(
+                    status=status,
+                    description=description,
+                    content=_SUMMARY,
+                    headers=("Cache-Control", "Vary"),
+                )
+                for status, description in (
+                    ("200", "Healthy or degraded."),
+                    ("503", "Unhealthy."),
+                )
+            ),
+        ),
+    ),
+)
 
 METRICS = Group(
     blueprint="metrics",
@@ -53,7 +110,7 @@ METRICS = Group(
             answers=(
                 Answer(
                     description="The series.",
-                    content={PLAIN: text(), OPENMETRICS: text()},
+                    content={PLAIN: str, OPENMETRICS: str},
                     headers=("Cache-Control",),
                 ),
             ),
@@ -74,7 +131,7 @@ LANDING = Group(
             answers=(
                 Answer(
                     description="The page.",
-                    content={HTML: text()},
+                    content={HTML: str},
                     headers=("Cache-Control", "Vary"),
                 ),
             ),
@@ -87,16 +144,17 @@ DESCRIPTION = Group(
     title="API description",
     description="What you are reading, for programs and for people.",
     operations=(
-        _representation(
+        _lasting(
             "/api/openapi.json",
             "openapi",
             "The description as OpenAPI 3.1",
-            {JSON: {"type": "object", "required": ["openapi", "info", "paths"]}},
+            {JSON: Annotated[dict[str, Any], Keywords(required=["openapi", "info", "paths"])]},
         ),
-        _representation("/api/docs", "docs", "The description as a page", {HTML: text()}),
+        _lasting("/api/docs", "docs", "The description as a page", {HTML: str}),
     ),
 )
 
+_FILE = ("ETag", "Cache-Control", "Last-Modified")
 FILES = Group(
     blueprint=None,
     title="Files",
@@ -110,27 +168,31 @@ FILES = Group(
             # is no schema of the ranges that are answered.
             description="A `Range` header (RFC 9110, section 14) gets that part of it.",
             parameters=(
-                path_part(
-                    "filename", "Which one.", text(minLength=1, examples=["style.css", "icon.svg"])
+                Parameter(
+                    place="path",
+                    name="filename",
+                    kind=Annotated[str, Keywords(minLength=1, examples=["style.css", "icon.svg"])],
+                    description="Which one.",
+                    required=True,
                 ),
                 IF_NONE_MATCH,
-                header("If-Modified-Since", "When the caller got it.", text()),
+                Parameter(
+                    place="header",
+                    name="If-Modified-Since",
+                    description="When the caller got it.",
+                ),
             ),
             answers=(
-                Answer(
-                    description="The file.",
-                    content={"*/*": {}},
-                    headers=("ETag", "Cache-Control", "Last-Modified"),
-                ),
+                Answer(description="The file.", content={ANY_TYPE: Any}, headers=_FILE),
                 Answer(
                     status="206",
                     description="The part that was asked for.",
-                    content={"*/*": {}},
-                    headers=("ETag", "Cache-Control", "Last-Modified", "Content-Range"),
+                    content={ANY_TYPE: Any},
+                    headers=(*_FILE, "Content-Range"),
                 ),
                 _UNCHANGED,
             ),
-            faults=(NO_SUCH_FILE, _RANGE),
+            problems=("not_found", "requested_range_not_satisfiable"),
         ),
     ),
 )

@@ -7,12 +7,15 @@ paths and nothing else.
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, current_app, render_template, request
 from flask.blueprints import BlueprintSetupState
 
-from app.description import describe, outline, sections, shared_headers
+from app.description.document import describe
+from app.description.outline import outline
+from app.description.page import SERVER, sections, shared_headers
 from app.isolation.states import BlueprintState
 from app.services import Services
 from app.web.answers import lasting_answer
@@ -21,6 +24,7 @@ from app.web.headers import PAGE_POLICY
 docs_bp = Blueprint("docs", __name__)
 
 EXTENSION = "description"
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:.]+\](:[0-9]+)?")
 
 
 class Description:
@@ -43,15 +47,15 @@ class Description:
         return json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode()
 
     @cached_property
-    def page(self) -> bytes:
-        """The document as a page."""
+    def page(self) -> str:
+        """The document as a page, with ``SERVER`` where the reader's address belongs."""
         return render_template(
             "docs.html",
             document=self.document,
             sections=sections(self.document),
             shared_headers=shared_headers(self.document),
             outline=outline,
-        ).encode()
+        )
 
 
 @docs_bp.get("/api/openapi.json")
@@ -63,7 +67,10 @@ def openapi() -> Response:
 @docs_bp.get("/api/docs")
 def docs() -> Response:
     """The page: rendered here, without any script."""
-    response = lasting_answer(_description().page, "text/html")
+    # Whoever asks may put anything into Host: what is no plain address is not repeated.
+    address = request.host_url.rstrip("/")
+    server = address if _ADDRESS.fullmatch(address) else SERVER
+    response = lasting_answer(_description().page.replace(SERVER, server).encode(), "text/html")
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 

@@ -1,7 +1,7 @@
 """How bodies of answers are written: frozen dataclasses that answers and their description share.
 
 What a member means and the limits that it has stand beside its type, in ``Annotated``: sentences,
-and dictionaries of JSON Schema keywords. A member with a default is left out while it has it; every
+and ``Keywords`` of JSON Schema. A member with a default is left out while it has it; every
 other is always there. Needs the standard library alone, and so do the bodies: what a blueprint
 answers with is described even when it cannot be imported.
 """
@@ -14,12 +14,20 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-Count = Annotated[int, {"minimum": 0}]
-Seconds = Annotated[float, {"minimum": 0}]
-Share = Annotated[float, {"minimum": 0, "maximum": 1}]
-Pid = Annotated[int, {"minimum": 1}]
+
+class Keywords:
+    """Keywords of JSON Schema, to stand in ``Annotated``."""
+
+    def __init__(self, **schema: object) -> None:
+        self.schema = schema
+
+
+Count = Annotated[int, Keywords(minimum=0)]
+Seconds = Annotated[float, Keywords(minimum=0)]
+Share = Annotated[float, Keywords(minimum=0, maximum=1)]
+Pid = Annotated[int, Keywords(minimum=1)]
 #: A date and time with its zone (RFC 3339).
-Moment = Annotated[str, {"format": "date-time"}]
+Moment = Annotated[str, Keywords(format="date-time")]
 
 Body = TypeVar("Body")
 

@@ -15,7 +15,7 @@ from app.edge import EXPLANATIONS, ErrorKind
 from app.healing.kind import ADVICE, Outcome
 from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.kind import MEANINGS
-from app.web.json_bodies import encode
+from app.web.json_bodies import Keywords, encode
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -25,9 +25,9 @@ class ProblemDetails:
     """Problem details (RFC 9457). No text of an exception is ever in one."""
 
     title: Annotated[str, "What kind of problem this is, the same each time."]
-    status: Annotated[int, "The HTTP status.", {"minimum": 400, "maximum": 599}]
+    status: Annotated[int, "The HTTP status.", Keywords(minimum=400, maximum=599)]
     detail: Annotated[str, "One sentence about this occurrence."]
-    code: Annotated[str, "A stable word for programs.", {"pattern": "^[a-z][a-z0-9_]*$"}]
+    code: Annotated[str, "A stable word for programs.", Keywords(pattern="^[a-z][a-z0-9_]*$")]
     error: Annotated[str, "The same as `detail`."]
 
 
@@ -72,7 +72,7 @@ class LoggedMembers:
 class QuarantineMembers:
     """What is said of a part of the service that is not available."""
 
-    state: Annotated[str, "The address that tells more.", {"format": "uri-reference"}]
+    state: Annotated[str, "The address that tells more.", Keywords(format="uri-reference")]
     blueprint: Annotated[str | None, "The part of the service that is in quarantine."] = None
     needs_restart: Annotated[bool | None, "Whether only a new process can bring it back."] = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
@@ -10,9 +11,42 @@ from app.healing.engine import OpenFault
 from app.healing.journal import Attempt as RecordedAttempt
 from app.kinds.dependency.diagnosis import Cause
 from app.kinds.dependency.imports import ImportReport
+from app.kinds.dependency.requirements import MAX_MODULE_NAME
 from app.routes.bodies.health import Fix
 from app.settings.engine import Mode
-from app.web.json_bodies import Count, Moment, Pid, Seconds, Share, filled, timestamp
+from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled, timestamp
+
+ModuleName = Annotated[
+    str,
+    f"An absolute dotted name, {MAX_MODULE_NAME} characters at most, no part a Python keyword.",
+    Keywords(
+        minLength=1,
+        maxLength=MAX_MODULE_NAME,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$",
+        examples=["aiohttp"],
+        **{"not": {"pattern": rf"(^|\.)({'|'.join(keyword.kwlist)})(\.|$)"}},
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleRequest:
+    """A module to be healed."""
+
+    module: ModuleName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRequest:
+    """An open fault to be healed."""
+
+    kind: Annotated[str, Keywords(examples=["dependency"])]
+    subject: Annotated[str, Keywords(examples=["aiohttp"])]
+    plan: Annotated[str | None, "Its plan's digest; only this one is carried out then."] = None
+
+
+#: Who names a kind means a fault.
+FixRequest = Annotated[ModuleRequest, Keywords(**{"not": {"required": ["kind"]}})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +163,7 @@ class EngineStatus:
     blueprints: Annotated[dict[str, BlueprintStatus], "Every part of the service by name."]
     workers: list[Worker]
     recent_attempts: Annotated[
-        list[Attempt] | None, "The newest first; with the token only.", {"maxItems": 20}
+        list[Attempt] | None, "The newest first; with the token only.", Keywords(maxItems=20)
     ] = None
 
 

@@ -14,16 +14,16 @@ from app.edge.histogram import percentile
 from app.edge.rules import LONGEST_TIMEOUT, MAX_TEXT, MOST_CONCURRENCY, MOST_RETRIES, NAME
 from app.edge.statistics import OK, PERCENTILES, FunctionStatistics
 from app.edge.transports import AIOHTTP_UNAVAILABLE, EVENTLET_WORKER
-from app.web.json_bodies import Count, Moment, Pid, Seconds, Share, filled, timestamp
+from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled, timestamp
 
 TRANSPORTS = ("aiohttp", "requests")
 FALLBACK_REASONS = (AIOHTTP_UNAVAILABLE, EVENTLET_WORKER)
 
-Name = Annotated[str, {"pattern": f"^{NAME.pattern}$", "examples": ["orders"]}]
+Name = Annotated[str, Keywords(pattern=f"^{NAME.pattern}$", examples=["orders"])]
 Transport = Annotated[
-    str | None, "What calls are made with; null: none can be.", {"enum": [*TRANSPORTS, None]}
+    str | None, "What calls are made with; null: none can be.", Keywords(enum=[*TRANSPORTS, None])
 ]
-Milliseconds = Annotated[float, {"minimum": 0}]
+Milliseconds = Annotated[float, Keywords(minimum=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +33,20 @@ class EdgeFunction:
     name: Name
     category: str
     priority: Priority
-    description: Annotated[str, {"maxLength": MAX_TEXT}]
+    description: Annotated[str, Keywords(maxLength=MAX_TEXT)]
     tags: list[str]
     health_status: Annotated[
-        list[Annotated[int, {"minimum": 200, "maximum": 599}]],
+        list[Annotated[int, Keywords(minimum=200, maximum=599)]],
         "What counts as healthy; empty: 200 to 299.",
     ]
     method: Annotated[str | None, "The method it is called with; null: the caller's."]
-    timeout: Annotated[Seconds, "Seconds that a call may take.", {"maximum": LONGEST_TIMEOUT}]
-    retries: Annotated[Count, {"maximum": MOST_RETRIES}]
-    concurrency: Annotated[int, {"minimum": 1, "maximum": MOST_CONCURRENCY}] | None
+    timeout: Annotated[Seconds, "Seconds that a call may take.", Keywords(maximum=LONGEST_TIMEOUT)]
+    retries: Annotated[Count, Keywords(maximum=MOST_RETRIES)]
+    concurrency: Annotated[int, Keywords(minimum=1, maximum=MOST_CONCURRENCY)] | None
     max_request: Annotated[Count, "Bytes."]
     max_response: Annotated[Count, "Bytes."]
     stream: Annotated[bool, "Whether its answers are passed on as they come."]
-    url: Annotated[str | None, "With the token only.", {"format": "uri"}] = None
+    url: Annotated[str | None, "With the token only.", Keywords(format="uri")] = None
     health_path: Annotated[str | None, "With the token only."] = None
     headers: Annotated[
         list[str] | None, "The names of the headers it is sent; with the token only."
@@ -60,8 +60,8 @@ class EdgeCheck:
     name: Name
     healthy: Annotated[bool, "What this check found."]
     state: HealthState
-    streak: Annotated[int, "How many checks in a row had this result.", {"minimum": 1}]
-    status: Annotated[int | None, "What it answered.", {"minimum": 100, "maximum": 999}]
+    streak: Annotated[int, "How many checks in a row had this result.", Keywords(minimum=1)]
+    status: Annotated[int | None, "What it answered.", Keywords(minimum=100, maximum=999)]
     error: Annotated[ErrorKind | None, "Why it did not answer."]
     milliseconds: Milliseconds
     checked_at: Annotated[Moment, "When."]
@@ -123,7 +123,7 @@ class EdgeWorker:
 class RegistryFault:
     """One fault of the registry file."""
 
-    line: Annotated[int, {"minimum": 1}] | None
+    line: Annotated[int, Keywords(minimum=1)] | None
     message: str
 
 
@@ -131,7 +131,7 @@ class RegistryFault:
 class Configuration:
     """The registry file."""
 
-    state: Annotated[str, {"enum": ["valid", "none", "invalid"]}]
+    state: Annotated[str, Keywords(enum=["valid", "none", "invalid"])]
     faults: Annotated[list[RegistryFault], "What is wrong with it; with the token only."]
 
 
@@ -143,7 +143,7 @@ class EdgeOverview:
     fallback_reason: Annotated[
         str | None,
         "Why it is not the first choice.",
-        {"enum": [*FALLBACK_REASONS, "no_transport", None]},
+        Keywords(enum=[*FALLBACK_REASONS, "no_transport", None]),
     ]
     configuration: Configuration
     total: Annotated[Count, "How many functions are registered."]

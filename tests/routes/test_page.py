@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from tests.api.codes import described
+from app import BLUEPRINTS
+from tests.routes.codes import described
 from tests.support.browser import CHROMIUM, Browser, browser
+from tests.support.http import Build
 from tests.support.processes import Server, serve, wait_until
 
 POLICY = {"default-src": "'none'", "style-src": "'self'", "img-src": "'self'"}
@@ -100,6 +103,28 @@ class TestPage:
         assert (reader.tags["main"], reader.tags["nav"], reader.headings.count(1)) == (1, 1, 1)
         steps = zip(reader.headings, reader.headings[1:], strict=False)
         assert [(a, b) for a, b in steps if b > a + 1] == []
+
+    def test_examples_call_the_reader_s_own_address(self, app: Flask) -> None:
+        """They are sent where the page came from; what is no plain address is not repeated."""
+        client = app.test_client()
+        own = client.get("/api/docs", base_url="https://shop.example.org:8443").text
+        assert "curl -i &#39;https://shop.example.org:8443/livez&#39;" in own
+        assert "orchestrator.invalid" not in own
+        bad = client.get("/api/docs", headers={"Host": "x';rm -rf /;'<script>"}).text
+        assert "rm -rf" not in bad
+        assert "<script" not in bad
+
+    def test_a_part_in_quarantine_is_marked(self, build: Build) -> None:
+        """At the top, in the contents and at its heading; the others are not."""
+        manifest = [
+            replace(spec, path="app.routes.absent") if spec.name == "metrics" else spec
+            for spec in BLUEPRINTS
+        ]
+        page = build(BLUEPRINTS=manifest).test_client().get("/api/docs").text
+        assert page.count("first_party_missing</code>") >= 2
+        contents = page[page.index("<nav") : page.index("</nav>")]
+        assert contents.count("down") == 1
+        assert contents.index(">Metrics<") < contents.index("down") < contents.index(">Landing")
 
     def test_who_has_it_gets_304(self, app: Flask) -> None:
         """Its ETag comes back as 304 without a body."""

@@ -19,7 +19,7 @@ TOKEN = "a-token-for-the-run-of-the-checks"  # noqa: S105 - a made-up one
 #: Half of the calls name the function that is registered, half name what is generated.
 CONFIGURATION = """
 seed = 1
-hooks = "tests.api.hooks"
+hooks = "tests.routes.hooks"
 
 [dictionaries.functions]
 values = ["echo"]

@@ -1,1 +1,0 @@
-"""The API's description, its page, and the API held to them."""
