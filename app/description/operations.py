@@ -56,7 +56,8 @@ class Body:
 class Answer:
     """One status that is no problem: types of its bodies by media type, names of its headers.
 
-    A tuple stands for one of several types. A name that ends with a question mark is that of a header which may be missing.
+    A tuple stands for one of several types. A name that ends with a question mark is that of a
+    header which may be missing.
     """
 
     status: str = "200"
