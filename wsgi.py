@@ -1,42 +1,70 @@
 """The callable that a WSGI server serves: ``gunicorn -c gunicorn.conf.py wsgi:app``.
 
-``python3 wsgi.py`` serves for development on 127.0.0.1. ``flask auto-fix …`` looks for its commands
-here too: they work on files and must not start a service, so then there is none.
+``python3 wsgi.py`` serves for development on 127.0.0.1. Flask's own program looks here for the
+application and its commands. ``flask auto-fix …`` and the help work on files and must not start a
+service: for them there is an application that has the commands alone.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
-
-from app import CannotServe, create_app
-from app.cli import flask_command
-from app.telemetry.logs import configure_logging
-from deploy.serve import EX_CONFIG, settings_or_exit
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from app.isolation.hot_application import HotApplication
     from app.settings.declarations import Settings
 
+Built = TypeVar("Built")
 
-def _application(settings: Settings) -> HotApplication:
-    """Build the application, or end the process with one sentence that says why not."""
-    from app.isolation.hot_application import HotApplication
+#: The commands of Flask's own program that ask for the application itself.
+ASK_FOR_THE_APPLICATION = frozenset({"run", "routes", "shell"})
 
+
+def _command_of_flask() -> str | None:
+    """The command that Flask's own program runs, its own name for the help; None elsewhere."""
+    if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
+        return None
+    import click
+
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.info_name
+
+
+def _start(build: Callable[[], Built]) -> tuple[Settings, Built]:
+    """Read the settings and build an application, or end the process with a sentence: why not."""
+    from app import CannotServe
+    from app.telemetry.logs import configure_logging
+    from deploy.serve import EX_CONFIG, settings_or_exit
+
+    settings = settings_or_exit(os.environ)
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return HotApplication(create_app)
+        return settings, build()
     except CannotServe as error:
         sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
         sys.exit(EX_CONFIG)
 
 
-if flask_command.asked_for():
-    commands = flask_command.command_app()
+_command = _command_of_flask()
+if _command is None:
+    from app import create_app
+    from app.isolation.hot_application import HotApplication
+
+    settings, application = _start(lambda: HotApplication(create_app))
+    app = application
+elif _command in ASK_FOR_THE_APPLICATION:
+    # Flask's program takes nothing but an application of Flask's own class.
+    from app import create_app
+
+    _, flask_application = _start(create_app)
 else:
-    settings = settings_or_exit(os.environ)
-    application = app = _application(settings)
+    from flask import Flask
+
+    from app.cli.group import auto_fix
+
+    flask_application = Flask("auto-fix")
+    flask_application.cli.add_command(auto_fix)
 
 
 def serve() -> None:

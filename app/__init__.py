@@ -88,7 +88,6 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     from flask import Flask
 
     from app.access import limits
-    from app.cli.flask_command import add_commands
     from app.isolation import quarantine, registration
     from app.telemetry import structured
     from app.web import setup
@@ -108,7 +107,6 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         registration.import_blueprints(manifest, fixer)
     app, states = registration.register_blueprints(new_app, manifest, fixer)
     app.extensions["blueprints"] = states
-    add_commands(app)
     quarantine.init_app(app, states)
     limits.init_app(app)
     setup.init_app(app)

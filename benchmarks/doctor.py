@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import ROOT, Measurement, directory, interleaved, medians, spread
-from tests.cli import test_corpus as corpus
+from tests.doctor import test_imports as corpus
 
 REPEATS = 9
 BIN = Path(sys.executable).parent

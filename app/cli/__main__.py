@@ -15,9 +15,16 @@ EX_UNAVAILABLE, EX_CONFIG = 69, 78
 
 def main() -> None:
     """Run the commands, healing what they cannot do without where the settings allow it."""
-    for name in ("click", "packaging"):
-        # The engine makes its home when it is asked to import, so it is asked only when it must.
-        if find_spec(name) is None and not _heal(name):
+    missing = [name for name in ("click", "packaging") if find_spec(name) is None]
+    if missing:
+        try:
+            load(os.environ)
+        except SettingsError as error:
+            sys.stderr.write(f"auto-fix: {error}\n")
+            sys.exit(EX_CONFIG)
+    # The engine makes its home when it is asked to import, so it is asked only when it must.
+    for name in missing:
+        if not safe_import(name)[0]:
             sys.stderr.write(
                 f"auto-fix: {name} is missing and could not be healed: install"
                 " requirements-flask.txt into this environment\n"
@@ -26,16 +33,6 @@ def main() -> None:
     from app.cli.group import auto_fix
 
     auto_fix(prog_name="python -m app.cli")
-
-
-def _heal(name: str) -> bool:
-    """Heal with the settings that the commands have; wrong ones end the process."""
-    try:
-        load(os.environ)
-    except SettingsError as error:
-        sys.stderr.write(f"auto-fix: {error}\n")
-        sys.exit(EX_CONFIG)
-    return safe_import(name)[0]
 
 
 if __name__ == "__main__":

@@ -1,93 +1,134 @@
-"""``doctor``: everything that would fail in production, found before it does."""
+"""``doctor`` and ``drift``: what would fail in production, and making what was healed permanent."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
-from app.cli import engines
-from app.cli.command import OK, WRONG, command
-from app.cli.output import Output
-from app.doctor.edit import Change
-from app.doctor.examination import Examination
-from app.doctor.findings import Finding, Severity, fails
-from app.doctor.mend import diff, lines_of, mend
+from app.cli.command import (
+    DRIFT,
+    OK,
+    WRONG,
+    Output,
+    command,
+    environment,
+    reading_engine,
+    require_memory,
+    settings,
+)
+from app.doctor.edit import Change, diff
+from app.doctor.findings import Severity, fails
+from app.doctor.locking import mend
 from app.doctor.project import Project
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
-CODES = "Exits with 1 when there are errors; with --strict also when there are warnings."
+#: What the examination takes at its peak, with its children, and what uv takes beside it.
+EXAMINATION_MEGABYTES, INSTALLER_MEGABYTES = 70, 110
 
 
-@command("doctor", codes=CODES)
+@command(
+    "doctor",
+    codes="Exits with 1 when there are errors; with --strict also when there are warnings.",
+)
 @click.option("--fix", is_flag=True, help="Mend what can be mended, and show the changes.")
 @click.option("--strict", is_flag=True, help="Warnings fail too; this is the image's build step.")
 @click.option("--offline", is_flag=True, help="Do not ask the index.")
 def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
-    """Examine code, requirements, lock, blueprints, settings and surroundings.
+    """Find everything that would fail in production.
 
-    Starts nothing of the service and, without --fix, changes nothing.
+    Examines code, requirements, lock, blueprints, settings and surroundings. Starts nothing of the
+    service and, without --fix, changes nothing.
     """
-    examination = Examination(project=Project(), environ=engines.environment(), online=not offline)
+    from app.doctor.examination import Examination
+
+    require_memory(EXAMINATION_MEGABYTES if offline and not fix else INSTALLER_MEGABYTES)
+    changes: tuple[Change, ...] = ()
     with output.working("examining"):
+        project = Project()
+        examination = Examination(project=project, environ=environment(), online=not offline)
         found = examination.run(output.progress)
-        changes = _mend(examination.project, found) if fix else ()
+        if fix and any(finding.fixable for finding in found):
+            lines: dict[str, str] = {}
+            for finding in found:
+                if finding.requirement is not None:
+                    lines.setdefault(finding.requirement, f"needed by {finding.file}")
+            changes = mend(project, lines, os.environ)
         if changes:
             output.progress("examining again")
-            again = Examination(
-                project=Project(), environ=engines.environment(), online=not offline
-            )
+            # A new project, as this one has read its files.
+            again = Examination(project=Project(), environ=environment(), online=not offline)
             found = again.run()
-    _print(output, found, changes, strict=strict)
-    return WRONG if fails(found, strict=strict) else OK
-
-
-def _mend(project: Project, found: Sequence[Finding]) -> tuple[Change, ...]:
-    if not any(finding.fixable for finding in found):
-        return ()
-    return mend(project, lines_of(found), os.environ)
-
-
-def _print(
-    output: Output, found: Sequence[Finding], changes: Sequence[Change], *, strict: bool
-) -> None:
     counts = Counter(finding.severity for finding in found)
+    failed, names = fails(found, strict=strict), [change.path.name for change in changes]
     output.document(
         {
-            "ok": not fails(found, strict=strict),
+            "ok": not failed,
             "findings": [finding.to_dict() for finding in found],
             "counts": {str(severity): counts[severity] for severity in Severity},
-            "changed": [change.path.name for change in changes],
+            "changed": names,
             "diff": diff(changes),
         }
     )
     if changes:
         output.line(diff(changes).rstrip())
-        output.line(f"changed: {', '.join(change.path.name for change in changes)}")
+        output.line(f"changed: {', '.join(names)}")
         output.line()
     for finding in found:
-        _print_finding(output, finding)
-    told = ", ".join(_counted(counts[severity], severity) for severity in Severity)
-    output.line(told if found else "nothing would fail: no findings", colour=_colour(counts))
+        place = f" {finding.place}" if finding.place else ""
+        heading = f"{finding.severity} {finding.code}{place}"
+        output.line(heading, colour=COLOURS[finding.severity], bold=True)
+        output.line(f"    {finding.message}")
+        if finding.chain:
+            output.line(f"    reached from {' > '.join(finding.chain)}")
+        if finding.advice:
+            output.line(f"    {finding.advice}")
+    summary = ", ".join(f"{counts[one]} {one}{'s' * (counts[one] != 1)}" for one in Severity)
+    bad = next((one for one in (Severity.ERROR, Severity.WARNING) if counts[one]), None)
+    colour = COLOURS[bad] if bad else "green"
+    output.line(summary if found else "nothing would fail: no findings", colour=colour)
+    return WRONG if failed else OK
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _colour(counts: Counter[Severity]) -> str:
-    worst = next((severity for severity in Severity if counts[severity]), None)
-    return COLOURS[worst] if worst in {Severity.ERROR, Severity.WARNING} else "green"
-
-
-def _print_finding(output: Output, finding: Finding) -> None:
-    place = f" {finding.place}" if finding.place else ""
-    heading = f"{finding.severity} {finding.code}{place}"
-    output.line(heading, colour=COLOURS[finding.severity], bold=True)
-    output.line(f"    {finding.message}")
-    if finding.chain:
-        output.line(f"    reached from {' > '.join(finding.chain)}")
-    if finding.advice:
-        output.line(f"    {finding.advice}")
+@command(
+    "drift", codes="Exits with 3 when there is drift that the requirements do not list, for CI."
+)
+@click.option("--write", is_flag=True, help="Add the lines, and make the locks anew.")
+@click.option("--no-lock", is_flag=True, help="With --write: leave the locks as they are.")
+def drift(output: Output, *, write: bool, no_lock: bool) -> int:
+    """The lines that make what was healed permanent."""
+    fixes = reading_engine().fixes()
+    fresh = [fix.requirement for fix in fixes if not fix.listed]
+    changes: tuple[Change, ...] = ()
+    if write and fresh:
+        why = f"was healed at run time; added on {datetime.now(UTC).date().isoformat()}"
+        project = Project(lock_path=settings().lock)
+        with output.working("adding the requirements" if no_lock else "making the locks anew"):
+            changes = mend(project, dict.fromkeys(fresh, why), os.environ, relock=not no_lock)
+    written = write and bool(fresh)
+    body = {
+        "drift": bool(fresh) and not written,
+        "requirements": fresh,
+        "items": [fix.to_dict() for fix in fixes],
+        "written": written,
+    }
+    output.document({**body, "diff": diff(changes)} if written else body)
+    if written:
+        output.line(diff(changes).rstrip())
+        output.line(f"written: {', '.join(change.path.name for change in changes)}")
+        return OK
+    for line in fresh:
+        output.line(line)
+    # What explains the lines, which are for a file, goes beside them.
+    remarks = [
+        f"{fix.subject} is listed already and runs from a layer until a new image"
+        for fix in fixes
+        if fix.listed
+    ]
+    if fresh:
+        remarks.append("add these to requirements-flask.txt, or run: auto-fix drift --write")
+    for remark in () if output.as_json else remarks if fixes else ("no drift",):
+        click.echo(f"# {remark}", err=True)
+    return DRIFT if fresh else OK

@@ -7,22 +7,36 @@ from collections.abc import Mapping
 
 import click
 
-#: Command to the module that defines it and the name there, in the order of the help page.
-COMMANDS: Mapping[str, tuple[str, str]] = {
-    "doctor": ("app.cli.doctor", "doctor"),
-    "status": ("app.cli.state", "status"),
-    "health": ("app.cli.state", "health"),
-    "history": ("app.cli.history", "history"),
-    "test-import": ("app.cli.healing", "test_import"),
-    "fix": ("app.cli.healing", "fix"),
-    "reset": ("app.cli.healing", "reset"),
-    "drift": ("app.cli.drift", "drift"),
-    "lock": ("app.cli.locking", "lock"),
-    "audit": ("app.cli.locking", "audit"),
-    "wheelhouse": ("app.cli.locking", "wheelhouse"),
-    "settings": ("app.cli.settings", "settings"),
-    "layers": ("app.cli.layers", "layers"),
+#: Command to the module of this package that defines it, in the order of the help page.
+COMMANDS: Mapping[str, str] = {
+    "doctor": "doctor",
+    "status": "state",
+    "health": "state",
+    "history": "state",
+    "test-import": "healing",
+    "fix": "healing",
+    "reset": "healing",
+    "drift": "doctor",
+    "lock": "locking",
+    "audit": "locking",
+    "wheelhouse": "locking",
+    "settings": "settings",
+    "layers": "healing",
 }
+
+EXIT_CODES = """\b
+Exit codes of every command:
+  0    done; nothing is wrong
+  1    something is wrong: findings, unhealthy, not importable, not healed,
+       a lock that differs, a vulnerability, a changed layer
+  2    the command line is wrong
+  3    there is drift (command drift)
+  65   a file cannot be used; the message has its line
+  69   a tool, an index, a service or memory is missing or does not answer
+  73   a file or directory cannot be written; nothing was changed
+  78   a setting cannot be used
+  130  interrupted; nothing is half done
+"""
 
 
 class LazyGroup(click.Group):
@@ -36,29 +50,15 @@ class LazyGroup(click.Group):
         """The command, None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, attribute = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"app.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
-
-
-EXIT_CODES = """\b
-Exit codes of every command:
-  0    done; nothing is wrong
-  1    something is wrong: findings, unhealthy, not importable, not healed,
-       a lock that differs, a vulnerability, a changed layer
-  2    the command line is wrong
-  3    there is drift (command drift)
-  65   a file cannot be used; the message has its line
-  69   a tool, an index or a service is missing or does not answer
-  73   a file or directory cannot be written; nothing was changed
-  78   a setting cannot be used
-  130  interrupted; nothing is half done
-"""
 
 
 @click.group(
     "auto-fix",
     cls=LazyGroup,
+    short_help="Find, heal and make permanent.",
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

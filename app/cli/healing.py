@@ -1,88 +1,200 @@
-"""``test-import``, ``fix`` and ``reset``: one module at a time."""
+"""``test-import``, ``fix``, ``reset`` and ``layers``: one subject at a time."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
-from app.cli import engines
-from app.cli.command import OK, WRONG, command
-from app.cli.output import Output
-from app.doctor.errors import CannotWrite
+from app.cli.command import OK, USAGE, WRONG, Output, command, healing_engine, reading_engine
+from app.doctor.wheels import verify as verify_layer
+from app.healing.engine import UnknownFault
+from app.healing.kind import Outcome, Repair
 from app.kinds.dependency.imports import ImportReport
+from app.kinds.dependency.layers import Layer
+from app.kinds.dependency.requirements import check_module_name, top_level
+from app.routes.bodies.auto_fix import Import, imported
+from app.settings.errors import BadFile, CannotWrite, CommandError
+from app.utils.auto_fix import AutoFixer
+
+
+class UnknownSubject(CommandError):
+    """There is nothing of that name that could be healed."""
+
+    code = "unknown_subject"
+    exit_code = USAGE
 
 
 @command("test-import", codes="Exits with 1 when the module cannot be imported.")
 @click.argument("module")
 def test_import(output: Output, module: str) -> int:
-    """Whether a module can be imported; heals nothing and runs no stranger's code."""
-    fixer = engines.reading()
+    """Whether a module can be imported; heals nothing.
+
+    Runs no code of a module that is neither loaded, nor approved, nor the application's own.
+    """
+    fixer = reading_engine()
     fixer.adopt()
     report = fixer.examine(module)
-    output.document(_body(report))
+    output.document(imported(Import, report, details=True))
     if report.success:
         output.line(f"{module} can be imported", colour="green")
     elif report.available and report.diagnosis is None:
         output.line(f"{module} is installed; it is not approved, so it was not imported")
     else:
         output.line(f"{module} cannot be imported", colour="red")
-    _tell(output, report)
+    _print_diagnosis(output, report)
     return OK if report.success else WRONG
 
 
-@command("fix", codes="Exits with 1 when the module cannot be imported afterwards.")
-@click.argument("module")
-def fix(output: Output, module: str) -> int:
-    """Heal one module now, as the mode, the map and the budget allow."""
-    fixer = engines.healing()
-    with output.working(f"healing {module}"):
-        report = fixer.fix(module)
-    outcome = "healed" if report.healed else "already_available"
-    if not report.success:
-        outcome = str(report.result.outcome) if report.result else "not_fixable"
-    output.document({**_body(report), "healed": report.healed, "outcome": outcome})
-    colour = "green" if report.success else "red"
-    output.line(f"{module}: {outcome}", colour=colour)
-    _tell(output, report)
-    if report.healed:
-        output.line("make it permanent: flask auto-fix drift --write")
-    return OK if report.success else WRONG
+@command("fix", codes="Exits with 1 when it is not mended afterwards.")
+@click.argument("subject", metavar="[KIND:]SUBJECT")
+def fix(output: Output, subject: str) -> int:
+    """Heal one subject now, as mode, approval and budget allow."""
+    fixer = healing_engine()
+    kind, name = fixer.named(subject)
+    report: ImportReport | None = None
+    with output.working(f"healing {subject}"):
+        if kind == fixer.dependency.name:
+            report = fixer.fix(name)
+            unfixable = report.diagnosis.refusal if report.diagnosis else None
+            nothing_tried = "already_available" if report.success else unfixable
+            repair = report.result or Repair(outcome=nothing_tried or Outcome.NOT_FIXABLE)
+        else:
+            try:
+                repair = fixer.fix_fault(kind, name)
+            except UnknownFault as error:
+                raise UnknownSubject(str(error)) from error
+    mended = report.success if report is not None else repair.healed
+    output.document(
+        {
+            **(asdict(imported(Import, report, details=True)) if report is not None else {}),
+            "kind": kind,
+            "subject": name,
+            "healed": mended and repair.healed,
+            "outcome": repair.outcome,
+            "mode_reason": fixer.mode_reason,
+            "advice": repair.advice or None,
+            "installed": list(repair.installed),
+            "retry_after": round(repair.retry_after, 1),
+        }
+    )
+    output.line(f"{subject}: {repair.outcome}", colour="green" if mended else "red")
+    if report is not None:
+        _print_diagnosis(output, report)
+    if not mended:
+        reason = f" ({fixer.mode_reason})" if repair.outcome == Outcome.MODE else ""
+        output.line(f"  {repair.outcome}{reason.replace('(None)', '')}: {repair.advice}")
+        if repair.retry_after > 0:
+            wait = f"{repair.retry_after:.0f} s"
+            output.line(f"  again in {wait}, or after: auto-fix reset {subject}")
+        if repair.detail:
+            output.line(f"  {repair.detail}")
+    elif repair.healed:
+        output.line("make it permanent: auto-fix drift --write")
+    return OK if mended else WRONG
+
+
+def _print_diagnosis(output: Output, report: ImportReport) -> None:
+    if report.diagnosis is not None:
+        output.line(f"  {report.diagnosis.cause}: {report.diagnosis.advice}")
 
 
 @command("reset")
-@click.argument("module")
-def reset(output: Output, module: str) -> int:
-    """Give a module of the dependency map its whole budget back."""
-    fixer = engines.healing()
+@click.argument("subject", metavar="[KIND:]SUBJECT")
+def reset(output: Output, subject: str) -> int:
+    """Give a subject its whole budget back."""
+    fixer = healing_engine()
+    kind, name = fixer.named(subject)
+    if kind == fixer.dependency.name:
+        check_module_name(name)
+        name = top_level(name)
+        if name not in fixer.dependency_map:
+            raise UnknownSubject(f"{name} is not in the dependency map, so it has no budget")
+    elif name not in fixer.kinds[kind].subjects():
+        raise UnknownSubject(f"{kind} knows no {name}, so it has no budget")
     fixer.mode  # noqa: B018 - makes the home where there is none yet
-    if not fixer.reset(module):
+    if not fixer.reset_budget(kind, name):
         raise CannotWrite("the journal in AUTO_FIX_HOME cannot be written")
-    left = fixer.budget(module).attempts_left
-    output.document({"module": module, "reset": True, "attempts_left": left})
-    output.line(f"{module}: {left} attempts left")
+    left = fixer.budget_of(kind, name).attempts_left
+    output.document({"kind": kind, "subject": name, "reset": True, "attempts_left": left})
+    output.line(f"{subject}: {left} attempts left")
     return OK
 
 
-def _tell(output: Output, report: ImportReport) -> None:
-    if report.diagnosis is not None:
-        output.line(f"  {report.diagnosis.cause}: {report.diagnosis.advice}")
-    result = report.result
-    if result is not None and not result.healed:
-        output.line(f"  {result.outcome}: {result.advice}")
-        if result.retry_after > 0:
-            output.line(f"  again in {result.retry_after:.0f} s, or after: reset {report.module}")
-        if result.detail:
-            output.line(f"  {result.detail}")
+# -- layers ----------------------------------------------------------------------------------
 
 
-def _body(report: ImportReport) -> dict[str, object]:
-    result = report.result
-    return {
-        "module": report.module,
-        "success": report.success,
-        "available": report.available,
-        "type": None if report.loaded is None else type(report.loaded).__name__,
-        "diagnosis": report.diagnosis.to_dict() if report.diagnosis else None,
-        "advice": result.advice if result else None,
-        "installed": list(result.installed) if result else [],
-        "retry_after": round(result.retry_after, 1) if result else 0,
+@click.group("layers", invoke_without_command=True, short_help="The fixes in force, as files.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON alone.")
+@click.pass_context
+def layers(ctx: click.Context, *, as_json: bool) -> None:
+    """The fixes in force, as files; without a subcommand, list them."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_layers, as_json=as_json)
+
+
+@command("list")
+def list_layers(output: Output) -> int:
+    """Every layer that this interpreter and lock load."""
+    found = reading_engine().layers.committed()
+    output.document([_layer_body(layer) for layer in found])
+    rows = [(one.subject, one.at, " ".join(one.installed), one.attempt) for one in found]
+    output.table(("module", "since", "installed", "attempt"), rows)
+    return OK
+
+
+@command("verify", codes="Exits with 1 when a file of a layer is not as it was installed.")
+@click.argument("module", required=False)
+def verify(output: Output, module: str | None) -> int:
+    """Compare every file with the hash recorded at its heal."""
+    fixer = reading_engine()
+    flaws = {
+        layer: verify_layer(layer, fixer.layers.site(layer)) for layer in _chosen(fixer, module)
     }
+    output.document(
+        [{**_layer_body(one), "ok": not found, "flaws": found} for one, found in flaws.items()]
+    )
+    for layer, found in flaws.items():
+        output.line(f"{layer.subject}: {'changed' if found else 'as installed'}")
+        for flaw in found:
+            output.line(f"  {flaw.file}: {flaw.reason}", colour="red")
+    return WRONG if any(flaws.values()) else OK
+
+
+@command("remove")
+@click.argument("module")
+def remove(output: Output, module: str) -> int:
+    """Undo a fix: remove its layer.
+
+    Running workers that have it loaded go on with it until they end.
+    """
+    fixer = reading_engine()
+    chosen = _chosen(fixer, module)
+    try:
+        removed = fixer.layers.remove(module)
+    except OSError as error:
+        raise CannotWrite(f"the layer cannot be removed ({error.strerror})") from error
+    output.document({"module": module, "removed": [layer.attempt for layer in chosen]})
+    output.line(f"{module}: {removed} removed")
+    return OK
+
+
+def _chosen(fixer: AutoFixer, module: str | None) -> list[Layer]:
+    found = [one for one in fixer.layers.committed() if module in {None, one.subject}]
+    if module is not None and not found:
+        raise BadFile(f"there is no layer of {module}")
+    return found
+
+
+def _layer_body(layer: Layer) -> dict[str, object]:
+    return {
+        "module": layer.subject,
+        "attempt": layer.attempt,
+        "requirement": layer.requirement,
+        "installed": list(layer.installed),
+        "at": layer.at,
+    }
+
+
+for _each in (list_layers, verify, remove):
+    layers.add_command(_each)

@@ -1,19 +1,21 @@
-"""``lock``, ``audit`` and ``wheelhouse``: the lock, made, questioned and carried elsewhere."""
+"""``lock``, ``audit`` and ``wheelhouse``: the lock, made, looked up and carried elsewhere."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from app.cli import engines
-from app.cli.command import OK, WRONG, command
-from app.cli.output import Output
-from app.doctor.edit import Change, write_all
-from app.doctor.locking import LockDifference, LockOptions, check_locks, compile_locks
+from app.cli.command import OK, WRONG, Output, command, require_memory, settings
+from app.doctor.edit import write_all
+from app.doctor.locking import LockOptions, check_locks, compile_locks
 from app.doctor.project import Project
+from app.web.json_bodies import members
+
+#: What the programs take at their peak that these commands run.
+UV_MEGABYTES, PIP_MEGABYTES = 170, 90
+UP_TO_DATE = "the locks are up to date"
 
 
 @command("lock", codes="Exits with 1 when --check finds a difference.")
@@ -21,56 +23,46 @@ from app.doctor.project import Project
 @click.option("--upgrade", is_flag=True, help="Take the newest versions that fit.")
 @click.option("--exclude-newer", metavar="DATE", help="Ignore what was uploaded after this day.")
 def lock(output: Output, *, check: bool, upgrade: bool, exclude_newer: str | None) -> int:
-    """Lock the requirements and the map with hashes, for every Python and platform."""
+    """Lock requirements and map with hashes.
+
+    One lock serves every supported Python and platform.
+    """
+    require_memory(UV_MEGABYTES)
     options = LockOptions(upgrade=upgrade, exclude_newer=exclude_newer)
     root = Project().root
     if check:
         with output.working("resolving the requirements"):
             differences = check_locks(root, os.environ, options)
-        return _checked(output, differences)
+        output.document({"ok": not differences, "differences": differences})
+        for one in differences:
+            output.line(f"{one.file}: {one.subject} {one.reason}", colour="red")
+        if not differences:
+            output.line(UP_TO_DATE, colour="green")
+        return WRONG if differences else OK
     with output.working("resolving the requirements"):
         changes = compile_locks(root, os.environ, options)
         write_all(changes)
-    _written(output, [change for change in changes if change.changes])
-    return OK
-
-
-def _checked(output: Output, differences: Sequence[LockDifference]) -> int:
-    output.document({"ok": not differences, "differences": [d.to_dict() for d in differences]})
-    for one in differences:
-        output.line(f"{one.file}: {one.subject} {one.reason}", colour="red")
-    if not differences:
-        output.line("the locks are up to date", colour="green")
-    return WRONG if differences else OK
-
-
-def _written(output: Output, changes: Sequence[Change]) -> None:
-    pins = {change.path.name: change.pins() for change in changes}
+    pins = {change.path.name: change.pins() for change in changes if change.changes}
     output.document({"written": list(pins), "changes": pins})
     for file, changed in pins.items():
         output.line(f"{file}: written")
         for pin in changed:
             output.line(f"  {pin}")
-    if not changes:
-        output.line("the locks are up to date", colour="green")
+    if not pins:
+        output.line(UP_TO_DATE, colour="green")
+    return OK
 
 
 @command("audit", codes="Exits with 1 when a locked version has a known vulnerability.")
 @click.option("--osv-url", metavar="URL", help="Ask this OSV service in place of the index.")
 def audit(output: Output, *, osv_url: str | None) -> int:
-    """Look up known vulnerabilities of what the lock names, through pip-audit."""
-    from app.doctor.audit import audit as look_up
+    """Look up known vulnerabilities of the lock, through pip-audit."""
+    from app.doctor.wheels import audit as look_up
 
+    require_memory(PIP_MEGABYTES)
     with output.working("looking the lock up"):
-        found = look_up(engines.settings().lock, os.environ, osv_url)
-    output.document(
-        {
-            "ok": not found.vulnerabilities,
-            "audited": list(found.audited),
-            "skipped": list(found.skipped),
-            "vulnerabilities": [one.to_dict() for one in found.vulnerabilities],
-        }
-    )
+        found = look_up(settings().lock, os.environ, osv_url)
+    output.document({"ok": not found.vulnerabilities, **members(found)})
     rows = [
         (one.distribution, one.version, one.id, ", ".join(one.fixed_in))
         for one in found.vulnerabilities
@@ -79,22 +71,23 @@ def audit(output: Output, *, osv_url: str | None) -> int:
         output.table(("distribution", "version", "vulnerability", "fixed in"), rows)
     output.line(f"{len(found.audited)} audited, {len(rows)} vulnerabilities")
     if found.skipped:
-        output.line(f"nobody could tell about: {', '.join(found.skipped)}", colour="yellow")
+        output.line(f"unknown to the service: {', '.join(found.skipped)}", colour="yellow")
     return WRONG if rows else OK
 
 
 @command("wheelhouse")
 @click.argument("directory", type=click.Path(path_type=Path))
 def wheelhouse(output: Output, directory: Path) -> int:
-    """Download the lock's wheels for this Python and platform, verified.
+    """Download the lock's wheels for this machine, verified.
 
     A host without a network heals from DIRECTORY with AUTO_FIX_WHEELHOUSE.
     """
-    from app.doctor.wheelhouse import fill
+    from app.doctor.wheels import fill
 
+    require_memory(PIP_MEGABYTES)
     with output.working("downloading wheels"):
-        filled = fill(engines.settings().lock, directory.absolute(), os.environ)
-    output.document({"directory": str(directory), **filled.to_dict()})
+        filled = fill(settings().lock, directory.absolute(), os.environ)
+    output.document({"directory": str(directory), **members(filled)})
     output.line(f"{len(filled.added)} added, {len(filled.kept)} were here")
     for name in filled.strangers:
         output.line(f"not in the lock: {name}", colour="yellow")

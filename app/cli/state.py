@@ -1,77 +1,136 @@
-"""``status`` and ``health``: what the engine of this host did, and how things are."""
+"""``status``, ``health`` and ``history``: how things are on this host, and how they came to be."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
-from app.cli import engines
-from app.cli.command import OK, WRONG, command
-from app.cli.output import Output
+import click
+
+from app import BLUEPRINTS
+from app.cli.command import OK, WRONG, Output, command, reading_engine, settings
+from app.healing.engine import OpenFault
+from app.healing.home import trouble
+from app.healing.journal import MAX_ROWS, Attempt
+from app.healing.kind import Outcome
+from app.healing.report import timestamp
 from app.isolation.workers import WorkerBoard
+from app.routes.bodies.auto_fix import attempt as attempt_body
+from app.routes.bodies.auto_fix import fault_status
+from app.settings.engine import Mode
 from app.utils.auto_fix import AutoFixer
+
+#: Seconds between two looks at the journal while following.
+PAUSE = 0.5
+#: More attempts than this are not made between two looks.
+LOOKED_BACK = 100
+HISTORY = ("at", "kind", "subject", "cause", "outcome", "seconds", "host", "pid", "installed")
+FAULTS = ("fault", "cause", "outcome", "left", "next try", "what to do")
+COUNTS = ("subject", "attempts", "healed", "failed", "left", "next try")
+AGO = re.compile(r"(\d{1,6})([smhd])")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _next_try(retry_after: float) -> str | None:
+    """When something is tried again, None when that may be now."""
+    return timestamp(time.time() + retry_after) if retry_after > 0 else None
 
 
 @command("status")
 def status(output: Output) -> int:
-    """The engine's counters, budgets, fixes in force and living workers."""
-    fixer = engines.reading()
-    body = _status(fixer)
+    """Modes, open faults, budgets, fixes and living workers."""
+    fixer, found = reading_engine(), settings()
+    reason = trouble(found.home) if found.mode is Mode.HEAL else None
+    mode = found.mode if reason is None else Mode.REPORT
+    workers = [
+        {**worker, "last_seen": timestamp(worker["last_seen"])}
+        for worker in WorkerBoard(found.home).read()
+    ]
+    service = sorted({str(worker["mode"]) for worker in workers if "mode" in worker})
+    faults = [_unrefused(fault, mode) for fault in fixer.open_faults()]
+    counters: dict[str, Any] = fixer.status()
+    body: dict[str, Any] = {
+        **counters,
+        "mode": str(mode),
+        "mode_reason": reason,
+        "service_modes": service,
+        "home": str(found.home),
+        "lock": found.lock.name,
+        "faults": [
+            {
+                **asdict(fault_status(opened, details=True)),
+                "next_try": _next_try(opened.budget.retry_after),
+            }
+            for opened in faults
+        ],
+        "fixes": [fix.subject for fix in fixer.fixes()],
+        "workers": workers,
+    }
     output.document(body)
-    if output.as_json:
-        return OK
-    output.line(f"mode      {body['mode']}")
-    output.line(f"home      {body['home']}")
-    output.line(f"approved  {body['dependency_map_size']} modules")
-    output.line(f"workers   {len(body['workers'])}")
+    why = f" ({reason})" if reason else ""
+    output.line(f"mode      {mode}{why}; the service: {', '.join(service) or 'not running'}")
+    output.line(f"home      {found.home}")
+    output.line(f"approved  {len(fixer.dependency_map)} modules")
+    output.line(f"workers   {len(workers)}")
     output.line(f"fixes     {', '.join(body['fixes']) or 'none in force'}")
-    if body["modules"]:
+    output.line(f"faults    {len(faults) or 'none'}")
+    if faults:
         output.line()
-        output.table(("module", "attempts", "healed", "failed", "left", "again in"), _rows(body))
+        rows: list[tuple[object, ...]] = [
+            (
+                fixer.label(opened.fault.kind, opened.fault.subject),
+                opened.fault.cause,
+                opened.outcome or "not tried",
+                opened.budget.attempts_left,
+                _next_try(opened.budget.retry_after) or "-",
+                opened.reason or opened.fault.advice,
+            )
+            for opened in faults
+        ]
+        output.table(FAULTS, rows)
+    if counters["modules"]:
+        output.line()
+        rows = [
+            (
+                label,
+                counts["attempts"],
+                counts["successes"],
+                counts["failures"],
+                counters["budgets"][label]["attempts_left"],
+                _next_try(counters["budgets"][label]["retry_after"]) or "-",
+            )
+            for label, counts in sorted(counters["modules"].items())
+        ]
+        output.table(COUNTS, rows)
     return OK
 
 
-def _status(fixer: AutoFixer) -> dict[str, Any]:
-    counters: dict[str, Any] = fixer.status()
-    return {
-        **counters,
-        "mode": str(engines.settings().mode),
-        "home": str(fixer.settings.home),
-        "lock": fixer.settings.lock.name,
-        "fixes": [fix.subject for fix in fixer.fixes()],
-        "workers": [
-            {**worker, "last_seen": datetime.fromtimestamp(worker["last_seen"], UTC).isoformat()}
-            for worker in WorkerBoard(fixer.settings.home).read()
-        ],
-    }
-
-
-def _rows(body: dict[str, Any]) -> list[tuple[object, ...]]:
-    return [
-        (
-            name,
-            counts["attempts"],
-            counts["successes"],
-            counts["failures"],
-            body["budgets"][name]["attempts_left"],
-            f"{body['budgets'][name]['retry_after']:.0f} s",
-        )
-        for name, counts in sorted(body["modules"].items())
-    ]
+def _unrefused(opened: OpenFault, mode: Mode) -> OpenFault:
+    """A fault as the service sees it: that this command only reads is no refusal."""
+    refused = opened.outcome == Outcome.MODE and mode is Mode.HEAL
+    return replace(opened, outcome=None, reason=None) if refused else opened
 
 
 @command("health", codes="Exits with 1 when the service is unhealthy, 0 when healthy or degraded.")
 def health(output: Output) -> int:
-    """Every dependency and blueprint, looked at now in this process; heals nothing."""
-    from app import BLUEPRINTS
+    """Every dependency and blueprint, looked at now.
 
-    fixer = engines.reading()
+    They are imported in a process of this command's own, which heals nothing.
+    """
+    fixer = reading_engine()
     fixer.adopt()
     with output.working("importing the blueprints"):
         for spec in BLUEPRINTS:
             fixer.resilient_blueprint_import(spec.path, critical=spec.critical, heal=False)
         report = fixer.health_report()
-    output.document(report.to_dict())
+    # The engine only reads here, which is not the mode that was set.
+    engine = {**report.auto_fixer, "mode": str(settings().mode)}
+    output.document(replace(report, auto_fixer=engine).to_dict())
     overall = str(report.overall_status)
     output.line(overall, colour={"healthy": "green", "degraded": "yellow"}.get(overall, "red"))
     rows = [
@@ -82,3 +141,80 @@ def health(output: Output) -> int:
     for fix in report.fixes:
         output.line(f"healed: {fix}")
     return WRONG if overall == "unhealthy" else OK
+
+
+# -- history ---------------------------------------------------------------------------------
+
+
+def _since(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """An RFC 3339 moment, or a time ago, in seconds since the epoch."""
+    if text is None:
+        return None
+    if match := AGO.fullmatch(text):
+        ago = timedelta(**{UNITS[match[2]]: int(match[1])})
+        return (datetime.now(UTC) - ago).timestamp()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("give 2026-11-23, 2026-11-23T18:00+00:00, 90m, 2h or 7d") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@command("history")
+@click.option("--kind", help="Only attempts at faults of this kind, such as dependency.")
+@click.option("--subject", "--module", help="Only attempts at this subject.")
+@click.option("--outcome", help="Only this outcome, such as healed or hash_mismatch.")
+@click.option("--cause", help="Only this cause, such as missing_distribution.")
+@click.option("--since", callback=_since, help="Not older: an RFC 3339 moment, or 90m, 2h, 7d.")
+@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, show_default=True)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until interrupted.")
+def history(
+    output: Output, *, since: float | None, limit: int, follow: bool, **given: str | None
+) -> int:
+    """The journal's attempts to heal, newest last.
+
+    With --json --follow they are an object a line.
+    """
+
+    def wanted(attempt: Attempt) -> bool:
+        same = all(value in {None, getattr(attempt, name)} for name, value in given.items())
+        return same and (since is None or attempt.at >= since)
+
+    def body(attempt: Attempt) -> dict[str, object]:
+        more = ("attempt", "host", "pid", "error_class")
+        return {
+            **asdict(attempt_body(attempt)),
+            "subject": attempt.subject,
+            **{name: getattr(attempt, name) for name in more},
+        }
+
+    def row(attempt: Attempt) -> list[object]:
+        shown = {**body(attempt), "installed": " ".join(attempt.installed)}
+        return [shown[name] for name in HISTORY]
+
+    fixer = reading_engine()
+    recorded = fixer.history(MAX_ROWS)
+    found = [attempt for attempt in reversed(recorded) if wanted(attempt)][-limit:]
+    if not follow:
+        output.document([body(attempt) for attempt in found])
+        output.table(HISTORY, [row(attempt) for attempt in found])
+        return OK
+    try:
+        for attempt in chain(found, _coming(fixer, {attempt.attempt for attempt in recorded})):
+            if wanted(attempt):
+                output.document(body(attempt), compact=True)
+                output.line("  ".join(map(str, row(attempt))))
+    except KeyboardInterrupt:
+        # That is how following ends.
+        pass
+    return OK
+
+
+def _coming(fixer: AutoFixer, seen: set[str]) -> Iterator[Attempt]:
+    """The attempts that nobody has seen yet, as they are recorded."""
+    while True:
+        for attempt in reversed(fixer.history(LOOKED_BACK)):
+            if attempt.attempt not in seen:
+                seen.add(attempt.attempt)
+                yield attempt
+        time.sleep(PAUSE)

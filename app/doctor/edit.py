@@ -12,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.doctor.errors import BadFile, CannotWrite
 from app.kinds.dependency.requirements import Kind, read_requirements, requirement_name
+from app.settings.errors import BadFile, CannotWrite
+
+PIN = re.compile(rb"(?m)^([A-Za-z0-9][\w.-]*==[^\s\\;]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,18 @@ class Change:
 
     def pins(self) -> list[str]:
         """What a lock's change does to its pins: ``+name==version`` and ``-name==version``."""
-        before, after = _pins(self.before or b""), _pins(self.after)
-        return [f"-{pin}" for pin in sorted(before - after)] + [
-            f"+{pin}" for pin in sorted(after - before)
-        ]
+        before, after = ({*PIN.findall(text or b"")} for text in (self.before, self.after))
+        gone = [f"-{pin.decode()}" for pin in sorted(before - after)]
+        return gone + [f"+{pin.decode()}" for pin in sorted(after - before)]
 
     def diff(self) -> str:
         """The change as a unified diff; empty when nothing changes."""
-        old = _lines(self.before or b"")
+        old, new = (
+            [f"{line}\n" for line in text.decode("utf-8-sig", errors="replace").splitlines()]
+            for text in (self.before or b"", self.after)
+        )
         name = self.path.name
-        return "".join(difflib.unified_diff(old, _lines(self.after), f"a/{name}", f"b/{name}"))
+        return "".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"))
 
 
 def write_all(changes: Iterable[Change]) -> None:
@@ -51,21 +55,29 @@ def write_all(changes: Iterable[Change]) -> None:
     Raises:
         CannotWrite: when one cannot be written; none is changed then.
     """
-    wanted = [change for change in changes if change.changes]
     staged: list[tuple[Path, Path]] = []
+    name = ""
     try:
-        for change in wanted:
-            target = change.path.resolve()
-            staged.append((_staged(target, change.after), target))
-        for fresh, target in staged:
-            fresh.rename(target)
+        for change in changes:
+            if change.changes:
+                name, target = change.path.name, change.path.resolve()
+                descriptor, fresh = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+                staged.append((Path(fresh), target))
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(change.after)
+                    file.flush()
+                    os.fsync(file.fileno())
+                mode = target.stat().st_mode & 0o7777 if target.exists() else 0o644
+                Path(fresh).chmod(mode)
+        for path, target in staged:
+            name = target.name
+            path.rename(target)
     except OSError as error:
-        name = next((c.path.name for c in wanted[len(staged) :]), wanted[-1].path.name)
         raise CannotWrite(f"{name} cannot be written ({error.strerror}); unchanged") from error
     finally:
-        for fresh, _ in staged:
+        for path, _ in staged:
             with suppress(OSError):
-                fresh.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
 
 def with_requirements(path: Path, lines: Mapping[str, str]) -> Change:
@@ -87,7 +99,12 @@ def with_requirements(path: Path, lines: Mapping[str, str]) -> Change:
     listed = {line.name for line in text.lines if line.applies and line.kind is not Kind.OPTION}
     wanted = {r: c for r, c in lines.items() if requirement_name(r) not in listed}
     before = path.read_bytes()
-    return Change(path, before, before + _added(before, wanted))
+    end = b"\r\n" if before.count(b"\r\n") * 2 > before.count(b"\n") else b"\n"
+    bare = before.removeprefix(codecs.BOM_UTF8)
+    start = b"" if not wanted or not bare or bare.endswith((b"\n", b"\r")) else end
+    width = max(map(len, wanted), default=0)
+    added = [f"{line:<{width}}  # {comment}".encode() + end for line, comment in wanted.items()]
+    return Change(path, before, before + start + b"".join(added))
 
 
 def without_requirements(path: Path, names: Iterable[str]) -> Change:
@@ -96,44 +113,12 @@ def without_requirements(path: Path, names: Iterable[str]) -> Change:
     before = path.read_bytes()
     found = [line for line in read_requirements(path).lines if line.name in unwanted]
     gone = {line.line for line in found if line.kind is Kind.REQUIREMENT}
-    kept = [
+    rest = [
         raw for number, raw in enumerate(before.splitlines(keepends=True), 1) if number not in gone
     ]
-    return Change(path, before, b"".join(kept))
+    return Change(path, before, b"".join(rest))
 
 
-def _added(before: bytes, lines: Mapping[str, str]) -> bytes:
-    if not lines:
-        return b""
-    end = b"\r\n" if before.count(b"\r\n") * 2 > before.count(b"\n") else b"\n"
-    bare = before.removeprefix(codecs.BOM_UTF8)
-    start = b"" if not bare or bare.endswith((b"\n", b"\r")) else end
-    width = max(map(len, lines))
-    added = [f"{requirement:<{width}}  # {comment}" for requirement, comment in lines.items()]
-    return start + b"".join(line.encode() + end for line in added)
-
-
-def _staged(target: Path, content: bytes) -> Path:
-    """A file beside ``target`` that holds the content and is on disk."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    fresh = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o644)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    return fresh
-
-
-def _pins(content: bytes) -> set[str]:
-    text = content.decode("utf-8", errors="replace")
-    return set(re.findall(r"(?m)^([A-Za-z0-9][\w.-]*==[^\s\\;]+)", text))
-
-
-def _lines(content: bytes) -> list[str]:
-    text = content.decode("utf-8-sig", errors="replace")
-    return [f"{line}\n" for line in text.splitlines()]
+def diff(changes: Iterable[Change]) -> str:
+    """The changes as one diff, without those of locks, which nobody reads."""
+    return "".join(change.diff() for change in changes if change.path.suffix != ".lock")

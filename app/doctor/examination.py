@@ -1,22 +1,76 @@
-"""The whole examination, in the order in which its parts depend on each other."""
+"""The whole examination: code, requirements, lock, settings, surroundings, then blueprints.
+
+It reads the code, the requirements, the lock, the settings and the environment, and starts nothing
+of the service: blueprints are imported in a child.
+"""
 
 from __future__ import annotations
 
 import gc
+import json
+import math
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from app.doctor import locks, surroundings
-from app.doctor.blueprints import BlueprintRun
-from app.doctor.findings import Code, Finding, ordered
-from app.doctor.graph import Graph
+from app.doctor.findings import Code, Finding, error, ordered
 from app.doctor.imports import ImportChecker
-from app.doctor.project import Project
-from app.doctor.requirements import load
+from app.doctor.locking import run_tool
+from app.doctor.project import Graph, Project
+from app.doctor.requirements import check_lock, load
+from app.doctor.surroundings import check_index, check_surroundings, settings_of
 from app.kinds.dependency.layers import Layers, interpreter_key
+from app.settings.errors import Unavailable
 
 Report = Callable[[str], None]
+
+#: Seconds that all blueprints together may take.
+DEADLINE = 60.0
+BLUEPRINT_ADVICE = "python -c 'import NAME' shows the trace; mend the code or its requirement"
+#: Runs in the child: it loads once what all blueprints share, then forks for each of them, one
+#: after the other, so that no two take memory at a time. A line of JSON goes to the file for each;
+#: a fork that dies without one, or is ended because it hangs, leaves its name unanswered.
+CHILD = """
+import json, os, signal, sys, traceback
+answers, patience, root, *names = sys.argv[1:]
+sys.path[:0] = [root]
+sys.dont_write_bytecode = True
+sys.argv[1:] = []
+try:
+    import flask, app
+except BaseException:
+    pass
+
+def place(error):
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno or 0
+    inside = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(root)]
+    return (inside[-1].filename, inside[-1].lineno) if inside else ("", 0)
+
+def examine(name):
+    try:
+        __import__(name)
+    except BaseException as error:
+        file, line = place(error)
+        verdict = {"error": type(error).__name__, "missing": str(getattr(error, "name", "") or ""),
+                   "file": file, "line": line}
+    else:
+        verdict = {"error": ""}
+    with open(answers, "a") as file:
+        file.write(json.dumps({"name": name, **verdict}) + chr(10))
+
+for name in names:
+    child = os.fork()
+    if not child:
+        signal.alarm(int(patience))
+        examine(name)
+        os._exit(0)
+    os.waitpid(child, 0)
+os._exit(0)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,64 +88,73 @@ class Examination:
         Changes nothing and raises nothing for what is found.
         """
         with _no_collection():
-            return self._run(report)
-
-    def _run(self, report: Report) -> tuple[Finding, ...]:
+            found = [*self._static(report)]
         if not self.blueprints:
-            return ordered(self._static(report))
-        run = BlueprintRun(self.project.root, self.project.blueprints, self.environ)
-        with run:
-            found = list(self._static(report))
-            report("importing each blueprint in a child")
-            found += run.findings()
-        return ordered(_without_echoes(found))
+            return ordered(found)
+        report("importing each blueprint in a child")
+        found += self._blueprints()
+        # A fault is a finding once: by the line that causes it, not by each part that it fails.
+        lines = {finding.requirement for finding in found if finding.file.endswith(".py")}
+        places = {
+            finding.place
+            for finding in found
+            if finding.line and finding.code != Code.BLUEPRINT_FAILS
+        }
+        return ordered(
+            finding
+            for finding in found
+            if not (finding.code is Code.MAP_DISAGREES and finding.requirement in lines)
+            and not (finding.code is Code.BLUEPRINT_FAILS and finding.place in places)
+        )
 
     def _static(self, report: Report) -> Iterator[Finding]:
+        project = self.project
         report("reading the requirements")
-        requirements = load(self.project.requirements_path)
+        requirements = load(project.requirements_path)
         yield from requirements.findings
         report("reading the code's imports")
-        yield from ImportChecker(Graph.of(self.project), requirements).findings()
+        yield from ImportChecker(Graph(project), requirements).findings()
         report("comparing the lock")
-        yield from locks.check(self.project, requirements, self._layered())
-        yield from self._surroundings(report)
-
-    def _surroundings(self, report: Report) -> Iterator[Finding]:
+        settings, faults = settings_of(self.environ)
+        layers = Layers(settings.healing.home, interpreter_key(project.lock.digest))
+        pins = (pin for layer in layers.committed() for pin in layer.installed)
+        layered = frozenset(pin.partition("==")[0] for pin in pins)
+        yield from check_lock(project, requirements, layered)
         report("reading the settings")
-        settings, faults = surroundings.settings_of(self.environ)
         yield from faults
-        yield from surroundings.edge_functions(settings.edge_functions_file)
-        yield from surroundings.home(settings.healing)
-        yield from surroundings.installer(settings.healing, self.environ)
-        yield from surroundings.wheelhouse(settings.healing, self.project)
+        yield from check_surroundings(settings, project, self.environ)
         if self.online:
             report("asking the index")
-            yield from surroundings.index(settings.healing, self.project, self.environ)
+            yield from check_index(settings.healing, project, self.environ)
 
-    def _layered(self) -> frozenset[str]:
-        """The distributions that committed layers hold; reads, changes nothing."""
-        settings, _ = surroundings.settings_of(self.environ)
-        layers = Layers(settings.healing.home, interpreter_key(self.project.lock.digest))
-        pins = [pin for layer in layers.committed() for pin in layer.installed]
-        return frozenset(pin.partition("==")[0] for pin in pins)
-
-
-def _without_echoes(found: list[Finding]) -> Iterator[Finding]:
-    """A fault is told once: by the line that causes it, not by each part that it makes fail."""
-    lines = {finding.requirement for finding in found if finding.file.endswith(".py")}
-    places = {
-        finding.place for finding in found if finding.line and finding.code != Code.BLUEPRINT_FAILS
-    }
-    for finding in found:
-        echo = finding.code is Code.MAP_DISAGREES and finding.requirement in lines
-        twice = finding.code is Code.BLUEPRINT_FAILS and finding.place in places
-        if not echo and not (twice and finding.line):
-            yield finding
+    def _blueprints(self) -> Iterator[Finding]:
+        """What fails of the blueprints, each imported as a worker would, without healing."""
+        root, names = self.project.root, self.project.blueprints
+        # What a blueprint prints, or logs because it cannot import, is not the doctor's to show.
+        quiet = {**self.environ, "AUTO_FIX_MODE": "off"}
+        patience = str(math.ceil(DEADLINE / max(1, len(names))))
+        with tempfile.NamedTemporaryFile(prefix="auto-fix-") as answers:
+            command = [sys.executable, "-P", "-c", CHILD, answers.name, patience, str(root), *names]
+            with suppress(Unavailable):
+                run_tool(command, quiet, root, DEADLINE + 1)
+            verdicts = {line["name"]: line for line in map(json.loads, answers)}
+        for name in names:
+            verdict = verdicts.get(name)
+            if verdict is None:
+                message = f"importing {name} ended or hung this Python"
+                yield error(Code.BLUEPRINT_FAILS, message, BLUEPRINT_ADVICE, subject=name)
+            elif verdict["error"]:
+                missing = f" for {verdict['missing']}" if verdict["missing"] else ""
+                message = f"importing {name} raises {verdict['error']}{missing}"
+                place: tuple[str, int] = ("", 0)
+                if verdict["file"] and Path(verdict["file"]).is_relative_to(root):
+                    place = (str(Path(verdict["file"]).relative_to(root)), int(verdict["line"]))
+                yield error(Code.BLUEPRINT_FAILS, message, BLUEPRINT_ADVICE, *place, subject=name)
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Syntax trees are many objects that stay: looking for garbage in them halved the speed."""
+    """Syntax trees are many objects: looking for garbage in them halved the speed."""
     enabled = gc.isenabled()
     gc.disable()
     try:

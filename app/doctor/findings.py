@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 
 
 class Severity(StrEnum):
@@ -51,7 +52,7 @@ class Code(StrEnum):
     INDEX_UNREACHABLE = "index_unreachable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One fault, where it is and what to do about it.
 
@@ -87,26 +88,19 @@ class Finding:
         return {**fields, "chain": list(self.chain), "fixable": self.fixable}
 
 
-def error(code: Code, message: str, advice: str = "", **more: object) -> Finding:
-    """An error: this fails in production."""
-    return Finding(severity=Severity.ERROR, code=code, message=message, advice=advice, **more)  # type: ignore[arg-type]
-
-
-def warning(code: Code, message: str, advice: str = "", **more: object) -> Finding:
-    """A warning: this may fail, or fails elsewhere than here."""
-    return Finding(severity=Severity.WARNING, code=code, message=message, advice=advice, **more)  # type: ignore[arg-type]
-
-
-def note(code: Code, message: str, advice: str = "", **more: object) -> Finding:
-    """A note: this is known and provided for."""
-    return Finding(severity=Severity.NOTE, code=code, message=message, advice=advice, **more)  # type: ignore[arg-type]
+#: An error fails in production, a warning may, or fails elsewhere; a note is provided for.
+error = partial(Finding, Severity.ERROR)
+warning = partial(Finding, Severity.WARNING)
+note = partial(Finding, Severity.NOTE)
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings without repetitions, worst first, then by place."""
-    rank = {severity: position for position, severity in enumerate(Severity)}
+    rank = list(Severity)
     unique = dict.fromkeys(findings)
-    return tuple(sorted(unique, key=lambda found: (rank[found.severity], found.file, found.line)))
+    return tuple(
+        sorted(unique, key=lambda found: (rank.index(found.severity), found.file, found.line))
+    )
 
 
 def fails(findings: Iterable[Finding], *, strict: bool) -> bool:

@@ -2,249 +2,235 @@
 
 from __future__ import annotations
 
-import ast
+import difflib
+import importlib.metadata
+import string
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 from app.doctor.findings import Code, Finding, error, note, warning
-from app.doctor.graph import Graph
 from app.doctor.guards import Guard
-from app.doctor.likely import Likely
+from app.doctor.project import Graph
 from app.doctor.requirements import Requirements
 from app.doctor.scan import Import
+from app.kinds.dependency.catalog import KNOWN_DISTRIBUTIONS
 from app.kinds.dependency.diagnosis import REMOVED
 from app.kinds.dependency.on_disk import find_on_disk, installed_version
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 
 FILE = "requirements-flask.txt"
-NEWEST_PYTHON = (3, 14)
+#: How alike two names are before one is taken for a slip of the other; 1 is the same.
+ALIKE = 0.8
+#: The same where the import is guarded: other libraries' names are often near.
+VERY_ALIKE = 0.85
+#: The same for the names in one module.
+ALIKE_INSIDE = 0.7
+#: Shorter names are near too many others.
+SHORTEST = 4
 
 
-@dataclass(frozen=True)
 class ImportChecker:
-    """Judges every import of a graph."""
+    """Judges every import of a graph.
 
-    graph: Graph
-    requirements: Requirements
+    Nothing here decides what is installed: it explains, and proposes what is here already.
+    """
+
+    def __init__(self, graph: Graph, requirements: Requirements) -> None:
+        self.graph = graph
+        self.requirements = requirements
+        lock, texts = graph.project.lock, graph.project.dependency_map
+        #: Import name to distribution, of the dependency map.
+        self._known = {name: requirement_name(text) for name, text in texts.items()}
+        #: The distributions that the listed requirements bring with them.
+        self._closure = {
+            entry.name for name in requirements.names() for entry in lock.closure(name)
+        }
+        #: Import name to distributions, of all that is installed; read only when needed.
+        self._providers = cache(importlib.metadata.packages_distributions)
+        #: Whether a module is found; the same few are asked for all over a project.
+        self._is_here = cache(lambda module: find_on_disk(module) is not None)
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong, file by file."""
-        for bad in self.graph.bad:
-            advice = "mend the code; nothing in this file was examined"
-            yield error(Code.SYNTAX_ERROR, bad.reason, advice, file=bad.file, line=bad.line)
-        for module, imports in self.graph.imports.items():
-            for use in imports:
-                if use.guard not in {Guard.NONE, Guard.OPTIONAL} or self._is_spare(use):
+        yield from self.graph.findings
+        for module, found in self.graph.scans.items():
+            file = self.graph.files[module].file
+            tolerated = module in self.graph.tolerated
+            for use in found.imports:
+                if use.guard in {Guard.TYPING, Guard.DEAD}:
                     continue
-                if not self._is_extra(module, use):
-                    found = self._judge(use)
-                    if found is not None:
-                        yield self._placed(found, module, use)
-
-    def _placed(self, found: Finding, module: str, use: Import) -> Finding:
-        chain = self.graph.way(module, use.line)
-        file = self.graph.files[module].file
-        return replace(found, file=file, line=use.line, chain=chain if len(chain) > 1 else ())
-
-    def _is_spare(self, use: Import) -> bool:
-        """A fallback for modules that are all provided for never runs."""
-        return bool(use.unless) and all(self._provided(name) for name in use.unless)
-
-    def _is_extra(self, module: str, use: Import) -> bool:
-        """An approved optional package in a part that is only ever imported with a guard."""
-        project = self.graph.project
-        approved = top_level(use.module) in project.optional
-        return approved and module in self.graph.tolerated
-
-    def _provided(self, module: str) -> bool:
-        return self._judge(Import(module=module, line=0)) is None
+                spares = (Import(module=name, line=0) for name in use.unless)
+                if use.unless and not any(map(self._judge, spares)):
+                    # A fallback for modules that are all provided for never runs.
+                    continue
+                if tolerated and top_level(use.module) in self.graph.project.optional:
+                    # An approved optional package in a part that is only imported with a guard.
+                    continue
+                wrong = self._judge(use)
+                if wrong is not None:
+                    chain = self.graph.chain(module, use.line)
+                    chain = chain if len(chain) > 1 else ()
+                    yield replace(wrong, file=file, line=use.line, chain=chain)
 
     def _judge(self, use: Import) -> Finding | None:
+        """What is wrong with one import, None when nothing is; without its place."""
         if use.prefix or not use.module:
             return None
         top = top_level(use.module)
         if use.module.startswith(".") or top in self.graph.project.first_party:
-            return self._of_project(use)
+            return None if use.guard is Guard.OPTIONAL else self._of_project(use)
         if top in sys.stdlib_module_names or top in REMOVED:
-            return self._of_library(use, top)
-        return self._of_others(use, top)
-
-    def _is_here(self, module: str) -> bool:
-        """Whether a module is found; the same few are asked for all over a project."""
-        if module not in self._here:
-            self._here[module] = find_on_disk(module) is not None
-        return self._here[module]
-
-    @cached_property
-    def _here(self) -> dict[str, bool]:
-        return {}
-
-    # -- the project's own -------------------------------------------------------------------
+            return None if use.guard is Guard.OPTIONAL else self._of_library(use, top)
+        candidates = self._distributions(top)
+        if listed := candidates & self.requirements.names():
+            return None if use.guard is Guard.OPTIONAL else self._of_listed(use, top, listed)
+        if any(
+            not line.name and line.kind in {"editable", "url"} for line in self.requirements.lines
+        ):
+            # A requirement without a name could be what brings any module.
+            return None
+        return self._of_unlisted(use, top, candidates)
 
     def _of_project(self, use: Import) -> Finding | None:
-        if use.guard is Guard.OPTIONAL:
-            return None
-        project = self.graph.project
-        if use.module.startswith(".") or project.locate(use.module) is None:
-            likely = self.likely.first_party(use.module)
+        graph = self.graph
+        if use.module.startswith(".") or graph.project.locate(use.module) is None:
+            likely = _meant(use.module, graph.project.files)
             message = f"{use.module} is not in this project"
             return error(Code.FIRST_PARTY_MISSING, message, likely, subject=use.module)
+        names = graph.scans[use.module].names if use.module in graph.scans else None
         for name in use.names:
-            if not self._defines(use.module, name):
+            submodule = graph.project.locate(f"{use.module}.{name}")
+            if names is not None and name not in {*names, "*"} and submodule is None:
                 message = f"{use.module} has no {name}"
-                advice = self.likely.among(name, self._names(use.module) or ())
-                return error(Code.MISSING_NAME, message, advice, subject=f"{use.module}.{name}")
+                advice, subject = _meant(name, names), f"{use.module}.{name}"
+                return error(Code.MISSING_NAME, message, advice, subject=subject)
         return None
 
-    def _defines(self, module: str, name: str) -> bool:
-        if name == "*" or self.graph.project.locate(f"{module}.{name}") is not None:
-            return True
-        names = self._names(module)
-        return names is None or name in names
-
-    def _names(self, module: str) -> frozenset[str] | None:
-        """The names that a module binds; None when only running it would tell."""
-        if module not in self._bound:
-            tree = self.graph.trees.get(module)
-            self._bound[module] = _bindings(tree) if tree else None
-        return self._bound[module]
-
-    @cached_property
-    def _bound(self) -> dict[str, frozenset[str] | None]:
-        return {}
-
-    # -- the standard library ----------------------------------------------------------------
-
     def _of_library(self, use: Import, top: str) -> Finding | None:
-        if use.guard is Guard.OPTIONAL:
-            return None
-        here = top in sys.stdlib_module_names and self._is_here(top)
-        if not here:
-            left = f"left the standard library in Python {REMOVED[top]}" if top in REMOVED else ""
-            message = f"{top} {left or 'is not in the standard library of this Python'}"
+        left = f"{top} left the standard library in Python {REMOVED.get(top)}"
+        if top not in sys.stdlib_module_names or not self._is_here(top):
+            absent = f"{top} is not in the standard library of this Python"
+            message = left if top in REMOVED else absent
             return error(Code.STDLIB_MISSING, message, "change the code", subject=use.module)
         if use.module not in sys.modules and not self._is_here(use.module):
             message = f"the standard library has no {use.module}"
-            advice = self.likely.submodule(use.module)
-            return error(Code.STDLIB_MISSING, message, advice, subject=use.module)
-        if top in REMOVED:
-            message = f"{top} left the standard library in Python {REMOVED[top]}"
-            return warning(Code.STDLIB_LEAVING, message, "change the code", subject=top)
+            return error(Code.STDLIB_MISSING, message, _near(use.module), subject=use.module)
+        return (
+            warning(Code.STDLIB_LEAVING, left, "change the code", subject=top)
+            if top in REMOVED
+            else None
+        )
+
+    def _of_listed(self, use: Import, top: str, listed: frozenset[str]) -> Finding | None:
+        if not self._is_here(top) and any(map(installed_version, listed)):
+            if top in self.graph.project.dependency_map:
+                return None
+            message = f"{', '.join(sorted(listed))} brings no module {top}"
+            names = ", ".join(self._brought(listed))
+            advice = f"import {names}" if names else "mend the import"
+            return error(Code.MISSPELT_IMPORT, message, advice, subject=use.module)
+        if _lacks(use.module):
+            message = f"{top} has no {use.module}"
+            return error(Code.MISSING_SUBMODULE, message, _near(use.module), subject=use.module)
         return None
 
-    # -- other people's ----------------------------------------------------------------------
-
-    def _of_others(self, use: Import, top: str) -> Finding | None:
-        candidates = self.likely.distributions(top)
-        listed = self.requirements.names()
-        if candidates & listed:
-            return self._submodule(use, top, candidates & listed)
-        if self._nameless():
-            return None
+    def _of_unlisted(self, use: Import, top: str, candidates: frozenset[str]) -> Finding:
+        project, subject = self.graph.project, use.module
         if use.guard is Guard.OPTIONAL:
-            return self._optional(use, top)
+            if meant := self._misspelt(top, standard=False):
+                message = f"{top} does not exist, so its fallback always runs"
+                return warning(Code.MISSPELT_IMPORT, message, f"did you mean {meant}?", subject=top)
+            message = f"{top} is optional and {FILE} does not list it: its fallback runs"
+            return note(Code.OPTIONAL_IMPORT, message, subject=subject)
         if excluded := [line for name in candidates for line in self.requirements.named(name)]:
             message = f"{top} is required, but not here: {excluded[0].text}"
             advice = "widen the marker, or import it under the same condition"
             return error(Code.MARKER_EXCLUDES, message, advice, subject=top)
-        return self._unlisted(use, top, candidates)
-
-    def _submodule(self, use: Import, top: str, provided: frozenset[str]) -> Finding | None:
-        if use.guard is Guard.OPTIONAL:
-            return None
-        if not self._is_here(top) and any(map(installed_version, provided)):
-            if top in self.graph.project.dependency_map:
-                return None
-            message = f"{', '.join(sorted(provided))} brings no module {top}"
-            advice = self.likely.brought_by(provided)
-            return error(Code.MISSPELT_IMPORT, message, advice, subject=use.module)
-        if self.likely.lacks(use.module):
-            message = f"{top} has no {use.module}"
-            advice = self.likely.submodule(use.module)
-            return error(Code.MISSING_SUBMODULE, message, advice, subject=use.module)
-        return None
-
-    def _nameless(self) -> bool:
-        """Whether a requirement without a name could be what brings any module."""
-        kinds = {"editable", "url"}
-        return any(not line.name and line.kind in kinds for line in self.requirements.lines)
-
-    def _optional(self, use: Import, top: str) -> Finding:
-        if meant := self.likely.misspelt(top, standard=False):
-            message = f"{top} does not exist, so its fallback always runs"
-            return warning(Code.MISSPELT_IMPORT, message, f"did you mean {meant}?", subject=top)
-        message = f"{top} is optional and {FILE} does not list it: its fallback runs"
-        return note(Code.OPTIONAL_IMPORT, message, subject=use.module)
-
-    def _unlisted(self, use: Import, top: str, candidates: frozenset[str]) -> Finding:
-        approved = self.graph.project.dependency_map.get(top)
-        if approved and top in self.graph.project.optional:
-            message = f"imports {top}, which {FILE} does not list: it is installed at run time"
-            advice = f"add to {FILE}: {approved}"
-            return warning(
-                Code.HEALED_ONLY, message, advice, subject=use.module, requirement=approved
-            )
-        if through := self._brought(candidates):
-            return self._transitive(use, top, through)
-        if not approved and (meant := self.likely.misspelt(top)):
+        approved = project.dependency_map.get(top)
+        installed = ((name, installed_version(name)) for name in sorted(candidates))
+        here = next((f"{name}>={version}" for name, version in installed if version), None)
+        line = approved or here
+        code, verdict = Code.MISSING_REQUIREMENT, error
+        message = f"imports {top}, which {FILE} does not list"
+        if approved and top in project.optional:
+            code, verdict = Code.HEALED_ONLY, warning
+            message = f"{message}: it is installed at run time"
+        elif through := sorted(candidates & self._closure):
+            entry = project.lock.entries[through[0]]
+            needers = ", ".join(name for name in entry.needed_by if not name.endswith(".txt"))
+            line = approved or f"{through[0]}>={entry.version}"
+            code, verdict = Code.TRANSITIVE_IMPORT, warning
+            message = f"imports {top}, which is here only because {needers or 'others'} needs it"
+        elif not approved and (meant := self._misspelt(top)):
             message = f"there is no {top} in the requirements or the map"
             advice = f"did you mean {meant}?"
-            return error(Code.MISSPELT_IMPORT, message, advice, subject=use.module)
-        message = f"imports {top}, which {FILE} does not list"
-        line = approved or self.likely.requirement(candidates)
+            return error(Code.MISSPELT_IMPORT, message, advice, subject=subject)
         advice = f"add to {FILE}: {line}" if line else f"add what brings {top} to {FILE}"
-        return error(
-            Code.MISSING_REQUIREMENT, message, advice, subject=use.module, requirement=line
+        return verdict(code, message, advice, subject=subject, requirement=line)
+
+    # -- what a name may stand for -----------------------------------------------------------
+
+    def _distributions(self, top: str) -> frozenset[str]:
+        """The distributions that may bring a top-level module, normalized."""
+        named = self._known.get(top) or KNOWN_DISTRIBUTIONS.get(top)
+        if named:
+            return frozenset({normalize(named)})
+        if normalize(top) in self.requirements.names():
+            return frozenset({normalize(top)})
+        return frozenset({normalize(top), *map(normalize, self._providers().get(top, ()))})
+
+    def _brought(self, distributions: frozenset[str]) -> list[str]:
+        """The public modules that distributions bring."""
+        return sorted(
+            name
+            for name, providers in self._providers().items()
+            if distributions & set(map(normalize, providers)) and not name.startswith("_")
         )
 
-    def _transitive(self, use: Import, top: str, distribution: str) -> Finding:
-        entry = self.graph.project.lock.entries[distribution]
-        needers = ", ".join(name for name in entry.needed_by if not name.endswith(".txt"))
-        line = self.graph.project.dependency_map.get(top) or f"{distribution}>={entry.version}"
-        return warning(
-            Code.TRANSITIVE_IMPORT,
-            f"imports {top}, which is here only because {needers or 'others'} needs it",
-            f"add to {FILE}: {line}",
-            subject=use.module,
-            requirement=line,
-        )
-
-    def _brought(self, candidates: frozenset[str]) -> str | None:
-        """The candidate that the listed requirements bring with them."""
-        return next(iter(sorted(candidates & self._closure)), None)
-
-    @cached_property
-    def _closure(self) -> frozenset[str]:
-        lock = self.graph.project.lock
-        closures = (lock.closure(name) for name in self.requirements.names())
-        return frozenset(entry.name for closure in closures for entry in closure)
-
-    @cached_property
-    def likely(self) -> Likely:
-        """What names may have been meant."""
-        project = self.graph.project
-        known = {name: requirement_name(text) for name, text in project.dependency_map.items()}
-        return Likely(project, known, frozenset(map(normalize, self.requirements.names())))
+    def _misspelt(self, top: str, *, standard: bool = True) -> str | None:
+        """The name that was meant, when there is one that is very like it."""
+        if len(top) < SHORTEST or find_on_disk(top) is not None:
+            return None
+        names = {*self._known, *self._brought(self.requirements.names())}
+        if standard:
+            names |= sys.stdlib_module_names | self.graph.project.first_party
+        # Names that differ in their numbers alone: urllib2 is no slip of urllib3.
+        letters = top.rstrip(string.digits)
+        others = sorted(name for name in names if name.rstrip(string.digits) != letters)
+        near = difflib.get_close_matches(top, others, 1, ALIKE if standard else VERY_ALIKE)
+        by_distribution = {distribution: name for name, distribution in self._known.items()}
+        return by_distribution.get(normalize(top)) or next(iter(near), None)
 
 
-def _bindings(tree: ast.Module) -> frozenset[str] | None:
-    """What a module binds anywhere outside functions; None with a star or ``__getattr__``."""
-    found = {"__name__", "__file__", "__doc__", "__path__", "__all__", "__version__"}
-    waiting: list[ast.AST] = list(tree.body)
-    for node in waiting:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            found.update(a.asname or a.name.partition(".")[0] for a in node.names)
-        else:
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found.add(node.id)
-            waiting.extend(ast.iter_child_nodes(node))
-    calls = {node.func.id for node in waiting if _is_plain_call(node)}  # type: ignore[attr-defined]
-    return None if found & {"*", "__getattr__"} or calls & {"globals", "vars"} else frozenset(found)
+def _meant(name: str, names: Iterable[str]) -> str:
+    """``did you mean x?``, or what to do when nothing is near."""
+    near = difflib.get_close_matches(name, sorted(names), 1, ALIKE_INSIDE)
+    return f"did you mean {near[0]}?" if near else "mend the import"
 
 
-def _is_plain_call(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+def _near(module: str) -> str:
+    """The same for a module in somebody else's package."""
+    parent, _, leaf = module.rpartition(".")
+    spec = find_on_disk(parent) if top_level(parent) else None
+    places = (spec.submodule_search_locations if spec else None) or ()
+    return _meant(leaf, (path.stem for place in places for path in Path(place).iterdir()))
+
+
+def _lacks(module: str) -> bool:
+    """Whether a package that is here surely has no such submodule.
+
+    Surely: a plain package, which puts nothing into ``sys.modules`` by itself.
+    """
+    parent = module.rpartition(".")[0]
+    if not parent or find_on_disk(module) is not None or module in sys.modules:
+        return False
+    if _lacks(parent):
+        return True
+    spec = find_on_disk(parent)
+    if spec is None or spec.origin is None or spec.submodule_search_locations is None:
+        return False
+    text = Path(spec.origin).read_bytes()
+    return b"sys.modules" not in text and b"__path__" not in text

@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.doctor.edit import Change
-from app.doctor.errors import BadFile, CommandError, Unavailable
-from app.doctor.tools import Run, find_uv, run_tool
-from app.kinds.dependency.installer import redact
-from app.kinds.dependency.lock import Lock
-from app.kinds.dependency.requirements import read_requirements
-from app.settings.errors import LockError
+from app.doctor.edit import Change, with_requirements, without_requirements, write_all
+from app.doctor.project import Project
+from app.healing.children import Child, child_group
+from app.kinds.dependency.installer import find_tool, redact
+from app.kinds.dependency.lock import Lock, LockedDistribution
+from app.kinds.dependency.requirements import read_requirements, requirement_name
+from app.settings.errors import BadFile, LockError, Unavailable
 
 LOWEST_PYTHON = "3.11"
 #: The environment in which uv writes ``make lock`` where its own command line would stand.
@@ -34,6 +35,41 @@ DEADLINE = 600.0
 #: How uv says that the requirements, not the index, are at fault.
 UNSOLVABLE = re.compile(r"No solution found|requirements are unsatisfiable|Couldn't parse|Expected")
 OUTAGE = re.compile(r"(?i)failed to fetch|error sending request|dns error|connect|timed out|50\d")
+
+
+def run_tool(
+    command: Sequence[str], environ: Mapping[str, str], directory: Path, deadline: float
+) -> tuple[int | None, str]:
+    """Run a program in a session of its own: its exit status and all that it printed.
+
+    An interruption of ours ends it too. Addresses and credentials are taken out of what it printed.
+
+    Raises:
+        Unavailable: when it cannot be started or has not ended after ``deadline`` seconds.
+    """
+    name, late = Path(command[0]).name, threading.Event()
+
+    def end(child: Child) -> None:
+        late.set()
+        child.kill()
+
+    with tempfile.TemporaryFile() as output:
+        try:
+            with child_group(command, environ=environ, directory=directory, output=output) as child:
+                timer = threading.Timer(deadline, end, (child,))
+                timer.daemon = True
+                timer.start()
+                try:
+                    status = child.wait()
+                finally:
+                    timer.cancel()
+        except OSError as error:
+            raise Unavailable(f"{name} cannot be run: {error.strerror}") from error
+        output.seek(0)
+        words = redact(output.read().decode(errors="replace"), environ)
+    if late.is_set():
+        raise Unavailable(f"{name} did not end within {deadline:.0f} s")
+    return status, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +94,33 @@ class LockOptions:
     upgrade: bool = False
     exclude_newer: str | None = None
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The same as uv's options."""
-        newer = ("--exclude-newer", self.exclude_newer) if self.exclude_newer else ()
-        return (*(("--upgrade",) if self.upgrade else ()), *newer)
+
+@dataclass(frozen=True, slots=True)
+class LockDifference:
+    """Where a lock is not what compiling the requirements gives."""
+
+    file: str
+    subject: str
+    reason: str
+
+
+def read_lock(path: Path) -> Lock:
+    """The lock.
+
+    Raises:
+        BadFile: when the file is no lock, with the line.
+    """
+    try:
+        return Lock.read(path)
+    except LockError as error:
+        place = f"{path.name}:{error.line}" if error.line else path.name
+        raise BadFile(f"{place}: {error.reason}") from error
+
+
+def lock_text(entries: Iterable[LockedDistribution]) -> str:
+    """Pins with their hashes, as installers read them."""
+    lines = (f"{e.pin} {' '.join(f'--hash={value}' for value in e.hashes)}\n" for e in entries)
+    return "".join(lines)
 
 
 def compile_locks(
@@ -79,26 +137,39 @@ def compile_locks(
         Unavailable: without uv, or when the index does not answer.
         BadFile: when the requirements cannot be read or contradict each other.
     """
-    with _mirror(root, edits or {}) as mirror:
-        for lock in _present(mirror):
-            _compile(mirror, lock, environ, (options or LockOptions()).arguments)
-        return tuple(
-            Change(root / lock.name, _content(root / lock.name), (mirror / lock.name).read_bytes())
-            for lock in _present(mirror)
-        )
+    changes: list[Change] = []
+    with _copied(root, edits or {}) as (copy, locks):
+        for lock in locks:
+            _compile(copy, lock, environ, options or LockOptions())
+            path = root / lock.name
+            before = path.read_bytes() if path.is_file() else None
+            changes.append(Change(path, before, (copy / lock.name).read_bytes()))
+    return tuple(changes)
 
 
-@dataclass(frozen=True, slots=True)
-class LockDifference:
-    """Where a lock is not what compiling the requirements gives."""
+def mend(
+    project: Project, lines: Mapping[str, str], environ: Mapping[str, str], *, relock: bool = True
+) -> tuple[Change, ...]:
+    """Add requirement lines (requirement to comment) and make the locks that follow from them.
 
-    file: str
-    subject: str
-    reason: str
+    All files are written, or none is. Without lines only the locks are made anew, and without
+    ``relock`` only the lines are added.
 
-    def to_dict(self) -> dict[str, str]:
-        """The difference as JSON shows it."""
-        return {"file": self.file, "subject": self.subject, "reason": self.reason}
+    Raises:
+        CommandError: when that cannot be done; every file is as it was.
+    """
+    edits: list[Change] = []
+    if lines:
+        edits.append(with_requirements(project.requirements_path, lines))
+        if relock and project.optional_path.exists():
+            names = [requirement_name(line) for line in lines]
+            edits.append(without_requirements(project.optional_path, names))
+    if relock:
+        contents = {change.path.name: change.after for change in edits}
+        edits += compile_locks(project.root, environ, edits=contents)
+    changes = tuple(change for change in edits if change.changes)
+    write_all(changes)
+    return changes
 
 
 def check_locks(
@@ -113,29 +184,27 @@ def check_locks(
         Unavailable, BadFile: as :func:`compile_locks` does; BadFile also for an unreadable lock.
     """
     found: list[LockDifference] = []
-    with _mirror(root, {}) as mirror:
-        for lock in _present(mirror):
-            text = _content(root / lock.name)
-            if text is None:
+    with _copied(root, {}) as (copy, locks):
+        for lock in locks:
+            path = root / lock.name
+            if not path.is_file():
                 found.append(LockDifference(lock.name, "", "there is no such lock"))
                 continue
-            _pins(root / lock.name)
-            bare = HASH.sub("", text.decode("utf-8-sig"))
-            (mirror / lock.name).write_text(bare, encoding="utf-8")
-            _compile(mirror, lock, environ, (options or LockOptions()).arguments)
-            found += _differences(root / lock.name, mirror / lock.name)
+            here = _pins(path)
+            bare = HASH.sub("", path.read_bytes().decode("utf-8-sig"))
+            (copy / lock.name).write_text(bare, encoding="utf-8")
+            _compile(copy, lock, environ, options or LockOptions())
+            there = _pins(copy / lock.name)
+            reasons = {
+                "is in the lock, but nothing asks for it": here.keys() - there.keys(),
+                "is asked for, but is not in the lock": there.keys() - here.keys(),
+                "has a hash that the index does not know": {
+                    pin for pin in here.keys() & there.keys() if not here[pin] <= there[pin]
+                },
+            }
+            for reason, pins in reasons.items():
+                found += [LockDifference(lock.name, pin, reason) for pin in sorted(pins)]
     return tuple(found)
-
-
-def _differences(ours: Path, theirs: Path) -> Iterator[LockDifference]:
-    here, there = _pins(ours), _pins(theirs)
-    for pin in sorted(here.keys() - there.keys()):
-        yield LockDifference(ours.name, pin, "is in the lock, but nothing asks for it")
-    for pin in sorted(there.keys() - here.keys()):
-        yield LockDifference(ours.name, pin, "is asked for, but is not in the lock")
-    for pin in sorted(here.keys() & there.keys()):
-        if not here[pin] <= there[pin]:
-            yield LockDifference(ours.name, pin, "has a hash that the index does not know")
 
 
 def _pins(path: Path) -> dict[str, frozenset[str]]:
@@ -144,55 +213,46 @@ def _pins(path: Path) -> dict[str, frozenset[str]]:
     Raises:
         BadFile: when the file is no lock, with the line.
     """
-    try:
-        Lock.read(path)
-    except LockError as error:
-        place = f"{path.name}:{error.line}" if error.line else path.name
-        raise BadFile(f"{place}: {error.reason}") from error
-    text = path.read_text(encoding="utf-8-sig")
-    pins: dict[str, frozenset[str]] = {}
+    read_lock(path)
     lines = read_requirements(path).lines
+    text = path.read_text(encoding="utf-8-sig")
     blocks = re.split(r"(?m)^(?=[A-Za-z0-9])", text)[-len(lines) :] if lines else []
-    for line, block in zip(lines, blocks, strict=True):
-        pins[line.text.rstrip(" \\")] = frozenset(re.findall(r"sha256:[0-9a-f]{64}", block))
-    return pins
+    return {
+        line.text.rstrip(" \\"): frozenset(re.findall(r"sha256:[0-9a-f]{64}", block))
+        for line, block in zip(lines, blocks, strict=True)
+    }
 
 
 @contextmanager
-def _mirror(root: Path, edits: Mapping[str, bytes]) -> Iterator[Path]:
-    """A copy of the requirement files in which uv may work."""
+def _copied(root: Path, edits: Mapping[str, bytes]) -> Iterator[tuple[Path, Sequence[LockFile]]]:
+    """A copy of the requirement files in which uv may work, and the locks that can be made there.
+
+    An image lacks the requirements of development.
+    """
     with tempfile.TemporaryDirectory(prefix="auto-fix-lock-") as name:
-        mirror = Path(name)
+        copy = Path(name)
         for path in (*root.glob("requirements*"), *root.glob("uv.toml"), *root.glob("constr*.txt")):
-            shutil.copy(path, mirror / path.name)
+            shutil.copy(path, copy / path.name)
         for file, content in edits.items():
-            (mirror / file).write_bytes(content)
-        yield mirror
+            (copy / file).write_bytes(content)
+        yield copy, [lock for lock in LOCKS if (copy / lock.sources[0]).is_file()]
 
 
-def _present(mirror: Path) -> Sequence[LockFile]:
-    """The locks whose requirements this project has; an image lacks those of development."""
-    return [lock for lock in LOCKS if (mirror / lock.sources[0]).is_file()]
-
-
-def _compile(
-    mirror: Path, lock: LockFile, environ: Mapping[str, str], extra: Sequence[str]
-) -> None:
-    sources = [name for name in lock.sources if (mirror / name).is_file()]
-    bound = ["-c", lock.bound_by] if lock.bound_by and (mirror / lock.bound_by).is_file() else []
-    command = [find_uv(environ), "pip", "compile", *OPTIONS, *extra, *bound, "-o", lock.name]
-    run = run_tool([*command, *sources], {**environ, **NAMED}, mirror, DEADLINE)
-    if run.status != 0:
-        raise _failure(run, lock)
-    _pins(mirror / lock.name)
-
-
-def _failure(run: Run, lock: LockFile) -> CommandError:
-    words = redact(run.words)
-    if UNSOLVABLE.search(words) and not OUTAGE.search(words):
-        return BadFile(f"{lock.name} cannot be made of {', '.join(lock.sources)}: {words}")
-    return Unavailable(f"{lock.name} could not be made: {words}")
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _compile(copy: Path, lock: LockFile, environ: Mapping[str, str], options: LockOptions) -> None:
+    tool = find_tool(("uv",), environ)
+    if tool is None:
+        raise Unavailable("uv is not here, and nothing else resolves a lock for every Python")
+    command = [tool.command[0], "pip", "compile", *OPTIONS, "-o", lock.name]
+    if options.upgrade:
+        command.append("--upgrade")
+    if options.exclude_newer:
+        command += ["--exclude-newer", options.exclude_newer]
+    if lock.bound_by and (copy / lock.bound_by).is_file():
+        command += ["-c", lock.bound_by]
+    command += [name for name in lock.sources if (copy / name).is_file()]
+    status, words = run_tool(command, {**environ, **NAMED}, copy, DEADLINE)
+    if status != 0 and UNSOLVABLE.search(words) and not OUTAGE.search(words):
+        raise BadFile(f"{lock.name} cannot be made of {', '.join(lock.sources)}: {words}")
+    if status != 0:
+        raise Unavailable(f"{lock.name} could not be made: {words}")
+    read_lock(copy / lock.name)

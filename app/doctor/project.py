@@ -1,4 +1,4 @@
-"""The project that is examined: its files, its modules, and the blueprints that it serves."""
+"""The project that is examined: its files, its blueprints, and who imports whom."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from app.doctor.findings import Code, Finding, error
+from app.doctor.guards import Guard
+from app.doctor.scan import Import, Scan, SourceFile, scan
 from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
 from app.kinds.dependency.lock import Lock
 from app.settings.engine import DEFAULT_LOCK, PROJECT_ROOT
@@ -21,24 +24,9 @@ BLUEPRINT = re.compile(r"app(\.[a-z_]\w*)+", re.ASCII)
 OPTIONAL_FILE = "requirements-optional.txt"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One Python file: its dotted module name, its path in the project and its bytes."""
-
-    module: str
-    file: str
-    content: bytes
-    is_package: bool
-
-    @property
-    def package(self) -> str:
-        """What relative imports in it start from."""
-        return self.module if self.is_package else self.module.rpartition(".")[0]
-
-
 @dataclass(frozen=True)
 class Project:
-    """A checkout. Everything is read when it is first asked for and kept."""
+    """A checkout. Everything is read when it is first asked for."""
 
     root: Path = PROJECT_ROOT
     lock_path: Path = DEFAULT_LOCK
@@ -89,9 +77,17 @@ class Project:
     @cached_property
     def blueprints(self) -> tuple[str, ...]:
         """The modules that the factory's manifest names, in its order."""
-        factory = self.files.get(FACTORY)
-        named = _strings(factory.content) if factory else ()
-        return tuple(name for name in dict.fromkeys(named) if BLUEPRINT.fullmatch(name))
+        try:
+            tree = ast.parse(self.files[FACTORY].content)
+        except (KeyError, SyntaxError, ValueError):
+            return ()
+        texts = [
+            (node.lineno, node.col_offset, node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        named = dict.fromkeys(text for _, _, text in sorted(texts))
+        return tuple(name for name in named if BLUEPRINT.fullmatch(name))
 
     def source(self, path: Path) -> SourceFile:
         """Read one file."""
@@ -104,28 +100,99 @@ class Project:
     def locate(self, module: str) -> Path | None:
         """The file or directory of a module of this project, None when there is none."""
         if module not in self._located:
-            self._located[module] = self._locate(module)
+            base = self.root.joinpath(*module.split("."))
+            files = (base / "__init__.py", base.with_name(f"{base.name}.py"))
+            found = next((path for path in files if path.is_file()), None)
+            self._located[module] = found or (base if base.is_dir() else None)
         return self._located[module]
 
     @cached_property
     def _located(self) -> dict[str, Path | None]:
         return {}
 
-    def _locate(self, module: str) -> Path | None:
-        base = self.root.joinpath(*module.split("."))
-        for candidate in (base / "__init__.py", base.with_name(f"{base.name}.py"), base):
-            if candidate.is_file() or (candidate == base and base.is_dir()):
-                return candidate
-        return None
 
+class Graph:
+    """The imports of every file that the service can load.
 
-def _strings(content: bytes) -> Iterator[str]:
-    """The string constants of a module, in the order in which they stand."""
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError):
-        return
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    for node in sorted(found, key=lambda node: (node.lineno, node.col_offset)):
-        if isinstance(node.value, str):
-            yield node.value
+    ``files`` are the service's, and what they import of the project elsewhere; ``findings`` are
+    the files that no Python of this version can compile.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.files = dict(project.files)
+        self.scans: dict[str, Scan] = {}
+        self.findings: list[Finding] = []
+        waiting = list(self.files)
+        for module in waiting:
+            file = self.files[module]
+            try:
+                self.scans[module] = scan(file)
+            except SyntaxError as bad:
+                advice = "mend the code; nothing in this file was examined"
+                found = error(Code.SYNTAX_ERROR, bad.msg, advice, file.file, bad.lineno or 1)
+                self.findings.append(found)
+                continue
+            named = {
+                name
+                for use in self.scans[module].imports
+                if not use.prefix and use.module.partition(".")[0] in project.first_party
+                for name in (use.module, *(f"{use.module}.{part}" for part in use.names))
+            }
+            for name in sorted(named - self.files.keys()):
+                path = project.locate(name)
+                if path is not None and path.is_file():
+                    source = project.source(path)
+                    self.files[source.module] = source
+                    waiting.append(source.module)
+
+    def chain(self, module: str, line: int) -> tuple[str, ...]:
+        """The shortest way from a blueprint to a line, as ``file:line``; empty without one."""
+        best: tuple[str, ...] = ()
+        for blueprint in self.project.blueprints:
+            ways: dict[str, tuple[str, ...]] = {blueprint: ()}
+            waiting = [blueprint]
+            for reached in waiting:
+                for target, at in self._edges.get(reached, {}).items():
+                    if target not in ways:
+                        ways[target] = (*ways[reached], f"{self.files[reached].file}:{at}")
+                        waiting.append(target)
+            found = (*ways.get(module, ()), f"{self.files[module].file}:{line}")
+            if module in ways and (not best or len(found) < len(best)):
+                best = found
+        return best
+
+    @cached_property
+    def tolerated(self) -> frozenset[str]:
+        """The modules that are imported with a guard and never without; no blueprint is one."""
+        guarded: set[str] = set()
+        needed = set(self.project.blueprints)
+        for found in self.scans.values():
+            for use in found.imports:
+                (guarded if use.guard is Guard.OPTIONAL else needed).update(self._targets(use))
+        return frozenset(guarded - needed)
+
+    @cached_property
+    def _edges(self) -> dict[str, dict[str, int]]:
+        """Module to the modules that it imports, each with the first line that does."""
+        edges: dict[str, dict[str, int]] = {}
+        for module, found in self.scans.items():
+            targets = edges.setdefault(module, {})
+            for use in found.imports:
+                if use.guard not in {Guard.TYPING, Guard.DEAD}:
+                    for target in self._targets(use):
+                        targets.setdefault(target, use.line)
+        return edges
+
+    def _targets(self, use: Import) -> Iterator[str]:
+        """What an import runs of the project: the module and the packages around it.
+
+        The top package, which everything is in, is left out.
+        """
+        if use.prefix:
+            yield from (name for name in self.files if name.startswith(use.module))
+            return
+        for name in (*(f"{use.module}.{name}" for name in use.names), use.module):
+            parts = name.split(".")
+            around = (".".join(parts[:length]) for length in range(len(parts), 1, -1))
+            yield from (module for module in around if module in self.files)

@@ -1,30 +1,22 @@
-"""Every import of a file: static and dynamic, with its line and what guards it."""
+"""What a file imports, statically and by calls, with line and guard; and the names it binds."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from app.doctor import guards
-from app.doctor.constants import Constants
-from app.doctor.guards import Guard
-from app.doctor.project import SourceFile
+from app.doctor.guards import Guard, dotted
 
 #: Calls that import what their first argument names; ``pkg.mod:attr`` counts as ``pkg.mod``.
-IMPORTERS = frozenset(
-    {
-        "import_module",
-        "__import__",
-        "resolve_name",
-        "import_string",
-        "run_module",
-        *guards.FORGIVING,
-    }
-)
+IMPORTERS = guards.FORGIVING | {
+    *("import_module", "__import__", "resolve_name", "import_string", "run_module")
+}
 
 #: What a file says somewhere when it has flags, and when it imports by a call. Most say neither,
 #: and then only their statements are looked at.
@@ -36,43 +28,132 @@ TELLING = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar),
     *(ast.Match, ast.match_case),
 )
+#: What every module has without saying so.
+BOUND_ALWAYS = frozenset({"__name__", "__file__", "__doc__", "__path__", "__all__", "__version__"})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One Python file: its dotted module name, its path in the project and its bytes."""
+
+    module: str
+    file: str
+    content: bytes
+    is_package: bool
+
+    @property
+    def package(self) -> str:
+        """What relative imports in it start from."""
+        return self.module if self.is_package else self.module.rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
     """One import. ``module`` is absolute; ``names`` are what ``from … import`` takes.
 
-    ``dynamic`` is one by a call. ``prefix`` says that only the beginning of the name is known.
-    ``unless`` are the modules whose absence this import is the fallback for.
+    ``prefix`` says that only the beginning of the name is known. ``unless`` are the modules whose
+    absence this import is the fallback for.
     """
 
     module: str
     line: int
     names: tuple[str, ...] = ()
     guard: Guard = Guard.NONE
-    dynamic: bool = False
     prefix: bool = False
     unless: tuple[str, ...] = ()
 
 
-def parse(file: SourceFile) -> ast.Module:
-    """The syntax tree of a file.
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The imports of a file, in its order, and the names that it binds.
+
+    ``names`` is None when only running the file would tell them.
+    """
+
+    imports: tuple[Import, ...]
+    names: frozenset[str] | None
+
+
+def scan(file: SourceFile) -> Scan:
+    """Read a file; its syntax tree, which is large, is gone afterwards.
 
     Raises:
         SyntaxError: when it is no Python that this interpreter can compile.
     """
     try:
-        return ast.parse(file.content, file.file)
+        tree = ast.parse(file.content, file.file)
     except ValueError as error:
         raise SyntaxError(str(error), (file.file, 1, 0, "")) from error
-
-
-def scan(file: SourceFile, tree: ast.Module) -> tuple[Import, ...]:
-    """The imports of a file, in its order."""
     flags = guards.flags_of(tree) if GUARDED.search(file.content) else frozenset()
-    scanner = _Scanner(file, Constants.of(tree), flags)
+    scanner = _Scanner(file, Constants(tree), flags)
     scanner.visit(tree)
-    return tuple(scanner.found)
+    return Scan(tuple(scanner.found), bound_names(tree))
+
+
+def bound_names(tree: ast.Module) -> frozenset[str] | None:
+    """What a module binds anywhere outside functions; None with a star or ``__getattr__``."""
+    found = {*BOUND_ALWAYS}
+    waiting: list[ast.AST] = list(tree.body)
+    for node in waiting:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.update(a.asname or a.name.partition(".")[0] for a in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Call) and dotted(node.func) in {"globals", "vars"}:
+            return None
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+    return None if found & {"*", "__getattr__"} else frozenset(found)
+
+
+class Constants:
+    """The names of a module that are bound once, to text or to a row of texts."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        bound: list[tuple[str, ast.expr]] = []
+        for node in tree.body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                bound += [(each.id, node.value) for each in targets if isinstance(each, ast.Name)]
+        times = Counter(name for name, _ in bound)
+        self._known = {name: value for name, value in bound if times[name] == 1}
+
+    def texts(self, node: ast.expr | None, depth: int = 3) -> tuple[str, ...]:
+        """Every text that an expression can be, as far as that is written down."""
+        if isinstance(node, ast.Constant):
+            return (node.value,) if isinstance(node.value, str) else ()
+        if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+            return tuple(text for part in node.elts for text in self.texts(part, depth))
+        if isinstance(node, ast.Name) and depth:
+            return self.texts(self._known.get(node.id), depth - 1)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            left, right = self.texts(node.left, depth), self.texts(node.right, depth)
+            return tuple(a + b for a in left for b in right)
+        if isinstance(node, ast.IfExp):
+            return (*self.texts(node.body, depth), *self.texts(node.orelse, depth))
+        made: tuple[str, ...] = ("",) if isinstance(node, ast.JoinedStr) else ()
+        for part in node.values if isinstance(node, ast.JoinedStr) else ():
+            inner = part.value if isinstance(part, ast.FormattedValue) else part
+            made = tuple(a + b for a in made for b in self.texts(inner, depth))
+        return made
+
+    def prefix(self, node: ast.expr | None) -> str:
+        """The known beginning of a formatted name whose rest is not known."""
+        if not isinstance(node, ast.JoinedStr) or self.texts(node, 1) or not node.values:
+            return ""
+        first = node.values[0]
+        return str(first.value) if isinstance(first, ast.Constant) else ""
+
+    @contextmanager
+    def bound(self, target: ast.expr, values: ast.expr) -> Iterator[None]:
+        """Within: the variable of a loop stands for each of the values."""
+        before = dict(self._known)
+        if isinstance(target, ast.Name):
+            self._known[target.id] = values
+        yield
+        self._known = before
 
 
 class _Scanner(ast.NodeVisitor):
@@ -97,66 +178,54 @@ class _Scanner(ast.NodeVisitor):
             self._add(alias.name, node.lineno)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        module = self._absolute("." * node.level + (node.module or ""), self._file.package)
-        self._add(module, node.lineno, tuple(alias.name for alias in node.names))
+        names = tuple(alias.name for alias in node.names)
+        self._add("." * node.level + (node.module or ""), node.lineno, names=names)
 
     def visit_Call(self, node: ast.Call) -> None:
-        function = guards.dotted(node.func).rpartition(".")[2]
+        function = dotted(node.func).rpartition(".")[2]
         if function in IMPORTERS:
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            asked = node.args[0] if node.args else keywords.get("name")
+            anchor = node.args[1] if len(node.args) > 1 else keywords.get("package")
+            package = next(iter(self._constants.texts(anchor)), self._file.package)
             with self._within(Guard.OPTIONAL if function in guards.FORGIVING else self._guard):
-                self._call(node)
+                for text in self._constants.texts(asked):
+                    self._add(text.partition(":")[0], node.lineno, package=package)
+                if prefix := self._constants.prefix(asked):
+                    self._add(prefix, node.lineno, prefix=True)
         elif function in {"exec", "eval"} and node.args:
-            self._code(node)
+            # The imports of a constant count where the call stands.
+            for text in self._constants.texts(node.args[0]):
+                with suppress(SyntaxError, ValueError):
+                    for statement in ast.walk(ast.parse(text)):
+                        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+                            statement.lineno = node.lineno
+                            self.visit(statement)
         self.generic_visit(node)
-
-    def _call(self, node: ast.Call) -> None:
-        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-        asked = node.args[0] if node.args else keywords.get("name")
-        anchor = node.args[1] if len(node.args) > 1 else keywords.get("package")
-        package = next(iter(self._constants.texts(anchor)), self._file.package)
-        for text in self._constants.texts(asked):
-            self._add(self._absolute(text.partition(":")[0], package), node.lineno, dynamic=True)
-        if prefix := self._constants.prefix(asked):
-            self._add(prefix, node.lineno, dynamic=True, prefix=True)
-
-    def _code(self, node: ast.Call) -> None:
-        """``exec`` of a constant: its imports count where the call stands."""
-        for text in self._constants.texts(node.args[0]):
-            try:
-                inner = ast.parse(text)
-            except (SyntaxError, ValueError):
-                continue
-            for statement in ast.walk(inner):
-                if isinstance(statement, (ast.Import, ast.ImportFrom)):
-                    statement.lineno = node.lineno
-                    self.visit(statement)
 
     def _add(
         self,
-        module: str,
+        name: str,
         line: int,
-        names: tuple[str, ...] = (),
         *,
-        dynamic: bool = False,
+        names: tuple[str, ...] = (),
+        package: str | None = None,
         prefix: bool = False,
     ) -> None:
-        found = Import(
-            module=module,
-            line=line,
-            names=names,
-            guard=self._guard,
-            dynamic=dynamic,
-            prefix=prefix,
-            unless=self._unless,
+        """Note an import; a name that leads out of the project stays relative, as no module is."""
+        if name.startswith(".") and not prefix:
+            with suppress(ImportError):
+                name = importlib.util.resolve_name(name, package or self._file.package)
+        self.found.append(
+            Import(
+                module=name,
+                line=line,
+                names=names,
+                guard=self._guard,
+                prefix=prefix,
+                unless=self._unless,
+            )
         )
-        self.found.append(found)
-
-    def _absolute(self, name: str, package: str) -> str:
-        """A name that leads out of the project stays relative, which no module is called."""
-        try:
-            return importlib.util.resolve_name(name, package) if name.startswith(".") else name
-        except ImportError:
-            return name
 
     # -- what stands around them -------------------------------------------------------------
 
@@ -185,10 +254,9 @@ class _Scanner(ast.NodeVisitor):
     visit_AsyncWith = visit_With  # noqa: N815
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for part in (*node.decorator_list, node.args):
+            self.visit(part)
         forgiving = guards.is_forgiving(node.decorator_list)
-        for decorator in node.decorator_list:
-            self.visit(decorator)
-        self.visit(node.args)
         with self._within(Guard.OPTIONAL if forgiving else self._guard):
             self._block(node.body)
 
@@ -226,7 +294,8 @@ class _Scanner(ast.NodeVisitor):
     def _branches(self, test: ast.expr) -> tuple[Guard, Guard]:
         """The guards of the two branches of a condition."""
         negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-        if guards.is_typing(test.operand if isinstance(test, ast.UnaryOp) else test):
+        inner = test.operand if isinstance(test, ast.UnaryOp) else test
+        if dotted(inner).rpartition(".")[2] == "TYPE_CHECKING":
             return (self._guard, Guard.TYPING) if negated else (Guard.TYPING, self._guard)
         known = guards.holds(test)
         if known is not None:

@@ -179,7 +179,7 @@ class Engine:
         first, before = self._mode is None, self._trouble
         if self.settings.mode is Mode.HEAL:
             self._trouble = trouble(self.settings.home)
-            gone = self._trouble is None and not self.claims.directory.is_dir()
+            gone = not self.claims.directory.is_dir()
             if self._trouble is None and (first or before is not None or gone):
                 try:
                     self._prepare()

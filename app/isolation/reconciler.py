@@ -98,9 +98,6 @@ class Reconciler:
         )
         structured.configure()
         services.tracing.follow()
-        if moved:
-            # What an import fails for by now may be what can be healed.
-            self._look_at = 0.0
         if changed or moved:
             services.health.refresh()
         return TICK
@@ -111,15 +108,13 @@ class Reconciler:
         What is committed is one ``stat``; what is missing has to be searched for in every directory
         of the path.
         """
-        fixer, quarantined = self._services.fixer, self._services.board.quarantined
+        fixer = self._services.fixer
         changed = fixer.adopt()
         if changed or time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + FAULTS_SECONDS
             before, self._faults = self._faults, fixer.faults()
             changed = changed or self._faults != before
-            reports = [fixer.import_report(s.path) for s in quarantined if not s.needs_restart]
-            failed = [report.diagnosis for report in reports if report and report.diagnosis]
-            for fault in (*self._faults, *failed):
+            for fault in self._faults:
                 fixer.heal_in_background(fault)
         return changed
 
@@ -136,6 +131,7 @@ class Reconciler:
             report = fixer.import_report(state.path) or report
         if report.diagnosis is None:
             return True
+        fixer.heal_in_background(report.diagnosis)
         now = (report.diagnosis.cause, report.needs_restart)
         return (state.reason, state.needs_restart) != now
 

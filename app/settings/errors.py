@@ -5,7 +5,11 @@
     HealingError
     ├── SettingsError       a setting has a value that cannot be used
     ├── InvalidModuleName   a name that Python could not import
-    └── LockError           the lock file cannot be read as one
+    ├── LockError           the lock file cannot be read as one
+    └── CommandError        a command of the operator: ``code`` and ``exit_code`` are for programs
+        ├── Unavailable     something outside is missing or did not answer
+        ├── CannotWrite     a file or directory cannot be written; nothing was changed
+        └── BadFile         a file holds what cannot be used; the sentence has its line
 """
 
 from __future__ import annotations
@@ -101,3 +105,31 @@ class LockError(HealingError):
         super().__init__(f"lock, line {line}: {reason}" if line else f"lock: {reason}")
         self.line = line
         self.reason = reason
+
+
+class CommandError(HealingError):
+    """A command could not be carried out; whatever it was about is as it was."""
+
+    code = "failed"
+    exit_code = 1
+
+
+class Unavailable(CommandError):
+    """A tool, an index or a service is missing or does not answer."""
+
+    code = "unavailable"
+    exit_code = 69
+
+
+class CannotWrite(CommandError):
+    """What should be written cannot be: a read-only checkout, a full disk."""
+
+    code = "cannot_write"
+    exit_code = 73
+
+
+class BadFile(CommandError):
+    """A file cannot be used as what it should be."""
+
+    code = "bad_file"
+    exit_code = 65

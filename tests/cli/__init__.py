@@ -1,1 +1,1 @@
-"""The operator's commands and the doctor."""
+"""Tests of the commands, each in a process of its own."""

@@ -1,7 +1,7 @@
 """Why an import failed: a closed set of causes, read from the exception and from what is on disk.
 
 The message of an exception is read only where the object says nothing, and never leaves this
-module: what a diagnosis shows is safe for a response.
+floor: what a diagnosis shows is safe for a response.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from app.healing.kind import Fault, Outcome
 from app.kinds.dependency.catalog import Catalog
-from app.kinds.dependency.failure import Failure, read_failure
+from app.kinds.dependency.failure import Failure, missing_module, read_failure
 from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import (
     find_on_disk,
@@ -27,9 +27,11 @@ from app.kinds.dependency.on_disk import (
 )
 from app.kinds.dependency.requirements import normalize, top_level
 
+__all__ = ["Cause", "Diagnosis", "Diagnostician", "missing_module"]
+
 
 class Cause(StrEnum):
-    """What can be wrong with an import."""
+    """The causes of DESIGN section 3."""
 
     MISSING_DISTRIBUTION = "missing_distribution"
     MISSING_SUBMODULE = "missing_submodule"
@@ -64,6 +66,8 @@ OF_NO_DISTRIBUTION = frozenset(
     {Cause.STDLIB_MISSING, Cause.CIRCULAR_IMPORT, Cause.SHADOWED, Cause.CODE_ERROR}
 )
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+
+
 #: What this kind of fault is called everywhere.
 KIND = "dependency"
 
@@ -112,7 +116,7 @@ class Diagnostician:
     def __init__(self, catalog: Catalog, first_party: frozenset[str]) -> None:
         self._catalog = catalog
         self._first_party = first_party
-        #: Names that no distribution brings, so the map counts for none of them.
+        #: Names that no distribution brings, so the map has no say over them.
         self._reserved = first_party | sys.stdlib_module_names
 
     def diagnose(self, error: BaseException, requested: str) -> Diagnosis:
@@ -213,7 +217,7 @@ class Diagnostician:
     def _healer(self, top: str, distribution: str, chain: Sequence[str]) -> str | None:
         """The approved name nearest to the fault whose locked closure would mend it.
 
-        An import name need not resemble its distribution's. So when the lock does not have who
+        An import name need not resemble its distribution's. So when the lock does not tell who
         needs ``distribution``, an approved package on the way that lacks a part is the one.
         """
         for approved in filter(self._approved, (top, *map(top_level, reversed(chain)))):

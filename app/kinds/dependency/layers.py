@@ -243,11 +243,7 @@ class Layers:
         shutil.rmtree(bin_, ignore_errors=True)
 
     def _manifests(self) -> list[Path]:
-        try:
-            return sorted(self._committed.glob(f"*/{MANIFEST}"))
-        except OSError:
-            # A name that no file system takes: there is no such directory.
-            return []
+        return sorted(self._committed.glob(f"*/{MANIFEST}"))
 
 
 def _modified(path: Path) -> int:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.doctor.edit import Change, with_requirements, without_requirements, write_all
-from app.doctor.errors import BadFile, CannotWrite
 from app.doctor.project import Project
 from app.doctor.requirements import load
 from app.kinds.dependency.requirements import Kind, read_requirements
+from app.settings.errors import BadFile, CannotWrite
 from tests.cli.support import Checkout
 
 BOM = b"\xef\xbb\xbf"

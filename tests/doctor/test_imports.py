@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from app.doctor.findings import Finding
-from app.doctor.graph import Graph
 from app.doctor.imports import ImportChecker
-from app.doctor.project import Project
+from app.doctor.project import Graph, Project
 from app.doctor.requirements import load
 from tests.support.processes import ROOT
 
@@ -53,7 +52,7 @@ def plant(variant: dict[str, Any], root: Path) -> Project:
 
 def examined(project: Project) -> list[Finding]:
     """What the doctor finds in the imports."""
-    checker = ImportChecker(Graph.of(project), load(project.requirements_path))
+    checker = ImportChecker(Graph(project), load(project.requirements_path))
     return list(checker.findings())
 
 
