@@ -15,7 +15,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from app.healing.background import BoundedCall
@@ -184,7 +185,7 @@ class Engine:
                 try:
                     self._prepare()
                 except OSError as error:
-                    full = _outcome_of(error) is Outcome.DISK_FULL
+                    full = _disk_trouble(error).outcome == Outcome.DISK_FULL
                     self._trouble = "home_full" if full else "home_unwritable"
             if self._trouble != before:
                 fields = {"home": str(self.settings.home), "reason": self._trouble or before}
@@ -383,7 +384,9 @@ class Engine:
             at=time.time(),
         )
         if self.journal.append(row):
-            write_mark(claim, None)
+            # What cannot be cleared is recorded once more by the next holder, which counts once.
+            with suppress(OSError):
+                write_mark(claim, None)
         if repair.healed:
             self._log("fault healed", fault, repair, logging.INFO)
         else:
@@ -424,7 +427,8 @@ class Engine:
             )
         )
         if recorded:
-            write_mark(claim, None)
+            with suppress(OSError):
+                write_mark(claim, None)
 
     def heal_in_background(self, fault: Fault) -> BoundedCall[Repair] | None:
         """Begin to heal a fault, or join the heal of it that is under way.
@@ -578,7 +582,7 @@ class Engine:
             "success_rate": overall.success_rate,
             "failure_rate": overall.failure_rate,
             "modules": {
-                self.label(*subject): _rates(Rates.of(own)) for subject, own in by_subject.items()
+                self.label(*subject): asdict(Rates.of(own)) for subject, own in by_subject.items()
             },
             "budgets": {
                 self.label(*subject): {
@@ -592,20 +596,7 @@ class Engine:
         }
 
 
-def _rates(rates: Rates) -> dict[str, int | float | None]:
-    return {
-        "attempts": rates.attempts,
-        "successes": rates.successes,
-        "failures": rates.failures,
-        "success_rate": rates.success_rate,
-        "failure_rate": rates.failure_rate,
-    }
-
-
-def _outcome_of(error: OSError) -> Outcome:
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    return Outcome.DISK_FULL if full else Outcome.PERMISSION
-
-
 def _disk_trouble(error: OSError) -> Repair:
-    return Repair(outcome=_outcome_of(error), error_class=type(error).__name__, detail=str(error))
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    outcome = Outcome.DISK_FULL if full else Outcome.PERMISSION
+    return Repair(outcome=outcome, error_class=type(error).__name__, detail=str(error))
