@@ -111,7 +111,7 @@ class TestApplied:
 
         @app.get("/<int:status>")
         def answer(status: int) -> Response:
-            return abort(problem(Problem(status, "x", "x", "x")))
+            return abort(problem(Problem(status, "x", "x")))
 
         @app.get("/raises")
         def raises() -> Response:

@@ -13,8 +13,6 @@ from app.web.observation import ROUTE
 from app.web.problem_table import quarantine_problem
 from app.web.problems import problem, unexpected_problem
 
-#: Seconds after which a client may ask again: the reconciler looks twice a second.
-RETRY_SECONDS = 2
 #: Seconds for which a request waits for the heal that it started.
 SHORT_WAIT = 0.2
 STATE = "/api/auto-fix/status"
@@ -63,5 +61,4 @@ def missing_in_a_view(error: ModuleNotFoundError) -> Response:
 
 
 def _retry_later(code: str, detail: str, **members: object) -> Response:
-    row = quarantine_problem(code)
-    return problem(row, detail, retry_after=RETRY_SECONDS, state=STATE, **members)
+    return problem(quarantine_problem(code), detail, retry_after=None, state=STATE, **members)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed, require_token
-from app.healing.engine import PlanChanged, UnknownFault
 from app.healing.kind import Outcome, Repair
 from app.health import Group, HealthService
 from app.isolation.states import BlueprintState
@@ -27,7 +26,6 @@ from app.routes.bodies.auto_fix import (
 )
 from app.routes.bodies.health import REPORT
 from app.services import Services
-from app.settings.errors import InvalidModuleName
 from app.utils.auto_fix import AutoFixer
 from app.web.answers import health_answer, json_answer
 from app.web.json_bodies import filled, members, timestamp
@@ -160,21 +158,3 @@ def fix_fault(asked: dict[str, object], services: Services) -> Response:
         return json_answer(body)
     problem_kind, later = not_fixed(repair.outcome), repair.retry_after or None
     return problem(problem_kind, repair.advice, retry_after=later, **members(body))
-
-
-@auto_fix_bp.errorhandler(UnknownFault)
-def unknown_fault(_: UnknownFault) -> Response:
-    """Nothing is known to be wrong with the subject."""
-    return problem("unknown_fault")
-
-
-@auto_fix_bp.errorhandler(PlanChanged)
-def plan_changed(_: PlanChanged) -> Response:
-    """What would be done is not what was approved."""
-    return problem("plan_changed")
-
-
-@auto_fix_bp.errorhandler(InvalidModuleName)
-def invalid_module_name(error: InvalidModuleName) -> Response:
-    """What is no module name is the caller's mistake."""
-    return problem("invalid_module_name", f"{error}.")

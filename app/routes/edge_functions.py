@@ -10,16 +10,9 @@ from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed
 from app.edge import (
-    CallerFault,
     CallFailed,
-    CircuitOpen,
     EdgeClient,
-    InvalidPath,
     Invocation,
-    MethodRefused,
-    NoTransport,
-    Refused,
-    UnknownFunction,
     report,
 )
 from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
@@ -39,13 +32,11 @@ from app.routes.bodies.edge_functions import (
 from app.web.answers import json_answer
 from app.web.problem_table import FAILED_CALLS
 from app.web.problems import problem
-from app.web.request_body import CallerStream, caller_fault
+from app.web.request_body import CallerStream
 
 logger = logging.getLogger(__name__)
 
 edge_functions_bp = Blueprint("edge_functions", __name__)
-
-RETRY_SECONDS = 30
 
 
 @edge_functions_bp.get("")
@@ -113,42 +104,6 @@ def invoke(name: str, path: str = "") -> Response:
         response.headers["X-Edge-Fallback-Reason"] = invocation.choice.fallback_reason
     response.call_on_close(invocation.close)
     return response
-
-
-@edge_functions_bp.errorhandler(UnknownFunction)
-def unknown_function(_: UnknownFunction) -> Response:
-    """A name that is not registered."""
-    return problem("unknown_function")
-
-
-@edge_functions_bp.errorhandler(InvalidPath)
-def invalid_path(_: InvalidPath) -> Response:
-    """A path that could lead elsewhere."""
-    return problem("invalid_path")
-
-
-@edge_functions_bp.errorhandler(MethodRefused)
-def method_refused(refusal: MethodRefused) -> Response:
-    """A function that is called with another method."""
-    response = problem("method_not_allowed", f"This function is called with {refusal.allowed}.")
-    response.headers["Allow"] = refusal.allowed
-    return response
-
-
-@edge_functions_bp.errorhandler(NoTransport)
-def no_transport(_: NoTransport) -> Response:
-    """Nothing to call with; a heal may bring it any time."""
-    return problem("no_transport", retry_after=RETRY_SECONDS)
-
-
-@edge_functions_bp.errorhandler(Refused)
-def refused(refusal: Refused) -> Response:
-    """A function that is not called now."""
-    code = "circuit_open" if isinstance(refusal, CircuitOpen) else "edge_saturated"
-    return problem(code, retry_after=refusal.retry_after)
-
-
-edge_functions_bp.register_error_handler(CallerFault, caller_fault)
 
 
 def _edge() -> EdgeClient:

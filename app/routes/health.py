@@ -12,8 +12,6 @@ from app.web.problems import problem
 
 health_bp = Blueprint("health", __name__)
 
-RETRY_SECONDS = 5
-
 
 @health_bp.get("/livez")
 def livez() -> Response:
@@ -41,4 +39,4 @@ def _probe(report: HealthReport, word: str) -> Response:
         headers = {"Cache-Control": "no-store"}
         return Response(f"{word}\n", mimetype="text/plain", headers=headers)
     failed = [check.name for check in report.checks if check.critical and not check.ok]
-    return problem(f"not_{word}", retry_after=RETRY_SECONDS, failed=failed)
+    return problem(f"not_{word}", failed=failed)

@@ -36,16 +36,22 @@ class Problem:
     """One kind of problem.
 
     ``meaning`` is a sentence that is safe to show, and the detail of an answer that has no better
-    one. ``headers`` are the names of those that come along. ``members`` is the dataclass of what it
-    adds to the members that every problem has.
+    one; ``retry_after`` is the seconds after which to ask again where nothing says better.
+    ``headers`` are the names of those that come along. ``members`` is the dataclass of what it adds
+    to the members that every problem has.
     """
 
     status: int
     code: str
-    title: str
     meaning: str
     headers: tuple[str, ...] = ()
+    retry_after: float | None = None
     members: type | None = None
+
+    @property
+    def title(self) -> str:
+        """The code in words."""
+        return self.code.replace("_", " ").capitalize()
 
     def document(self, detail: str | None = None, **members: object) -> str:
         """The body of an answer, which also carries ``error`` for callers of the older kind.
@@ -93,157 +99,56 @@ class CallMembers:
 
 
 _LATER = ("Retry-After",)
+_ROWS = (
+    # What the server refuses itself: it cannot be read, or does not come.
+    Problem(400, "bad_request", "The request cannot be read."),
+    Problem(408, "request_timeout", "The request did not arrive in time."),
+    Problem(414, "uri_too_long", "The request line is too long."),
+    Problem(417, "expectation_failed", "Only 100-continue can be expected."),
+    Problem(431, "request_header_fields_too_large", "The header fields are too many or too large."),
+    Problem(501, "not_implemented", "The transfer coding is not supported."),
+    Problem(505, "http_version_not_supported", "This is not HTTP/1."),
+    Problem(
+        500,
+        "internal_error",
+        "The request failed unexpectedly; the log has the reason under this id.",
+        members=LoggedMembers,
+    ),
+    # What any other path and any other method get, and a balancer that is not trusted.
+    Problem(403, "forbidden", "This address may not speak the PROXY protocol."),
+    Problem(404, "not_found", "There is no such address."),
+    Problem(405, "method_not_allowed", "It is not called with this method.", ("Allow",)),
+    # What one operation or another answers with.
+    Problem(400, "fault_required", "The body must name a fault: its kind and its subject."),
+    Problem(400, "incomplete_body", "The body broke off."),
+    Problem(400, "invalid_json", "The body must be a JSON object."),
+    Problem(400, "invalid_module_name", "This is no absolute module name."),
+    Problem(400, "invalid_path", "The path has dot segments, backslashes or control characters."),
+    Problem(400, "module_required", "No module is named."),
+    Problem(401, "token_required", "This needs a valid bearer token.", ("WWW-Authenticate",)),
+    Problem(403, "changes_disabled", "No token is configured, so nothing can be changed."),
+    Problem(404, "unknown_fault", "Nothing is known to be wrong with this subject."),
+    Problem(404, "unknown_function", "No edge function of this name is registered."),
+    Problem(409, "plan_changed", "What would be done is not what was approved: look again."),
+    Problem(413, "content_too_large", "The body is larger than allowed."),
+    Problem(415, "unsupported_media_type", "The body must be application/json."),
+    Problem(416, "requested_range_not_satisfiable", "No such part of it.", ("Content-Range",)),
+    Problem(429, "rate_limited", "This address has asked too often; it has to wait.", _LATER, 1),
+    Problem(429, "too_many_attempts", "Wrong tokens came from here; it has to wait.", _LATER, 1),
+    Problem(503, "no_transport", "Neither aiohttp nor requests can be imported.", _LATER, 30),
+    Problem(503, "circuit_open", "The function fails, and is left alone for a while.", _LATER, 1),
+    Problem(503, "edge_saturated", "As many calls are under way as there may be.", _LATER, 1),
+    Problem(503, "not_alive", "This process has to be replaced.", _LATER, 5, ProbeMembers),
+    Problem(503, "not_ready", "Something critical is missing.", _LATER, 5, ProbeMembers),
+)
 
-#: By their codes, in the order of their statuses.
-PROBLEMS: Mapping[str, Problem] = {
-    problem.code: problem
-    for problem in (
-        Problem(400, "bad_request", "Bad Request", "The request cannot be read."),
-        Problem(400, "incomplete_body", "Incomplete body", "The body broke off."),
-        Problem(400, "invalid_json", "Bad Request", "The body must be a JSON object."),
-        Problem(400, "module_required", "Module required", "No module is named."),
-        Problem(
-            400, "invalid_module_name", "Not a module name", "This is no absolute module name."
-        ),
-        Problem(
-            400,
-            "fault_required",
-            "Fault required",
-            "The body must name a fault: kind and subject, and the digest of its plan if wanted.",
-        ),
-        Problem(
-            400,
-            "invalid_path",
-            "Invalid path",
-            "The path may have no dot segments, backslashes or control characters.",
-        ),
-        Problem(
-            401,
-            "token_required",
-            "Token required",
-            "This needs a valid bearer token.",
-            ("WWW-Authenticate",),
-        ),
-        Problem(
-            403,
-            "changes_disabled",
-            "Changes are switched off",
-            "No token is configured, so nothing can be changed over HTTP.",
-        ),
-        Problem(403, "forbidden", "Forbidden", "This address may not speak the PROXY protocol."),
-        Problem(404, "not_found", "Not Found", "There is no such address."),
-        Problem(
-            404,
-            "unknown_function",
-            "Unknown function",
-            "No edge function of this name is registered.",
-        ),
-        Problem(
-            404, "unknown_fault", "Unknown fault", "Nothing is known to be wrong with this subject."
-        ),
-        Problem(
-            405,
-            "method_not_allowed",
-            "Method Not Allowed",
-            "This address is not called with this method.",
-            ("Allow",),
-        ),
-        Problem(408, "request_timeout", "Request Timeout", "The request did not arrive in time."),
-        Problem(
-            409,
-            "plan_changed",
-            "Plan changed",
-            "What would be done is not what was approved: look at the fault again.",
-        ),
-        Problem(413, "content_too_large", "Content Too Large", "The body is larger than allowed."),
-        Problem(414, "uri_too_long", "URI Too Long", "The request line is too long."),
-        Problem(
-            415,
-            "unsupported_media_type",
-            "Unsupported Media Type",
-            "The body must be application/json.",
-        ),
-        Problem(
-            416,
-            "requested_range_not_satisfiable",
-            "Requested Range Not Satisfiable",
-            "The file has no such part.",
-            ("Content-Range",),
-        ),
-        Problem(
-            417, "expectation_failed", "Expectation Failed", "Only 100-continue can be expected."
-        ),
-        Problem(
-            429,
-            "too_many_attempts",
-            "Too many attempts",
-            "Too many wrong tokens came from this address; none is looked at for a while.",
-            _LATER,
-        ),
-        Problem(
-            429,
-            "rate_limited",
-            "Too many requests",
-            "This address has asked for it too often; it may again after a while.",
-            _LATER,
-        ),
-        Problem(
-            431,
-            "request_header_fields_too_large",
-            "Request Header Fields Too Large",
-            "The request has too many header fields, or too large ones.",
-        ),
-        Problem(
-            500,
-            "internal_error",
-            "Internal Server Error",
-            "The request failed unexpectedly; the log has the reason under this id.",
-            members=LoggedMembers,
-        ),
-        Problem(501, "not_implemented", "Not Implemented", "The transfer coding is not supported."),
-        Problem(
-            503,
-            "no_transport",
-            "No transport",
-            "Neither aiohttp nor requests can be imported, so no function can be called.",
-            _LATER,
-        ),
-        Problem(
-            503,
-            "circuit_open",
-            "Not called now",
-            "The function fails, and is left alone for a while.",
-            _LATER,
-        ),
-        Problem(
-            503,
-            "edge_saturated",
-            "Not called now",
-            "As many edge calls are under way as there may be.",
-            _LATER,
-        ),
-        Problem(
-            503,
-            "not_alive",
-            "Not alive",
-            "Something critical fails, and this process has to be replaced.",
-            _LATER,
-            ProbeMembers,
-        ),
-        Problem(
-            503, "not_ready", "Not ready", "Something critical is missing.", _LATER, ProbeMembers
-        ),
-        Problem(
-            505, "http_version_not_supported", "HTTP Version Not Supported", "This is not HTTP/1."
-        ),
-    )
-}
+#: By their codes.
+PROBLEMS: Mapping[str, Problem] = {row.code: row for row in _ROWS}
 
-#: Why a part of the service is in quarantine, or a request misses what it needs at that moment.
+#: Why a part of the service is in quarantine, or a request misses what it needs at that moment;
+#: the reconciler looks twice a second.
 QUARANTINE: Mapping[str, Problem] = {
-    str(code): Problem(
-        503, str(code), "Temporarily unavailable", meaning, _LATER, QuarantineMembers
-    )
+    code: Problem(503, code, meaning, _LATER, 2, QuarantineMembers)
     for code, meaning in {
         **MEANINGS,
         "registration_failed": "This part cannot be registered.",
@@ -265,7 +170,6 @@ NOT_FIXED: Mapping[str, Problem] = {
     str(outcome): Problem(
         _FIX_STATUS.get(outcome, 409),
         str(outcome),
-        "Not fixed",
         f"{meaning[:1].upper()}{meaning[1:]}.",
         ("Retry-After?",),
     )
@@ -284,10 +188,9 @@ FAILED_CALLS: Mapping[ErrorKind, Problem] = {
     kind: Problem(
         504 if kind is ErrorKind.TIMEOUT else 502,
         f"edge_{kind}",
-        "The edge function did not answer",
         explanation,
         ("X-Edge-Function", "X-Edge-Transport", "X-Edge-Fallback-Reason?"),
-        CallMembers,
+        members=CallMembers,
     )
     for kind, explanation in EXPLANATIONS.items()
 }

@@ -8,16 +8,46 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from app.edge import (
+    BodyBroken,
+    BodyTooLarge,
+    BodyTooSlow,
+    CircuitOpen,
+    InvalidPath,
+    MethodRefused,
+    NoTransport,
+    Saturated,
+    UnknownFunction,
+)
+from app.healing.engine import PlanChanged, UnknownFault
+from app.settings.errors import InvalidModuleName
 from app.telemetry.context import current_id
 from app.web.problem_table import MEDIA_TYPE, PROBLEMS, Problem
 
 logger = logging.getLogger(__name__)
+
+#: Errors of the rooms below, and the codes that they have over HTTP.
+ERRORS: Mapping[type[Exception], str] = {
+    InvalidModuleName: "invalid_module_name",
+    UnknownFault: "unknown_fault",
+    PlanChanged: "plan_changed",
+    UnknownFunction: "unknown_function",
+    InvalidPath: "invalid_path",
+    MethodRefused: "method_not_allowed",
+    NoTransport: "no_transport",
+    CircuitOpen: "circuit_open",
+    Saturated: "edge_saturated",
+    BodyTooLarge: "content_too_large",
+    BodyTooSlow: "request_timeout",
+    BodyBroken: "incomplete_body",
+}
 
 
 def problem(
@@ -32,21 +62,40 @@ def problem(
     Args:
         kind: the code of a problem of the table, or one of its rows.
         detail: one sentence about this occurrence, safe to show; the problem's own without one.
-        retry_after: seconds after which to ask again.
+        retry_after: seconds after which to ask again; the problem's own without them.
         members: more members, JSON values.
     """
     row = PROBLEMS[kind] if isinstance(kind, str) else kind
+    later = row.retry_after if retry_after is None else retry_after
     response = Response(row.document(detail, **members), row.status, mimetype=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
-    if retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if later is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(later)))
     return response
 
 
 def init_app(app: Flask) -> None:
     """Answer every error of the application as a problem."""
+    for kind in ERRORS:
+        app.register_error_handler(kind, domain_problem)
     app.register_error_handler(HTTPException, http_problem)
     app.register_error_handler(Exception, unexpected_problem)
+
+
+def domain_problem(error: Exception) -> Response:
+    """What an error that a view lets escape means over HTTP."""
+    detail = None
+    if isinstance(error, InvalidModuleName):
+        detail = f"{error}."
+    elif isinstance(error, BodyTooLarge):
+        detail = f"The body may have at most {error.limit} bytes."
+    elif isinstance(error, MethodRefused):
+        detail = f"This function is called with {error.allowed}."
+    code = next(code for kind, code in ERRORS.items() if isinstance(error, kind))
+    response = problem(code, detail, retry_after=getattr(error, "retry_after", None))
+    if isinstance(error, MethodRefused):
+        response.headers["Allow"] = error.allowed
+    return response
 
 
 def http_problem(error: HTTPException) -> BaseResponse:
@@ -58,7 +107,7 @@ def http_problem(error: HTTPException) -> BaseResponse:
     code = HTTPStatus(status).name.lower() if status in set(HTTPStatus) else f"http_{status}"
     # The class's sentence: an instance's may quote the request or an exception.
     meaning = type(error).description or "The request cannot be answered."
-    response = problem(PROBLEMS.get(code) or Problem(status, code, error.name, meaning))
+    response = problem(PROBLEMS.get(code) or Problem(status, code, meaning))
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value

@@ -7,10 +7,10 @@ import json
 import socket
 import time
 
-from flask import Request, Response, abort, current_app, request
+from flask import Request, abort, current_app, request
 from werkzeug.wsgi import get_input_stream
 
-from app.edge import BodyBroken, BodyTooLarge, BodyTooSlow, CallerBody, CallerFault
+from app.edge import BodyBroken, BodyTooLarge, BodyTooSlow, CallerBody
 from app.edge.deadlines import Deadlines, Watch
 from app.services import Services
 from app.web.problems import problem
@@ -90,39 +90,13 @@ class CallerStream:
                 self._socket.shutdown(socket.SHUT_RD)
 
 
-def caller_fault(fault: CallerFault) -> Response:
-    """A caller's body that cannot be read; its connection is of no more use."""
-    if isinstance(fault, BodyTooLarge):
-        return problem("content_too_large", f"The body may have at most {fault.limit} bytes.")
-    if isinstance(fault, BodyTooSlow):
-        return problem("request_timeout", "The body did not arrive in time.")
-    return problem("incomplete_body")
-
-
-def read_body(limit: int) -> bytes:
-    """The request's body, which has to arrive within the time that a request has.
-
-    Raises:
-        HTTPException: 413 when it is larger than ``limit`` bytes, announced or not; 408 when it
-            does not arrive in time; 400 when it breaks off.
-    """
-    services: Services = current_app.extensions["services"]
-    until = time.monotonic() + services.settings.request_timeout
-    caller = CallerStream(request, services.edge.deadlines)
-    try:
-        return caller.whole(limit, until)
-    except CallerFault as fault:
-        abort(caller_fault(fault))
-    finally:
-        caller.close()
-
-
 def read_object(limit: int) -> dict[str, object]:
     """The JSON object that is the request's body; who names no content type means JSON.
 
     Raises:
-        HTTPException: 415 when it is of another type, 413 when it is too large, 400 when it is no
-            JSON object.
+        CallerFault: it is larger than ``limit`` bytes, announced or not, or does not arrive within
+            the time that a request has.
+        HTTPException: 415 when it is of another type, 400 when it is no JSON object.
     """
     kind = request.mimetype
     # A type may be JSON by its suffix, too (RFC 6839).
@@ -131,10 +105,16 @@ def read_object(limit: int) -> dict[str, object]:
         refusal = problem("unsupported_media_type")
         refusal.headers["Accept"] = "application/json"
         abort(refusal)
+    services: Services = current_app.extensions["services"]
+    caller = CallerStream(request, services.edge.deadlines)
     try:
-        found = json.loads(read_body(limit))
+        found = json.loads(
+            caller.whole(limit, time.monotonic() + services.settings.request_timeout)
+        )
     except (ValueError, RecursionError):
         found = None
+    finally:
+        caller.close()
     if not isinstance(found, dict):
         abort(problem("invalid_json"))
     return found
