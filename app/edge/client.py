@@ -234,11 +234,14 @@ class EdgeClient:
         down = [r for r in self.results.values() if r.state is HealthState.UNHEALTHY]
         return [self._own_check(), *down_checks(down), *breaker_checks(self.breakers())]
 
-    def share_state(self) -> None:
-        """Write what was counted, tell other workers what holds here, learn what they found."""
+    def share_state(self, *, idle: float = 0.0) -> None:
+        """Write what was counted, tell other workers what holds here, learn what they found.
+
+        While nothing is new here, what was learnt last counts for ``idle`` seconds.
+        """
         lanes = {name: lane.state() for name, lane in self.lanes().items() if not lane.quiet}
         state = {"transport": self.transport_name(), "functions": lanes}
-        self.statistics.refresh(state)
+        self.statistics.refresh(state, idle=idle)
 
     def close(self) -> None:
         """Give back threads and connections, and write what was counted."""

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 LOCK = "edge-checks.lock"
 #: Seconds between two looks at the file, two exchanges with other workers, two health checks.
 TICK, SHARE_SECONDS, CHECK_SECONDS = 1.0, 2.0, 30.0
+#: Seconds between two exchanges while this worker has nothing new to say; others take it for gone
+#: after fifteen.
+IDLE_SECONDS = 9.0
 #: A pause between health checks is up to this share shorter or longer.
 JITTER = 0.2
 
@@ -74,7 +77,7 @@ class EdgeMonitor:
                 self._client.check_all()
         if now >= self._share_at:
             self._share_at = now + SHARE_SECONDS
-            self._client.share_state()
+            self._client.share_state(idle=IDLE_SECONDS)
         return TICK
 
     def _is_elected(self) -> bool:

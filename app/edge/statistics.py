@@ -62,8 +62,9 @@ class Statistics:
         self._rounds: deque[tuple[FunctionHealth, ...]] = deque(maxlen=MOST_ROUNDS)
         self._shared = Shared()
         self._uptime: Uptime = {}
-        self._read_at = self._uptime_at = self._failed_at = float("-inf")
+        self._read_at = self._said_at = self._uptime_at = self._failed_at = float("-inf")
         self._worker, self._pid = "", 0
+        self._state: Mapping[str, object] | None = None
 
     def count(self, function: str, outcome: str, seconds: float | None = None) -> None:
         """Count a call that ended so, after so many seconds when it was made at all."""
@@ -102,11 +103,18 @@ class Statistics:
             self.uptime().get(function) or dict.fromkeys(WINDOWS),
         )
 
-    def refresh(self, state: Mapping[str, object] | None = None) -> None:
-        """Write what is pending, say what holds for this worker, and read what all have counted."""
-        if self._clock() - self._failed_at < RETRY_SECONDS:
+    def refresh(self, state: Mapping[str, object] | None = None, *, idle: float = 0.0) -> None:
+        """Write what is pending, say what holds for this worker, and read what all have counted.
+
+        While nothing is new here, the last exchange counts for ``idle`` seconds.
+        """
+        now = self._clock()
+        news = self._pending.calls or self._rounds or state != self._state
+        if now - self._failed_at < RETRY_SECONDS or (not news and now - self._said_at < idle):
             return
-        self._read_at = self._clock()
+        self._read_at = now
+        if state is not None:
+            self._state, self._said_at = state, now
         self._try(lambda: self._exchange(state))
 
     def close(self) -> None:
