@@ -39,7 +39,7 @@ class Child:
     def wait(self) -> int | None:
         """Wait for its end: the exit status, or minus the signal; None when that is lost."""
         if not self.ended:
-            status = _end(self.pid) if sys.platform == "linux" else self._process.wait()
+            status = _exit_status(self.pid) if sys.platform == "linux" else self._process.wait()
             self._status = self._status if status is None else status
             self._process.wait()
         return self._status
@@ -62,13 +62,13 @@ def child_group(
 ) -> Iterator[Child]:
     """Run ``command``; on leaving, it and all that it started in its session is killed.
 
-    ``output`` gets stdout and stderr, which are thrown away without it. ``keep`` are descriptors
+    ``output`` gets stdout and stderr, which are discarded without it. ``keep`` are descriptors
     that the child inherits: a claim in it is not free before the child has ended.
 
     Raises:
         OSError: when the command cannot be started.
     """
-    leash, hand = os.pipe()
+    reader, writer = os.pipe()
     try:
         try:
             process = subprocess.Popen(
@@ -76,24 +76,24 @@ def child_group(
                 stdin=subprocess.DEVNULL,
                 stdout=output or subprocess.DEVNULL,
                 stderr=subprocess.STDOUT,
-                pass_fds=(leash, *keep),
+                pass_fds=(reader, *keep),
                 env=dict(environ),
                 cwd=directory,
                 start_new_session=True,
             )
-            _fasten(leash, process.pid)
+            _kill_when_closed(reader, process.pid)
         finally:
-            os.close(leash)
+            os.close(reader)
         child = Child(process)
         try:
             yield child
         finally:
             child.kill()
     finally:
-        os.close(hand)
+        os.close(writer)
 
 
-def _end(pid: int) -> int | None:
+def _exit_status(pid: int) -> int | None:
     """Wait until a child has ended: its status, None when it has been reaped; does not reap it."""
     with suppress(OSError):
         watched = os.pidfd_open(pid)
@@ -112,15 +112,15 @@ def _end(pid: int) -> int | None:
     return None
 
 
-def _fasten(leash: int, group: int) -> None:
+def _kill_when_closed(reader: int, group: int) -> None:
     """Have the kernel kill ``group`` when the pipe's other end closes, as it does when we die.
 
     Unlike ``PR_SET_PDEATHSIG`` this needs neither code in the child nor the thread that made it.
     """
     if sys.platform == "linux":
         try:
-            fcntl.fcntl(leash, fcntl.F_SETOWN, -group)
+            fcntl.fcntl(reader, fcntl.F_SETOWN, -group)
         except ProcessLookupError:
             return  # it has ended, and somebody has reaped it
-        fcntl.fcntl(leash, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
+        fcntl.fcntl(reader, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(reader, fcntl.F_SETFL, fcntl.fcntl(reader, fcntl.F_GETFL) | os.O_ASYNC)

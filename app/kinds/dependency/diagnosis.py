@@ -1,7 +1,7 @@
 """Why an import failed: a closed set of causes, read from the exception and from what is on disk.
 
 The message of an exception is read only where the object says nothing, and never leaves this
-floor: what a diagnosis shows is safe for a response.
+module: what a diagnosis shows is safe for a response.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.healing.kind import Fault, Outcome
-from app.kinds.dependency.catalog import Catalog
-from app.kinds.dependency.failure import Failure, missing_module, read_failure
-from app.kinds.dependency.lock import LockedDistribution
+from app.kinds.dependency.catalog import Catalog, InstallPlan
+from app.kinds.dependency.failure import Failure, read_failure
 from app.kinds.dependency.on_disk import (
     find_on_disk,
     foreign_extension,
@@ -27,11 +26,9 @@ from app.kinds.dependency.on_disk import (
 )
 from app.kinds.dependency.requirements import normalize, top_level
 
-__all__ = ["Cause", "Diagnosis", "Diagnostician", "missing_module"]
-
 
 class Cause(StrEnum):
-    """The causes of DESIGN section 3."""
+    """What can be wrong with an import."""
 
     MISSING_DISTRIBUTION = "missing_distribution"
     MISSING_SUBMODULE = "missing_submodule"
@@ -66,8 +63,6 @@ OF_NO_DISTRIBUTION = frozenset(
     {Cause.STDLIB_MISSING, Cause.CIRCULAR_IMPORT, Cause.SHADOWED, Cause.CODE_ERROR}
 )
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-
-
 #: What this kind of fault is called everywhere.
 KIND = "dependency"
 
@@ -116,7 +111,7 @@ class Diagnostician:
     def __init__(self, catalog: Catalog, first_party: frozenset[str]) -> None:
         self._catalog = catalog
         self._first_party = first_party
-        #: Names that no distribution brings, so the map has no say over them.
+        #: Names that no distribution brings, so the map counts for none of them.
         self._reserved = first_party | sys.stdlib_module_names
 
     def diagnose(self, error: BaseException, requested: str) -> Diagnosis:
@@ -166,7 +161,7 @@ class Diagnostician:
                 if name != top and find_on_disk(top) is not None
                 else f"{name} belongs to the standard library but this Python was built without it"
             )
-        elif top in REMOVED and not self._approved(top):
+        elif top in REMOVED and self._catalog.requirement(top) is None:
             cause = Cause.STDLIB_MISSING
             advice = f"{top} left the standard library in Python {REMOVED[top]}: change the code"
             advice = f"{advice} that imports it"
@@ -183,56 +178,49 @@ class Diagnostician:
         top, distribution = top_level(name), self._catalog.distribution(name)
         version = installed_version(distribution)
         locked = self._catalog.lock.version(distribution)
-        heals = self._healer(top, distribution, chain)
-        if version is not None and (heals is None or locked != version):
-            return self._incomplete(name, chain)
+        plan = self._nearest_plan(top, distribution, chain)
         if version is not None:
+            if plan is None or locked != version:
+                return self._incomplete(name, chain)
+            cause, broken = Cause.PARTIAL_INSTALL, (distribution,)
+            plan = self._catalog.plan(plan.module, broken)
             advice = f"{distribution} {version} is installed but its files are not all there;"
-            return self._diagnosis(
-                Cause.PARTIAL_INSTALL,
-                name,
-                chain,
-                f"{advice} the lock has the same version",
-                heals=heals,
-                broken=(distribution,),
-            )
+            advice = f"{advice} the lock has the same version"
+            return self._diagnosis(cause, name, chain, advice, plan=plan, broken=broken)
         # The third-party package nearest before the fault needs it, else the module of ours.
         others = [module for module in reversed(chain) if top_level(module) != top]
         packages = [top_level(m) for m in others if top_level(m) not in self._first_party]
         needer = next(iter((*packages, *others)), None)
         advice = f"{needer} needs {top}, which is not installed" if needer else ""
         advice = advice or f"{top} is not installed"
-        if heals and locked:
-            advice += f"; it is in the lock as {distribution} {locked}"
-        elif heals and heals != top:
-            parts = (f"{entry.name} {entry.version}" for entry in self._lacking(heals))
-            advice += f"; the lock has what {heals} lacks: {', '.join(parts)}"
-        elif heals:
-            advice += "; it is approved but not in the lock: run make lock"
-        else:
+        if plan is None:
             advice += "" if distribution == normalize(top) else f" (it comes with {distribution})"
             advice += "; it is not approved for healing: add it to the requirements"
-        return self._diagnosis(Cause.MISSING_DISTRIBUTION, name, chain, advice, heals=heals)
+        elif locked:
+            advice += f"; it is in the lock as {distribution} {locked}"
+        elif plan.module != top:
+            parts = (f"{entry.name} {entry.version}" for entry in plan.missing)
+            advice += f"; the lock has what {plan.module} lacks: {', '.join(parts)}"
+        else:
+            advice += "; it is approved but not in the lock: run make lock"
+        return self._diagnosis(Cause.MISSING_DISTRIBUTION, name, chain, advice, plan=plan)
 
-    def _healer(self, top: str, distribution: str, chain: Sequence[str]) -> str | None:
-        """The approved name nearest to the fault whose locked closure would mend it.
+    def _nearest_plan(
+        self, top: str, distribution: str, chain: Sequence[str]
+    ) -> InstallPlan | None:
+        """The plan of the approved name nearest to the fault whose closure would mend it.
 
-        An import name need not resemble its distribution's. So when the lock does not tell who
+        An import name need not resemble its distribution's. So when the lock does not have who
         needs ``distribution``, an approved package on the way that lacks a part is the one.
         """
-        for approved in filter(self._approved, (top, *map(top_level, reversed(chain)))):
-            provider = self._catalog.distribution(approved)
-            needs = approved == top or self._catalog.lock.path(provider, distribution)
-            if needs or self._lacking(approved):
-                return approved
+        for name in (top, *map(top_level, reversed(chain))):
+            plan = self._catalog.plan(name) if name not in self._reserved else None
+            needer = self._catalog.distribution(name)
+            if plan is not None and (
+                name == top or self._catalog.lock.path(needer, distribution) or plan.missing
+            ):
+                return plan
         return None
-
-    def _lacking(self, approved: str) -> tuple[LockedDistribution, ...]:
-        plan = self._catalog.plan(approved)
-        return plan.missing if plan else ()
-
-    def _approved(self, top: str) -> bool:
-        return top not in self._reserved and self._catalog.requirement(top) is not None
 
     def _lacks(self, failure: Failure, module: str, attribute: str) -> Diagnosis:
         """``from module import attribute`` failed, or ``module.attribute`` did."""
@@ -302,12 +290,12 @@ class Diagnostician:
         chain: Sequence[str],
         advice: str,
         *,
-        heals: str | None = None,
+        plan: InstallPlan | None = None,
         broken: tuple[str, ...] = (),
     ) -> Diagnosis:
         top = top_level(module)
         packaged = cause not in OF_NO_DISTRIBUTION and top not in self._reserved
-        plan = self._catalog.plan(heals, broken) if heals else None
+        requirement = plan.requirement if plan else self._catalog.requirement(top)
         return Diagnosis(
             cause=cause,
             module=module,
@@ -315,8 +303,8 @@ class Diagnostician:
             plan=plan,
             refusal=plan.refusal if plan else None,
             distribution=self._catalog.provider(top) if packaged else None,
-            requirement=self._catalog.requirement(heals or top) if packaged else None,
-            heals=heals,
+            requirement=requirement if packaged else None,
+            heals=plan.module if plan else None,
             broken=broken,
             chain=_ending_in(chain, module),
         )

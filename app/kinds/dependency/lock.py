@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.kinds.dependency.markers import MarkerError, holds
@@ -33,6 +33,31 @@ class LockedDistribution:
     hashes: tuple[str, ...]
     marker: str | None
     needed_by: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, line: int, text: str, needed_by: Iterable[str] = ()) -> LockedDistribution:
+        """Read a requirement with its options, which begins in ``line`` of the lock.
+
+        Raises:
+            LockError: when it is no exact pin with hashes, or its marker is none.
+        """
+        requirement, *options = text.split(" --hash=")
+        pinned, _, marker = map(str.strip, requirement.partition(";"))
+        match = PIN.match(pinned)
+        if match is None or not VERSION.fullmatch(match["version"]):
+            raise LockError(line, "expected name==version")
+        name, version = match.groups()
+        if not options:
+            raise LockError(line, f"{name} has no --hash=sha256:")
+        hashes = tuple(map(str.strip, options))
+        if not all(map(HASH.fullmatch, hashes)):
+            raise LockError(line, f"{name} has a hash that is not sha256 in hexadecimal")
+        entry = cls(normalize(name), version, hashes, marker or None, tuple(needed_by))
+        try:
+            entry.applies()
+        except MarkerError as error:
+            raise LockError(line, f"bad marker: {error}") from error
+        return entry
 
     @property
     def pin(self) -> str:
@@ -64,12 +89,12 @@ class Lock:
             LockError: with the line, when one is no exact hashed pin or a pin stands twice.
         """
         entries: dict[str, LockedDistribution] = {}
-        for paragraph in _paragraphs(text):
-            entry = _locked(paragraph)
+        for line, requirement, needed_by in _paragraphs(text):
+            entry = LockedDistribution.parse(line, requirement, needed_by)
             if not entry.applies():
                 continue
             if entry.name in entries:
-                raise LockError(paragraph.line, f"{entry.name} is pinned twice for this Python")
+                raise LockError(line, f"{entry.name} is pinned twice for this Python")
             entries[entry.name] = entry
         return cls(entries, hashlib.sha256(text.encode()).hexdigest()[:16])
 
@@ -119,57 +144,27 @@ class Lock:
         return ()
 
 
-@dataclass(slots=True)
-class _Paragraph:
-    """One requirement with its options, and the names of its ``# via`` notes."""
-
-    line: int
-    text: str
-    needed_by: list[str] = field(default_factory=list)
-
-
-def _paragraphs(text: str) -> list[_Paragraph]:
-    """The requirements of a lock, each with the number of its first line."""
-    found: list[_Paragraph] = []
+def _paragraphs(text: str) -> Iterator[tuple[int, str, list[str]]]:
+    """The requirements of a lock: first line, text with options, names of the ``# via`` notes."""
+    start, requirement = 0, ""
+    needed_by: list[str] = []
     for number, raw in enumerate(text.split("\n"), 1):
-        line, indented = raw.strip(), raw[:1].isspace()
-        if line.startswith("#"):
-            if found and indented:
-                # ``# via a``, ``#   a`` on the lines after it, or ``# via a, b``.
-                names = [name.strip() for name in VIA.sub("", line).split(",")]
-                found[-1].needed_by += [
-                    normalize(name.partition("[")[0].strip())
-                    for name in names
-                    if name and not name.startswith("-")
-                ]
-        elif line and found and indented:
-            found[-1].text += f" {line.removesuffix(BACKSLASH).strip()}"
-        elif line:
-            found.append(_Paragraph(number, line.removesuffix(BACKSLASH).strip()))
-    return found
-
-
-def _locked(paragraph: _Paragraph) -> LockedDistribution:
-    line = paragraph.line
-    requirement, *options = paragraph.text.split(" --hash=")
-    pinned, _, marker = map(str.strip, requirement.partition(";"))
-    match = PIN.match(pinned)
-    if match is None or not VERSION.fullmatch(match["version"]):
-        raise LockError(line, "expected name==version")
-    if not options:
-        raise LockError(line, f"{match['name']} has no --hash=sha256:")
-    hashes = tuple(option.strip() for option in options)
-    if not all(HASH.fullmatch(value) for value in hashes):
-        raise LockError(line, f"{match['name']} has a hash that is not sha256 in hexadecimal")
-    entry = LockedDistribution(
-        normalize(match["name"]),
-        match["version"],
-        hashes,
-        marker or None,
-        tuple(paragraph.needed_by),
-    )
-    try:
-        entry.applies()
-    except MarkerError as error:
-        raise LockError(line, f"bad marker: {error}") from error
-    return entry
+        line = raw.strip()
+        if line.startswith("#") and start and raw[:1].isspace():
+            # ``# via a``, ``#   a`` on the lines after it, or ``# via a, b``.
+            names = [name.strip() for name in VIA.sub("", line).split(",")]
+            needed_by += [
+                normalize(name.partition("[")[0].strip())
+                for name in names
+                if name and not name.startswith("-")
+            ]
+        elif line.startswith("#") or not line:
+            continue
+        elif start and raw[:1].isspace():
+            requirement += f" {line.removesuffix(BACKSLASH).strip()}"
+        else:
+            if start:
+                yield start, requirement, needed_by
+            start, requirement, needed_by = number, line.removesuffix(BACKSLASH).strip(), []
+    if start:
+        yield start, requirement, needed_by

@@ -84,17 +84,14 @@ def probe(
         if not selector.select(deadline):
             return Verdict(ok=False, crashed=True, error_class="deadline")
         message = os.read(reader, 65536)
-    if not message:  # the pipe was closed in silence
-        return Verdict(ok=False, crashed=True, error_class=_end(child.wait()))
+    if not message:
+        # The pipe was closed in silence.
+        status = child.wait()
+        end = "no verdict" if status is None else f"exit {status}"
+        end = f"signal {-status}" if status is not None and status < 0 else end
+        return Verdict(ok=False, crashed=True, error_class=end)
     parts = message.decode(errors="replace").split("\0", PARTS - 1)
     if len(parts) != PARTS or not f"_{parts[0]}".isidentifier():
         return Verdict(ok=False, crashed=True, error_class="garbled verdict")
     error, missing, text = parts
     return Verdict(ok=not error, error_class=error, missing=missing or None, detail=text)
-
-
-def _end(status: int | None) -> str:
-    """How a child ended that has sent no verdict."""
-    if status is None:
-        return "no verdict"
-    return f"signal {-status}" if status < 0 else f"exit {status}"
