@@ -41,20 +41,14 @@ def import_cleanly(name: str, package: str | None = None) -> types.ModuleType:
             raise ModuleNotFoundError(message, name=module.__name__)  # noqa: TRY301 - cleaned up too
     except BaseException:
         for left, module in list(sys.modules.items()):
-            if left not in before and (
-                _is_orphan(left) or is_hollow(getattr(module, "__spec__", None))
-            ):
+            parts = left.split(".")
+            packages = [".".join(parts[:length]) for length in range(1, len(parts))]
+            # A package that holds the module is gone when its body failed.
+            is_orphan = any(package not in sys.modules for package in packages)
+            if left not in before and (is_orphan or is_hollow(getattr(module, "__spec__", None))):
                 sys.modules.pop(left, None)
         raise
     return module
-
-
-def _is_orphan(name: str) -> bool:
-    """Whether a package that holds the module is gone: its body failed."""
-    while name := name.rpartition(".")[0]:
-        if name not in sys.modules:
-            return True
-    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The installer: uv when it is there, pip otherwise, as a subprocess into an empty directory.
 
 Exactly the pins it is given, every file hash-checked, no dependencies of its own choosing, wheels
-only. Neither tool's exit code tells tampering from an outage, so their last words are read; tests
-hold that reading against the real tools and a real, faulty index.
+only. Neither tool's exit code tells tampering from an outage, so the end of their output is read;
+tests hold that reading against the real tools and a real, faulty index.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from app.healing.children import Child, child_group
 from app.healing.kind import Outcome
@@ -58,7 +57,7 @@ ADDRESS = re.compile(
 #: What the clients print of an address without its host.
 REST_OF_ADDRESS = re.compile(r"(?<=url: )/\S*")
 
-#: What the tools say, most telling first. Read off uv 0.13 and pip 23 to 26 against each fault.
+#: What the tools say, most specific first. Read off uv 0.13 and pip 23 to 26 against each fault.
 SIGNS: Sequence[tuple[str, str]] = (
     (Outcome.DISK_FULL, r"no space left on device|(os error|errno) 28\b|disk quota"),
     (Install.TOO_LARGE, r"file too large|(os error|errno) 27\b"),
@@ -112,7 +111,7 @@ def find_tool(allowed: Sequence[str], environ: Mapping[str, str]) -> Tool | None
 class Installed:
     """How one run of an installer ended. ``detail`` is for the log, without credentials.
 
-    ``uncertain`` means that it was judged by its words alone: its exit status was lost.
+    ``uncertain`` means that it was judged by its output alone: its exit status was lost.
     """
 
     outcome: str
@@ -169,13 +168,19 @@ class Installer:
         ]
         environ = _environ(self.environ, work)
         started = time.monotonic()
+        # In memory where that goes, so that a full disk can be reported.
+        in_memory = hasattr(os, "memfd_create")
+        file = os.memfd_create("installer") if in_memory else work / "installer.log"
         with (
-            _open_output(work) as output,
+            open(file, "w+b") as output,  # noqa: PTH123 - a path or a descriptor
             child_group(
                 command, environ=environ, directory=work, output=output, keep=self.keep
             ) as child,
         ):
-            limit_file_size(child.pid, self.max_file_bytes)
+            if sys.platform == "linux":
+                with suppress(ProcessLookupError, PermissionError):
+                    limits = (self.max_file_bytes, self.max_file_bytes)
+                    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, limits)
             in_time = _wait(child, self.deadline)
             output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
             lines = output.read().decode(errors="replace").splitlines()
@@ -220,17 +225,10 @@ def _wait(child: Child, deadline: float) -> bool:
     return not expired.is_set()
 
 
-def _open_output(work: Path) -> IO[bytes]:
-    """A file for the output: in memory where that goes, so that a full disk can be reported."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("installer"), "w+b")
-    return (work / "installer.log").open("w+b")
-
-
 def _outcome(status: int | None, said: str) -> str:
     """A clean exit is a success, but not when uv has left a file out of a wheel for its name.
 
-    Without a status it is one when nothing tells of a failure; what was installed has to show it.
+    Without a status it is one when no line reports a failure; what was installed has to show it.
     """
     if status == 0 and "unsafe file name" not in said:
         return Outcome.HEALED
@@ -238,13 +236,6 @@ def _outcome(status: int | None, said: str) -> str:
         return Install.TOO_LARGE
     found = (outcome for outcome, sign in SIGNS if re.search(sign, said, re.IGNORECASE))
     return next(found, Outcome.HEALED if status is None else Install.INSTALLER_FAILED)
-
-
-def limit_file_size(pid: int, limit: int) -> None:
-    """Bound every file that the process writes, where the platform can do so from outside."""
-    if sys.platform == "linux":
-        with suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -272,12 +263,11 @@ def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def named_index(tool: str, environ: Mapping[str, str]) -> str | None:
-    """The address that ``uv`` or ``pip`` is told to install from, None when it is told none.
+    """The address that ``uv`` or ``pip`` is configured to install from, None when it has none.
 
     Only what a host is configured with is read: a project's own files count for whoever works in
     it, and installers are run elsewhere. The address may hold credentials. A file that cannot be
-    read, or is none of the tool's, counts as absent: what the tool makes of it the tool says when
-    it is run.
+    read, or is none of the tool's, counts as absent: the tool itself reports it when it is run.
     """
     home = Path(environ.get("HOME", "/"))
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")

@@ -34,7 +34,7 @@ LIBRARY_DIRECTORIES = frozenset({"site-packages", "dist-packages"})
 
 
 def find_on_disk(name: str) -> ModuleSpec | None:
-    """The spec of a dotted name, found by its parents' places on disk; None when it is not there.
+    """The spec of a dotted name, found by its parents' directories; None when it is not there.
 
     Each part is looked up by itself, since a namespace package inside another can only be found by
     its whole name once that is imported. An emptied directory counts as not there, although Python
@@ -86,7 +86,7 @@ def foreign_extension(name: str) -> str | None:
 
 
 def module_at(path: str) -> str | None:
-    """The dotted name of the module in a file; an extension's error tells only its last part."""
+    """The dotted name of the module in a file; an extension's error has only its last part."""
     file = Path(path)
     entries = [entry for entry in sys.path if file.is_relative_to(entry or ".")]
     if not entries:
@@ -96,7 +96,7 @@ def module_at(path: str) -> str | None:
 
 
 def local_file(top: str) -> str | None:
-    """The file of a module that stands outside every place of libraries, as it may be shown."""
+    """The file of a module that stands outside all directories of libraries, as it may be shown."""
     spec = find_on_disk(top)
     if spec is None or not spec.has_location or spec.origin is None:
         return None
@@ -145,29 +145,30 @@ def installed_version(distribution: str) -> str | None:
 
     Metadata that cannot be read counts as none: an interrupted uninstall leaves such directories.
     """
-    return _header(_distribution(distribution), "Version")
+    return _header(distribution, "Version")
 
 
 def bringing(top: str) -> str | None:
-    """The normalized name of the distribution that says it brings a top-level module.
+    """The normalized name of the distribution that brings a top-level module by its RECORD.
 
-    Reads the RECORD of all that is installed: for explaining faults, not for every import.
+    Reads the metadata of all that is installed: for explaining faults, not for every import.
     """
     for found in importlib.metadata.distributions():
         name = _header(found, "Name")
-        if name and _records(found, top):
+        if name and records_module(found, top):
             return normalize(name)
     return None
 
 
-def records_module(distribution: str, module: str) -> bool:
+def records_module(distribution: str | Distribution, module: str) -> bool:
     """Whether the distribution's RECORD says that it brings the module."""
-    return _records(_distribution(distribution), module)
+    stem = module.replace(".", "/")
+    return any(line.startswith((f"{stem}.", f"{stem}/")) for line in _lines(distribution, "RECORD"))
 
 
 def records_file(distribution: str, file: str) -> bool:
     """Whether the distribution's RECORD lists a file of this name, wherever it goes."""
-    lines = _lines(_distribution(distribution), "RECORD")
+    lines = _lines(distribution, "RECORD")
     return any(line.partition(",")[0].rpartition("/")[2] == file for line in lines)
 
 
@@ -180,27 +181,18 @@ def is_whole(site: Path) -> bool:
     return all(os.path.exists(site / file) for file in files if not file.startswith(("../", "/")))  # noqa: PTH110
 
 
-def _distribution(name: str) -> Distribution | None:
-    try:
-        return importlib.metadata.distribution(name)
-    except (PackageNotFoundError, ValueError):
-        return None
-
-
-def _records(found: Distribution | None, module: str) -> bool:
-    stem = module.replace(".", "/")
-    return any(line.startswith((f"{stem}.", f"{stem}/")) for line in _lines(found, "RECORD"))
-
-
-def _header(found: Distribution | None, field: str) -> str | None:
-    for line in _lines(found, "METADATA") or _lines(found, "PKG-INFO"):
+def _header(distribution: str | Distribution, field: str) -> str | None:
+    for line in _lines(distribution, "METADATA") or _lines(distribution, "PKG-INFO"):
         if match := re.match(rf"{field}:\s*(\S+)", line):
             return match[1]
     return None
 
 
-def _lines(found: Distribution | None, file: str) -> list[str]:
+def _lines(distribution: str | Distribution, file: str) -> list[str]:
+    """The lines of a file of metadata; none when it is not there or cannot be read."""
     try:
-        return (found.read_text(file) or "").splitlines() if found else []
-    except (OSError, UnicodeDecodeError):
+        if isinstance(distribution, str):
+            distribution = importlib.metadata.distribution(distribution)
+        return (distribution.read_text(file) or "").splitlines()
+    except (PackageNotFoundError, OSError, ValueError):
         return []

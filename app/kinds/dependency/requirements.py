@@ -1,8 +1,8 @@
 """What is asked for: names of modules and distributions, and the lines of requirements files.
 
 The format of the files is pip's (comments, continuations, ``-r`` and ``-c``, editables, URLs,
-options). Whether a requirement is valid PEP 508 is for a reader with the right library to say; this
-one tells names.
+options). Whether a requirement is valid PEP 508 is for a reader with the right library to decide;
+this one reads names.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def check_module_name(name: str) -> str:
 
 
 def top_level(module: str) -> str:
-    """The first part of a dotted name: what the allow-list speaks of."""
+    """The first part of a dotted name: what the allow-list has."""
     return module.partition(".")[0]
 
 
@@ -86,7 +86,7 @@ class Kind(StrEnum):
 class RequirementLine:
     """One logical line: the file, the number of its first line, its text without the comment.
 
-    ``name`` is the normalized distribution name, empty where the line does not tell one.
+    ``name`` is the normalized distribution name, empty where the line has none.
     """
 
     file: str
