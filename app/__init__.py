@@ -87,7 +87,6 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     # What needs Flask can be imported from here on.
     from flask import Flask
 
-    from app.access import limits
     from app.isolation import quarantine, registration
     from app.telemetry import structured
     from app.web import setup
@@ -99,7 +98,11 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         app.config.update(setup.REQUEST_LIMITS)
         app.config.update(given, SETTINGS=services.settings, AUTO_FIXER=fixer)
         app.extensions.update(
-            services=services, auto_fixer=fixer, edge=services.edge, health=services.health
+            services=services,
+            auto_fixer=fixer,
+            edge=services.edge,
+            health=services.health,
+            access=services.access,
         )
         return app
 
@@ -108,7 +111,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     app, states = registration.register_blueprints(new_app, manifest, fixer)
     app.extensions["blueprints"] = states
     quarantine.init_app(app, states)
-    limits.init_app(app)
+    services.limits.init_app(app)
     setup.init_app(app)
     structured.configure()
     services.board.states = states

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from app.access.guessing import FailedAttempts
+from app.access.guessing import Access, FailedAttempts
+from app.access.limits import RateLimits
 from app.access.tokens import Tokens
 from app.edge import EdgeClient, EdgeMonitor, RegistryFile
 from app.health import HealthCheck, HealthService, Load
@@ -38,10 +38,8 @@ class Services:
     tracing: Tracing
     metrics: Metrics
     notes: RequestNotes
-    tokens: Tokens
-    failures: FailedAttempts
-    #: What one application leaves for the next, by the name of the part that keeps it.
-    kept: dict[str, Any] = field(default_factory=dict)
+    access: Access
+    limits: RateLimits
 
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:
@@ -88,6 +86,8 @@ class Services:
             tracing=tracing,
             metrics=metrics,
             notes=RequestNotes(metrics),
-            tokens=Tokens.from_settings(settings),
-            failures=FailedAttempts(),
+            access=Access(
+                Tokens.from_settings(settings), FailedAttempts(), metrics.authentication_failure
+            ),
+            limits=RateLimits(fixer.load),
         )

@@ -1,14 +1,26 @@
-"""Failed attempts, counted by where they come from, and the pauses that slow them down."""
+"""Whose token a request has, and the pauses that slow down who guesses one.
+
+Failed attempts are counted by where they come from. While a pause lasts nothing from that origin is
+compared, or the pause would not slow guessing, so the right token has to wait as well: for 60 s at
+most, because what is refused in a pause does not lengthen it.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from app.access.tokens import Tokens
+from app.healing.backoff import doubled
+from app.telemetry.metrics import AuthenticationFailure
+
+logger = logging.getLogger(__name__)
 
 #: How many failures may follow one another before there is a pause.
 ALLOWED = 5
@@ -33,22 +45,16 @@ def origin_of(address: str | None) -> str:
     """
     if not address:
         return "local"
-    found = _address(address)
-    if found is None:
+    with_port = _WITH_PORT.fullmatch(address)
+    try:
+        found = ipaddress.ip_address(with_port["v6"] or with_port["v4"] if with_port else address)
+    except ValueError:
         return "unknown"
     if isinstance(found, ipaddress.IPv4Address):
         return str(found)
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((int(found), IPV6_PREFIX), strict=False))
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    with_port = _WITH_PORT.fullmatch(text)
-    try:
-        return ipaddress.ip_address(with_port["v6"] or with_port["v4"] if with_port else text)
-    except ValueError:
-        return None
 
 
 @dataclass(slots=True)
@@ -98,7 +104,8 @@ class FailedAttempts:
             if len(self._records) > self._max:
                 self._records.popitem(last=False)
             record.failures += 1
-            pause = _pause(record.failures)
+            surplus = record.failures - ALLOWED
+            pause = 0.0 if surplus < 0 else doubled(FIRST_PAUSE, LAST_PAUSE, surplus)
             record.until = now + pause
         return pause
 
@@ -109,6 +116,43 @@ class FailedAttempts:
                 self._records.pop(origin, None)
 
 
-def _pause(failures: int) -> float:
-    doublings = min(failures - ALLOWED, 10)
-    return 0.0 if doublings < 0 else min(LAST_PAUSE, FIRST_PAUSE * 2**doublings)
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What is known of a request's bearer token: its name when it is right, the wait in a pause."""
+
+    name: str | None = None
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What decides whose token a request has; outlives the application, so a swap forgets nothing.
+
+    ``count`` is told of each token that did not count.
+    """
+
+    tokens: Tokens
+    attempts: FailedAttempts
+    count: Callable[[AuthenticationFailure], None]
+
+    def identify(self, authorization: str, address: str | None) -> Caller:
+        """Who sent the request with this ``Authorization`` header; a wrong token is a failure."""
+        scheme, _, given = authorization.partition(" ")
+        given = given.strip()
+        if scheme.lower() != "bearer" or not given:
+            return Caller()
+        origin = origin_of(address)
+        wait = self.attempts.pause(origin)
+        if wait > 0:
+            self.count(AuthenticationFailure.PAUSED)
+            return Caller(wait=wait)
+        name = self.tokens.name_of(given)
+        if name is not None:
+            self.attempts.succeeded(origin)
+            return Caller(name=name)
+        self.count(AuthenticationFailure.WRONG)
+        pause = self.attempts.failed(origin)
+        if pause > 0:
+            fields = {"origin": origin, "seconds": pause}
+            logger.warning("wrong tokens, none is looked at for a while", extra={"fields": fields})
+        return Caller()

@@ -11,16 +11,14 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
-
+from app.access.errors import RateLimited
 from app.access.guessing import origin_of
-from app.services import Services
-from app.utils.auto_fix import AutoFixer
-from app.web.problems import problem
 
 if TYPE_CHECKING:
+    from flask import Flask
     from flask_limiter import Limiter, RequestLimit
 
 #: Endpoints that make work, to what one IPv4 address or IPv6 /64 network may ask of them. Calls of
@@ -31,60 +29,58 @@ LIMITS: Mapping[str, str] = {
     "auto_fix.fix": "30 per minute",
     "edge_functions.health_check": "30 per minute",
 }
-_KEPT = "rate_limits"
 
 View = Callable[..., Any]
 
 
 class RateLimits:
-    """What each caller has asked for; outlives the application, so a swap forgets nothing."""
+    """What each caller has asked for; outlives the application, so a swap forgets nothing.
 
-    def __init__(self, fixer: AutoFixer) -> None:
-        self._fixer = fixer
+    Args:
+        load: imports a module, or returns None where that fails.
+    """
+
+    def __init__(self, load: Callable[[str], ModuleType | None]) -> None:
+        self._load = load
         self._lock = threading.Lock()
         self._limiter: Limiter | None = None
 
+    def init_app(self, app: Flask) -> None:
+        """Limit the views of the table that this application has."""
+        for endpoint, limit in LIMITS.items():
+            if endpoint in app.view_functions:
+                app.view_functions[endpoint] = self.limited(app.view_functions[endpoint], limit)
+
     def limited(self, view: View, limit: str) -> View:
-        """The view with a limit, from the moment at which flask-limiter can be imported."""
+        """The view with a limit, from the moment at which flask-limiter can be imported.
+
+        The view raises RateLimited when its caller has used the limit up.
+        """
 
         @functools.wraps(view)
         def guarded(**arguments: Any) -> Any:  # noqa: ANN401 - the view's own
-            limiter = self._get()
+            limiter = self._limiter or self._make()
             decorated: View = limiter.limit(limit)(view) if limiter else view
             return decorated(**arguments)
 
         return guarded
 
-    def _get(self) -> Limiter | None:
-        limiter = self._limiter
-        if limiter is None:
-            with self._lock:
-                limiter = self._limiter = self._limiter or self._make()
-        return limiter
-
     def _make(self) -> Limiter | None:
-        module = self._fixer.load("flask_limiter")
-        if module is None:
-            return None
-        limiter: Limiter = module.Limiter(_origin, storage_uri="memory://", on_breach=_refusal)
-        # It hangs a check on every request of the application that it is given. This one serves
-        # nobody; the limited views check for themselves.
-        limiter.init_app(Flask(__name__))
-        return limiter
+        with self._lock:
+            module = None if self._limiter else self._load("flask_limiter")
+            if module is None:
+                return self._limiter
+            # Imported here because the limits are there before Flask itself is, where it is healed.
+            from flask import Flask, request
 
+            def refuse(breached: RequestLimit) -> None:
+                raise RateLimited(breached.reset_at - time.time())
 
-def init_app(app: Flask) -> None:
-    """Limit the views of the table that this application has."""
-    services: Services = app.extensions["services"]
-    limits: RateLimits = services.kept.setdefault(_KEPT, RateLimits(services.fixer))
-    for endpoint, limit in LIMITS.items():
-        if endpoint in app.view_functions:
-            app.view_functions[endpoint] = limits.limited(app.view_functions[endpoint], limit)
-
-
-def _origin() -> str:
-    return origin_of(request.remote_addr)
-
-
-def _refusal(breached: RequestLimit) -> Response:
-    return problem("rate_limited", retry_after=breached.reset_at - time.time())
+            limiter: Limiter = module.Limiter(
+                lambda: origin_of(request.remote_addr), storage_uri="memory://", on_breach=refuse
+            )
+            # It hangs a check on every request of the application that it is given. This one serves
+            # nobody; the limited views check for themselves.
+            limiter.init_app(Flask(__name__))
+            self._limiter = limiter
+            return limiter

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
-import stat
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from app.settings.declarations import Settings
 from app.settings.errors import SettingFault, SettingsError
+from app.settings.files import FollowedFile, read_bounded
 from app.settings.token_pairs import TokenPair, parse_token_file
 
 logger = logging.getLogger(__name__)
@@ -28,13 +27,10 @@ LIST_SETTING = "AUTO_FIX_TOKENS"
 LIST_EXPECTED = f"no name twice, and none that is {DEFAULT_NAME} beside AUTO_FIX_TOKEN"
 FILE_SETTING = "AUTO_FIX_TOKEN_FILE"
 FILE_EXPECTED = "a readable file with one token or name:token lines, their names used nowhere else"
-#: Seconds between two looks at the file.
-LOOK_SECONDS = 1.0
 #: The largest token file, in bytes.
 MAX_FILE = 64 * 1024
 
 _Known = tuple[tuple[str, bytes], ...]
-_Signature = tuple[int, int, int] | None
 
 
 class Tokens:
@@ -42,7 +38,7 @@ class Tokens:
 
     The file is followed without a restart: looked at once a second at most, and only when somebody
     presents a token. While it cannot be used its last good tokens hold, and the log has one line.
-    Tokens themselves are not kept, only their digests.
+    Tokens themselves are not stored, only their digests.
 
     Args:
         fixed: names and tokens that stay, each name once.
@@ -58,15 +54,11 @@ class Tokens:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fixed = _digests(fixed)
-        self._file = file
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._looked_at = clock()
-        self._signature: _Signature = None
         self._known = self._fixed
         self._faulty = False
+        self._file: FollowedFile | None = None
         if file is not None:
-            self._follow(file)
+            self._file = FollowedFile(file, partial(self._load, file), clock=clock)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Tokens:
@@ -83,49 +75,31 @@ class Tokens:
 
         It is compared with every token, in a time that does not depend on what is given.
         """
+        if self._file is not None:
+            self._file.refresh()
         digest, found = _digest(given), None
-        for name, known in self._current():
+        for name, known in self._known:
             if hmac.compare_digest(known, digest):
                 found = name
         return found
 
-    def _current(self) -> _Known:
-        file = self._file
-        if file is None or self._clock() - self._looked_at < LOOK_SECONDS:
-            return self._known
-        if self._lock.acquire(blocking=False):
-            try:
-                self._looked_at = self._clock()
-                self._follow(file)
-            finally:
-                self._lock.release()
-        return self._known
-
-    def _follow(self, file: Path) -> None:
-        signature = _sign(file)
-        if signature is not None and signature == self._signature:
-            return
-        self._signature = signature
+    def _load(self, file: Path) -> None:
         try:
             read = _read(file, {name for name, _ in self._fixed})
         except (OSError, ValueError) as error:
-            self._cannot_be_used(error)
-            return
-        self._faulty = False
-        self._known = (*self._fixed, *_digests(read))
-        fields = {"names": " ".join(name for name, _ in read)}
-        logger.info("tokens read from the file", extra={"fields": fields})
-
-    def _cannot_be_used(self, error: OSError | ValueError) -> None:
-        """Say it once: a file that is missing or torn for a while is missing at each look."""
-        if not self._faulty:
-            self._faulty = True
             # Neither has the path, which may be a token that was put into the wrong setting.
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            fields = {"reason": reason, "tokens": len(self._known)}
-            logger.error(
-                "token file cannot be used, the last good one holds", extra={"fields": fields}
-            )
+        else:
+            self._faulty = False
+            self._known = (*self._fixed, *_digests(read))
+            fields = {"names": " ".join(name for name, _ in read)}
+            logger.info("tokens read from the file", extra={"fields": fields})
+            return
+        # Logged once: a file that is replaced in several steps is faulty at each of them.
+        if not self._faulty:
+            self._faulty = True
+            event = "token file cannot be used, the last good one holds"
+            logger.error(event, extra={"fields": {"reason": reason, "tokens": len(self._known)}})
 
 
 def check_token_file(settings: Settings) -> None:
@@ -162,39 +136,15 @@ def _read(file: Path, taken: set[str]) -> tuple[TokenPair, ...]:
         OSError: it cannot be read.
         ValueError: it holds no tokens, or one has a name that is taken.
     """
-    with open(file, "rb", opener=_open_at_once) as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise ValueError("expected a regular file")
-        content = opened.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        raise ValueError("expected a smaller file")
-    pairs = parse_token_file(_text(content))
-    if not taken.isdisjoint(name for name, _ in pairs):
-        raise ValueError("expected names that no other setting has")
-    return pairs
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # A pipe in the file's place would wait for somebody who writes to it.
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _text(content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        text = read_bounded(file, MAX_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         # Its own text quotes a byte of the file.
         raise ValueError("expected text") from None
-
-
-def _sign(file: Path) -> _Signature:
-    """What changes with the file's content; None while there is no file."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    # The change time moves with the content, and with the permissions too.
-    return found.st_ctime_ns, found.st_size, found.st_ino
+    pairs = parse_token_file(text)
+    if not taken.isdisjoint(name for name, _ in pairs):
+        raise ValueError("expected names that no other setting has")
+    return pairs
 
 
 def _digests(pairs: tuple[TokenPair, ...]) -> _Known:

@@ -39,7 +39,7 @@ class Description:
         states: tuple[BlueprintState, ...] = current_app.extensions["blueprints"]
         services: Services = current_app.extensions["services"]
         reasons = {s.name: None if s.active else s.reason or "unavailable" for s in states}
-        return describe(reasons, guarded=services.tokens.configured)
+        return describe(reasons, guarded=services.access.tokens.configured)
 
     @cached_property
     def json(self) -> bytes:

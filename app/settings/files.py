@@ -21,9 +21,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
         ValueError: it is no regular file or is larger, or its name is none.
     """
     # A pipe in the file's place would wait for somebody who writes to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("expected a regular file")
         data = file.read(limit + 1)
     if len(data) > limit:

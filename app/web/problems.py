@@ -15,6 +15,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from app.access.errors import ChangesDisabled, RateLimited, TokenRequired, TooManyAttempts
 from app.edge import (
     BodyBroken,
     BodyTooLarge,
@@ -35,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 #: Errors of the rooms below, and the codes that they have over HTTP.
 ERRORS: Mapping[type[Exception], str] = {
+    ChangesDisabled: "changes_disabled",
+    TokenRequired: "token_required",
+    TooManyAttempts: "too_many_attempts",
+    RateLimited: "rate_limited",
     InvalidModuleName: "invalid_module_name",
     UnknownFault: "unknown_fault",
     PlanChanged: "plan_changed",
@@ -95,6 +100,8 @@ def domain_problem(error: Exception) -> Response:
     response = problem(code, detail, retry_after=getattr(error, "retry_after", None))
     if isinstance(error, MethodRefused):
         response.headers["Allow"] = error.allowed
+    elif isinstance(error, TokenRequired):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="auto-fix"'
     return response
 
 

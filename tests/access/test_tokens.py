@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from app.access.guessing import ALLOWED, FORGOTTEN, LAST_PAUSE, FailedAttempts, origin_of
-from app.access.tokens import LOOK_SECONDS, MAX_FILE, Tokens, check_token_file
+from app.access.tokens import MAX_FILE, Tokens, check_token_file
 from app.settings.declarations import Settings
 from app.settings.errors import SettingsError
+from app.settings.files import LOOK_SECONDS
 from app.settings.token_pairs import parse_token_file, parse_tokens
 from tests.support.clock import Clock
 

@@ -75,8 +75,9 @@ def clock() -> Clock:
 def guarded(build: Build, clock: Clock) -> FlaskClient:
     """A client of a service with a token; it sends none by itself."""
     app = build(token=TOKEN)
-    failures = FailedAttempts(clock=clock)
-    app.extensions["services"] = replace(app.extensions["services"], failures=failures)
+    services = app.extensions["services"]
+    access = replace(services.access, attempts=FailedAttempts(clock=clock))
+    app.extensions.update(services=replace(services, access=access), access=access)
     return app.test_client()
 
 
