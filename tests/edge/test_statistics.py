@@ -18,6 +18,7 @@ from app.edge.health import FunctionHealth, HealthState
 from app.edge.histogram import bucket_of, cumulative, percentile
 from app.edge.statistics import Statistics
 from app.edge.store import EdgeStore
+from tests.support.clock import Clock
 from tests.support.processes import ROOT
 
 HOUR = 3600.0
@@ -117,6 +118,28 @@ class TestSharing:
         assert [w["pid"] for w in workers[0].shared(now=True).workers] == [os.getpid()]
         now[0] += 60
         assert workers[0].shared(now=True).workers == ()
+
+    def test_nothing_new(self, tmp_path: Path) -> None:
+        """A worker that has nothing new to say leaves the disk alone for a while, no longer."""
+        clock = Clock()
+        clock.now = 1e9
+        statistics = Statistics(EdgeStore(tmp_path), clock=clock)
+        others = Statistics(EdgeStore(tmp_path), clock=clock)
+        others.count("f", "ok", 0.1)
+        statistics.refresh({"functions": {}}, idle=9)
+        others.refresh()
+        statistics.refresh({"functions": {}}, idle=9)
+        assert statistics.shared().outcomes == {}
+        statistics.refresh({"functions": {"f": "open"}}, idle=9)
+        assert statistics.shared().outcomes == {"f": {"ok": 1}}
+        others.count("f", "ok", 0.1)
+        others.refresh()
+        clock.pass_by(9)
+        statistics.refresh({"functions": {"f": "open"}}, idle=9)
+        assert statistics.shared().outcomes == {"f": {"ok": 2}}
+        statistics.count("f", "ok", 0.1)
+        statistics.refresh({"functions": {"f": "open"}}, idle=9)
+        assert others.shared(now=True).outcomes == {"f": {"ok": 3}}
 
     def test_counting_from_many_threads(self) -> None:
         """No count is lost between threads."""
