@@ -92,18 +92,6 @@ class Diagnosis(Fault):
             refusal = Outcome.NOT_APPROVED if stranger else Outcome.NOT_FIXABLE
             object.__setattr__(self, "refusal", refusal)
 
-    def to_dict(self) -> dict[str, object]:
-        """The diagnosis as JSON shows it."""
-        return {
-            "cause": str(self.cause),
-            "module": self.module,
-            "distribution": self.distribution,
-            "requirement": self.requirement,
-            "fixable": self.fixable,
-            "advice": self.advice,
-            "chain": list(self.chain),
-        }
-
 
 class Diagnostician:
     """Diagnoses import failures for one catalog and one set of first-party packages."""

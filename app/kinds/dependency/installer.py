@@ -15,7 +15,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -115,8 +114,6 @@ class Installed:
     """
 
     outcome: str
-    tool: str
-    seconds: float
     detail: str = ""
     uncertain: bool = False
 
@@ -158,7 +155,7 @@ class Installer:
     ) -> Installed:
         tool = find_tool(self.tools, self.environ)
         if tool is None:
-            return Installed(Install.INSTALLER_MISSING, "", 0.0)
+            return Installed(Install.INSTALLER_MISSING)
         listed = work / "requirements.txt"
         listed.write_text(requirements, encoding="utf-8")
         source = ("--no-index", "--find-links", str(self.wheelhouse)) if self.wheelhouse else ()
@@ -167,7 +164,6 @@ class Installer:
             *(*options, *source, "-r", str(listed)),
         ]
         environ = _environ(self.environ, work)
-        started = time.monotonic()
         # In memory where that goes, so that a full disk can be reported.
         in_memory = hasattr(os, "memfd_create")
         file = os.memfd_create("installer") if in_memory else work / "installer.log"
@@ -185,11 +181,10 @@ class Installer:
             output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
             lines = output.read().decode(errors="replace").splitlines()
         said = "\n".join(line for line in lines if re.match(rf"\s*({tool.messages})", line))
-        seconds = time.monotonic() - started
         status = child.wait()
         outcome = _outcome(status, said) if in_time else Outcome.DEADLINE
         detail = "" if outcome is Outcome.HEALED else redact(said, self.environ)
-        return Installed(outcome, tool.name, seconds, detail, uncertain=status is None)
+        return Installed(outcome, detail, uncertain=status is None)
 
 
 def _environ(environ: Mapping[str, str], work: Path) -> dict[str, str]:

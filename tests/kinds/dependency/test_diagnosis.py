@@ -52,7 +52,7 @@ def diagnose(world: World, module: str) -> Diagnosis:
     report = world.fixer(mode=Mode.REPORT).import_module(module)
     assert not report.success
     assert report.diagnosis is not None
-    assert str(world.root) not in json.dumps(report.diagnosis.to_dict())
+    assert str(world.root) not in repr(report.diagnosis)
     return report.diagnosis
 
 
@@ -63,15 +63,13 @@ class TestMissingDistribution:
         """A missing approved package is fixable, and the advice names the locked version."""
         world.publish("wanted", "2.1")
         diagnosis = diagnose(world, "wanted")
-        assert diagnosis.to_dict() == {
-            "cause": "missing_distribution",
-            "module": "wanted",
-            "distribution": "wanted",
-            "requirement": "wanted>=2.1",
-            "fixable": True,
-            "advice": "wanted is not installed; it is in the lock as wanted 2.1",
-            "chain": ["wanted"],
-        }
+        assert diagnosis.cause == "missing_distribution"
+        assert diagnosis.module == diagnosis.subject == "wanted"
+        assert diagnosis.distribution == "wanted"
+        assert diagnosis.requirement == "wanted>=2.1"
+        assert diagnosis.fixable
+        assert diagnosis.advice == "wanted is not installed; it is in the lock as wanted 2.1"
+        assert diagnosis.chain == ("wanted",)
 
     def test_needed_by_ours(self, world: World, project: Path) -> None:
         """What the application's own module needs is attributed to the missing module."""
@@ -120,7 +118,7 @@ class TestMissingDistribution:
             from app.utils.auto_fix import AutoFixer
             sys.path[:] = [entry for entry in sys.path if entry != {str(site)!r}]
             sys.path.append({str(tmp_path / "site-packages")!r})
-            print(json.dumps(AutoFixer().import_module("aiohttp").diagnosis.to_dict()))
+            show(AutoFixer().import_module("aiohttp").diagnosis)
             """,
             {"AUTO_FIX_HOME": str(tmp_path / "home"), "AUTO_FIX_MODE": "report"},
         )
@@ -557,7 +555,7 @@ class TestStandardLibrary:
             """
             from app.utils.auto_fix import AutoFixer
             sys.path[:] = [entry for entry in sys.path if "lib-dynload" not in entry]
-            print(json.dumps(AutoFixer().import_module("cProfile").diagnosis.to_dict()))
+            show(AutoFixer().import_module("cProfile").diagnosis)
             """,
             {"AUTO_FIX_HOME": str(tmp_path / "home"), "AUTO_FIX_MODE": "report"},
         )
@@ -792,11 +790,16 @@ class TestDiagnostician:
         assert diagnosis.chain == ("PIL.Image", "PIL")
 
 
-CHILD_START = "import json, sys\n"
+CHILD_START = """
+import dataclasses, json, sys
+
+def show(diagnosis):
+    print(json.dumps({**dataclasses.asdict(diagnosis), "fixable": diagnosis.fixable}))
+"""
 OWN_NAME = """
     sys.path.append(ROOT)
     from app.utils.auto_fix import AutoFixer
-    print(json.dumps(AutoFixer().import_module("colorsys").diagnosis.to_dict()))
+    show(AutoFixer().import_module("colorsys").diagnosis)
     """.replace("ROOT", repr(str(ROOT)))
 
 
