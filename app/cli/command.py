@@ -11,19 +11,21 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from app.healing.kind import Kind
 from app.settings.declarations import adopt
 from app.settings.engine import HealingSettings, Mode
 from app.settings.environment import Environment
 from app.settings.errors import (
     CommandError,
+    HealingError,
     InvalidModuleName,
     SettingsError,
     Unavailable,
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 OK, WRONG, USAGE, DRIFT, CONFIG, INTERRUPTED = 0, 1, 2, 3, 78, 130
+REFUSED: Mapping[type[HealingError], tuple[str, int]] = {
+    SettingsError: ("setting_invalid", CONFIG),
+    InvalidModuleName: ("invalid_module_name", USAGE),
+}
 KEY = "app.cli.environment"
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -61,16 +67,26 @@ def settings() -> HealingSettings:
     return HealingSettings.from_environ(environment())
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the commands are put together of, where click's ``obj`` is one."""
+
+    kinds: tuple[Kind, ...] = ()
+
+
+def healing_engine(found: HealingSettings | None = None) -> AutoFixer:
+    """An engine that may do what the settings allow."""
+    fixer = AutoFixer(found or settings())
+    for kind in (click.get_current_context().find_object(Setup) or Setup()).kinds:
+        fixer.add_kind(kind)
+    return fixer
+
+
 def reading_engine() -> AutoFixer:
     """An engine that sees what was healed and changes nothing, not even the home's directories."""
     found = settings()
     mode = Mode.OFF if found.mode is Mode.OFF else Mode.REPORT
-    return AutoFixer(replace(found, mode=mode))
-
-
-def healing_engine() -> AutoFixer:
-    """An engine that may do what the settings allow."""
-    return AutoFixer(settings())
+    return healing_engine(replace(found, mode=mode))
 
 
 def require_memory(megabytes: int, cgroup: Path = CGROUP) -> None:
@@ -118,28 +134,34 @@ class Output:
         if not self.as_json:
             click.secho(_clean(text), fg=colour, bold=bold or None)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print a table for people: ruled on a terminal that rich can use, else aligned columns."""
+    def table(self, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+        """Print a table for people: ruled on a terminal that rich can use, else aligned columns.
+
+        ``columns`` are the members of each row to show; what is None or empty shows as a dash.
+        """
         if self.as_json:
-            return
-        texts = [[_clean(str(cell)) for cell in row] for row in rows]
+            return None
+        cells = [_cells(columns, row) for row in rows]
+        titles = [column.replace("_", " ") for column in columns]
         if sys.stdout.isatty():
-            try:
+            with suppress(ImportError):
                 from rich.console import Console
                 from rich.table import Table
                 from rich.text import Text
-            except ImportError:
-                pass
-            else:
-                table = Table(*columns)
-                for row in texts:
-                    table.add_row(*map(Text, row))
-                Console().print(table)
-                return
-        widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
-        for row in ([name.upper() for name in columns], *texts):
-            cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            click.echo("  ".join(cells).rstrip())
+
+                table = Table(*titles)
+                for line in cells:
+                    table.add_row(*map(Text, line))
+                return Console().print(table)
+        widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+        for line in ([title.upper() for title in titles], *cells):
+            padded = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+            click.echo("  ".join(padded).rstrip())
+        return None
+
+    def row(self, columns: Sequence[str], row: Mapping[str, object]) -> None:
+        """Print what stands in a row of a table that has no end."""
+        self.line("  ".join(_cells(columns, row)))
 
     def progress(self, text: str) -> None:
         """Say what goes on: on the spinner where there is one, else as a line."""
@@ -151,18 +173,16 @@ class Output:
     @contextmanager
     def working(self, text: str) -> Iterator[None]:
         """Show that something takes its time, until the end of the block."""
+        spinner: AbstractContextManager[Status | None] = nullcontext()
         if not self.as_json and sys.stderr.isatty():
-            try:
+            with suppress(ImportError):
                 from rich.console import Console
-            except ImportError:
-                pass
-            else:
-                with Console(stderr=True).status(text) as self._status:
-                    yield
-                self._status = None
-                return
-        self.progress(text)
-        yield
+
+                spinner = Console(stderr=True).status(text)
+        with spinner as self._status:
+            self.progress(text)
+            yield
+        self._status = None
 
     def fail(self, code: str, message: str) -> None:
         """Say why the command could not be carried out."""
@@ -170,6 +190,13 @@ class Output:
             self.document({"error": {"code": code, "message": message}})
         else:
             click.echo(f"auto-fix: {message}", err=True)
+
+
+def _cells(columns: Sequence[str], row: Mapping[str, object]) -> list[str]:
+    """The texts of a table's row."""
+    values = (row[column] for column in columns)
+    texts = (" ".join(value) if isinstance(value, (list, tuple)) else value for value in values)
+    return ["-" if text in {None, ""} else _clean(str(text)) for text in texts]
 
 
 def _clean(text: str) -> str:
@@ -192,7 +219,7 @@ class JsonCommand(click.Command):
         **extra: Any,  # noqa: ANN401 - click's own
     ) -> click.Context:
         """Parse the command line."""
-        as_json = "--json" in args
+        as_json = "--json" in args  # click takes out what it has parsed
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
@@ -219,15 +246,12 @@ def command(name: str, *, codes: str = "") -> Callable[[Callable[..., int]], cli
                 # What the .env file sets has to reach the installers, whatever the command reads.
                 environment()
                 code = function(output, **values)
-            except SettingsError as error:
-                output.fail("setting_invalid", str(error))
-                code = CONFIG
-            except InvalidModuleName as error:
-                output.fail("invalid_module_name", str(error))
-                code = USAGE
+            except (SettingsError, InvalidModuleName) as error:
+                word, code = REFUSED[type(error)]
+                output.fail(word, str(error))
             except CommandError as error:
-                output.fail(error.code, str(error))
                 code = error.exit_code
+                output.fail(error.code, str(error))
             except KeyboardInterrupt:
                 output.fail("interrupted", "interrupted; nothing is half done")
                 code = INTERRUPTED

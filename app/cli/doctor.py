@@ -99,15 +99,19 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
 @click.option("--no-lock", is_flag=True, help="With --write: leave the locks as they are.")
 def drift(output: Output, *, write: bool, no_lock: bool) -> int:
     """The lines that make what was healed permanent."""
-    fixes = reading_engine().fixes()
+    fixer = reading_engine()
+    fixes = fixer.fixes()
     fresh = [fix.requirement for fix in fixes if not fix.listed]
     changes: tuple[Change, ...] = ()
-    if write and fresh:
+    lines = {fix.requirement for fix in fixes if fix.kind == fixer.dependency.name} & {*fresh}
+    if write and lines:
         why = f"was healed at run time; added on {datetime.now(UTC).date().isoformat()}"
         project = Project(lock_path=settings().lock)
         with output.working("adding the requirements" if no_lock else "making the locks anew"):
-            changes = mend(project, dict.fromkeys(fresh, why), os.environ, relock=not no_lock)
-    written = write and bool(fresh)
+            changes = mend(
+                project, dict.fromkeys(sorted(lines), why), os.environ, relock=not no_lock
+            )
+    written = write and bool(lines)
     body = {
         "drift": bool(fresh) and not written,
         "requirements": fresh,

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 
 import click
 
-#: Command to the module of this package that defines it, in the order of the help page.
-COMMANDS: Mapping[str, str] = {
-    "doctor": "doctor",
-    "status": "state",
-    "health": "state",
-    "history": "state",
-    "test-import": "healing",
-    "fix": "healing",
-    "reset": "healing",
-    "drift": "doctor",
-    "lock": "locking",
-    "audit": "locking",
-    "wheelhouse": "locking",
-    "settings": "settings",
-    "layers": "healing",
+#: The modules of this package with their commands, in the order of the help page.
+MODULES = {
+    "doctor": ("doctor", "drift"),
+    "state": ("status", "health", "history"),
+    "healing": ("test-import", "fix", "reset", "layers"),
+    "locking": ("lock", "audit", "wheelhouse"),
+    "settings": ("settings",),
 }
+COMMANDS = {command: module for module, commands in MODULES.items() for command in commands}
 
 EXIT_CODES = """\b
 Exit codes of every command:

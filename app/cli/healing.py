@@ -63,7 +63,7 @@ def fix(output: Output, subject: str) -> int:
             try:
                 repair = fixer.fix_fault(kind, name)
             except UnknownFault as error:
-                raise UnknownSubject(str(error)) from error
+                raise UnknownSubject(f"nothing is wrong with {subject}") from error
     mended = report.success if report is not None else repair.healed
     output.document(
         {
@@ -138,8 +138,7 @@ def list_layers(output: Output) -> int:
     """Every layer that this interpreter and lock load."""
     found = reading_engine().layers.committed()
     output.document([_layer_body(layer) for layer in found])
-    rows = [(one.subject, one.at, " ".join(one.installed), one.attempt) for one in found]
-    output.table(("module", "since", "installed", "attempt"), rows)
+    output.table(("module", "at", "installed", "attempt"), map(_layer_body, found))
     return OK
 
 

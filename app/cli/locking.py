@@ -63,16 +63,14 @@ def audit(output: Output, *, osv_url: str | None) -> int:
     with output.working("looking the lock up"):
         found = look_up(settings().lock, os.environ, osv_url)
     output.document({"ok": not found.vulnerabilities, **members(found)})
-    rows = [
-        (one.distribution, one.version, one.id, ", ".join(one.fixed_in))
-        for one in found.vulnerabilities
-    ]
-    if rows:
-        output.table(("distribution", "version", "vulnerability", "fixed in"), rows)
-    output.line(f"{len(found.audited)} audited, {len(rows)} vulnerabilities")
+    if found.vulnerabilities:
+        output.table(
+            ("distribution", "version", "id", "fixed_in"), map(members, found.vulnerabilities)
+        )
+    output.line(f"{len(found.audited)} audited, {len(found.vulnerabilities)} vulnerabilities")
     if found.skipped:
         output.line(f"unknown to the service: {', '.join(found.skipped)}", colour="yellow")
-    return WRONG if rows else OK
+    return WRONG if found.vulnerabilities else OK
 
 
 @command("wheelhouse")

@@ -39,7 +39,7 @@ def settings(output: Output, *, markdown: bool) -> int:
     _, faults = examine(environ, check_token_file)
     wrong = {fault.name for fault in faults}
     bodies: list[dict[str, object]] = []
-    rows: list[tuple[str, str, str]] = []
+    rows: list[dict[str, object]] = []
     for variable, row in zip(VARIABLES, SETTINGS_TABLE, strict=True):
         reading = variable.read(environ)
         usable = wrong.isdisjoint(row.names)
@@ -56,7 +56,8 @@ def settings(output: Output, *, markdown: bool) -> int:
                 "secret": row.secret,
             }
         )
-        rows.append((row.name, value or "not set" if usable else "cannot be used", reading.source))
+        shown = value or "not set" if usable else "cannot be used"
+        rows.append({"name": row.name, "value": shown, "from": reading.source})
     warnings = [str(slip) for slip in slips(environ)]
     output.document(
         {

@@ -30,15 +30,10 @@ PAUSE = 0.5
 #: More attempts than this are not made between two looks.
 LOOKED_BACK = 100
 HISTORY = ("at", "kind", "subject", "cause", "outcome", "seconds", "host", "pid", "installed")
-FAULTS = ("fault", "cause", "outcome", "left", "next try", "what to do")
-COUNTS = ("subject", "attempts", "healed", "failed", "left", "next try")
+FAULTS = ("kind", "subject", "cause", "outcome", "attempts_left", "next_try", "reason")
+COUNTS = ("subject", "attempts", "successes", "failures", "attempts_left", "retry_after")
 AGO = re.compile(r"(\d{1,6})([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _next_try(retry_after: float) -> str | None:
-    """When something is tried again, None when that may be now."""
-    return timestamp(time.time() + retry_after) if retry_after > 0 else None
 
 
 @command("status")
@@ -52,61 +47,46 @@ def status(output: Output) -> int:
         for worker in WorkerBoard(found.home).read()
     ]
     service = sorted({str(worker["mode"]) for worker in workers if "mode" in worker})
-    faults = [_unrefused(fault, mode) for fault in fixer.open_faults()]
+    opened = [_unrefused(fault, mode) for fault in fixer.open_faults()]
+    faults = [
+        {
+            **asdict(fault_status(fault, details=True)),
+            "next_try": timestamp(time.time() + wait)
+            if (wait := fault.budget.retry_after)
+            else None,
+        }
+        for fault in opened
+    ]
+    fixes = [fix.subject for fix in fixer.fixes()]
     counters: dict[str, Any] = fixer.status()
-    body: dict[str, Any] = {
-        **counters,
-        "mode": str(mode),
-        "mode_reason": reason,
-        "service_modes": service,
-        "home": str(found.home),
-        "lock": found.lock.name,
-        "faults": [
-            {
-                **asdict(fault_status(opened, details=True)),
-                "next_try": _next_try(opened.budget.retry_after),
-            }
-            for opened in faults
-        ],
-        "fixes": [fix.subject for fix in fixer.fixes()],
-        "workers": workers,
-    }
-    output.document(body)
+    output.document(
+        {
+            **counters,
+            "mode": str(mode),
+            "mode_reason": reason,
+            "service_modes": service,
+            "home": str(found.home),
+            "lock": found.lock.name,
+            "faults": faults,
+            "fixes": fixes,
+            "workers": workers,
+        }
+    )
     why = f" ({reason})" if reason else ""
     output.line(f"mode      {mode}{why}; the service: {', '.join(service) or 'not running'}")
     output.line(f"home      {found.home}")
     output.line(f"approved  {len(fixer.dependency_map)} modules")
     output.line(f"workers   {len(workers)}")
-    output.line(f"fixes     {', '.join(body['fixes']) or 'none in force'}")
+    output.line(f"fixes     {', '.join(fixes) or 'none in force'}")
     output.line(f"faults    {len(faults) or 'none'}")
     if faults:
         output.line()
-        rows: list[tuple[object, ...]] = [
-            (
-                fixer.label(opened.fault.kind, opened.fault.subject),
-                opened.fault.cause,
-                opened.outcome or "not tried",
-                opened.budget.attempts_left,
-                _next_try(opened.budget.retry_after) or "-",
-                opened.reason or opened.fault.advice,
-            )
-            for opened in faults
-        ]
-        output.table(FAULTS, rows)
+        output.table(FAULTS, [{**one, "reason": one["reason"] or one["advice"]} for one in faults])
     if counters["modules"]:
         output.line()
-        rows = [
-            (
-                label,
-                counts["attempts"],
-                counts["successes"],
-                counts["failures"],
-                counters["budgets"][label]["attempts_left"],
-                _next_try(counters["budgets"][label]["retry_after"]) or "-",
-            )
-            for label, counts in sorted(counters["modules"].items())
-        ]
-        output.table(COUNTS, rows)
+        budgets = counters["budgets"]
+        counts = [(label, counters["modules"][label]) for label in sorted(counters["modules"])]
+        output.table(COUNTS, [{"subject": one, **own, **budgets[one]} for one, own in counts])
     return OK
 
 
@@ -133,11 +113,15 @@ def health(output: Output) -> int:
     output.document(replace(report, auto_fixer=engine).to_dict())
     overall = str(report.overall_status)
     output.line(overall, colour={"healthy": "green", "degraded": "yellow"}.get(overall, "red"))
-    rows = [
-        (check.name, "ok" if check.ok else check.reason or "failed", check.advice or "")
-        for check in report.checks
-    ]
-    output.table(("check", "result", "advice"), rows)
+    shown = (
+        {
+            "check": one.name,
+            "result": "ok" if one.ok else one.reason or "failed",
+            "advice": one.advice,
+        }
+        for one in report.checks
+    )
+    output.table(("check", "result", "advice"), shown)
     for fix in report.fixes:
         output.line(f"healed: {fix}")
     return WRONG if overall == "unhealthy" else OK
@@ -181,29 +165,22 @@ def history(
         return same and (since is None or attempt.at >= since)
 
     def body(attempt: Attempt) -> dict[str, object]:
-        more = ("attempt", "host", "pid", "error_class")
-        return {
-            **asdict(attempt_body(attempt)),
-            "subject": attempt.subject,
-            **{name: getattr(attempt, name) for name in more},
-        }
-
-    def row(attempt: Attempt) -> list[object]:
-        shown = {**body(attempt), "installed": " ".join(attempt.installed)}
-        return [shown[name] for name in HISTORY]
+        more = ("attempt", "subject", "host", "pid", "error_class")
+        named = {name: getattr(attempt, name) for name in more}
+        return {**asdict(attempt_body(attempt)), **named}
 
     fixer = reading_engine()
     recorded = fixer.history(MAX_ROWS)
     found = [attempt for attempt in reversed(recorded) if wanted(attempt)][-limit:]
     if not follow:
         output.document([body(attempt) for attempt in found])
-        output.table(HISTORY, [row(attempt) for attempt in found])
+        output.table(HISTORY, map(body, found))
         return OK
     try:
         for attempt in chain(found, _coming(fixer, {attempt.attempt for attempt in recorded})):
             if wanted(attempt):
                 output.document(body(attempt), compact=True)
-                output.line("  ".join(map(str, row(attempt))))
+                output.row(HISTORY, body(attempt))
     except KeyboardInterrupt:
         # That is how following ends.
         pass

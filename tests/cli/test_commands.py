@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import click
 import pytest
 
 from app.cli.group import COMMANDS, EXIT_CODES, auto_fix
+from app.isolation.workers import WorkerBoard
 from tests.cli.support import Checkout
 from tests.support.index import Fault
 from tests.support.processes import base_environ, wait_until
@@ -22,6 +25,7 @@ from tests.support.processes import base_environ, wait_until
 if TYPE_CHECKING:
     from tests.conftest import World
 
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)")
 ATTEMPTED = "missing_distribution"
 
 
@@ -34,6 +38,15 @@ class TestAll:
         assert ended.code == 0
         assert all(name in ended.out for name in COMMANDS)
         assert "Exit codes of every command" in ended.out
+
+    @pytest.mark.parametrize("columns", ["60", "80"])
+    def test_no_summary_is_cut(self, checkout: Checkout, columns: str) -> None:
+        """However narrow the terminal is, subcommands and the group itself included."""
+        for arguments in (["auto-fix", "--help"], ["auto-fix", "layers", "--help"], ["--help"]):
+            command = [sys.executable, "-m", "flask", *arguments]
+            _, _, listed = checkout.command(command, COLUMNS=columns).out.partition("Commands:")
+            assert listed
+            assert [line for line in listed.splitlines() if line.endswith(("...", "…"))] == []
 
     @pytest.mark.parametrize("name", ["status", "fix", "history --limit x", "layers verify"])
     def test_a_wrong_command_line_is_json_where_json_is_asked_for(
@@ -69,7 +82,7 @@ class TestAll:
             os.close(theirs)
             shown = screen.read(4096).decode()
         assert "┃ module ┃" in shown
-        assert checkout.run("layers").out == "MODULE  SINCE  INSTALLED  ATTEMPT\n"
+        assert checkout.run("layers").out == "MODULE  AT  INSTALLED  ATTEMPT\n"
 
     def test_reading_makes_nothing(self, checkout: Checkout) -> None:
         """The home is not created by looking, by the doctor neither."""
@@ -197,6 +210,44 @@ class TestHealing:
         assert small.run("layers", "--json").json == []
         assert small.run("fix", "redis").code == 0
 
+    def test_an_unwritable_home_is_what_a_fix_names(self, small: Checkout) -> None:
+        """The mode that it leaves, and why; status says the same of itself."""
+        home = {"AUTO_FIX_HOME": str(small.root / "requirements-flask.txt" / "home")}
+        body = small.run("fix", "redis", "--json", **home).json
+        assert (body["outcome"], body["mode_reason"]) == ("mode", "home_unwritable")
+        assert "mode (home_unwritable): " in small.run("fix", "redis", **home).out
+        status = small.run("status", "--json", **home).json
+        assert (status["mode"], status["mode_reason"]) == ("report", "home_unwritable")
+
+    def test_moments_have_one_form(self, small: Checkout) -> None:
+        """RFC 3339 with milliseconds and an offset, and the history names the host."""
+        assert small.run("fix", "redis").code == 0
+        (row,) = small.run("history", "--json").json
+        moments = [
+            row["at"],
+            small.run("layers", "--json").json[0]["at"],
+            small.run("drift", "--json").json["items"][0]["at"],
+            small.run("health", "--json").json["timestamp"],
+        ]
+        assert [one for one in moments if not RFC_3339.fullmatch(one)] == []
+        header, line = (text.split() for text in small.run("history").out.splitlines())
+        assert line[header.index("HOST")] == row["host"] == socket.gethostname()
+
+
+class TestStatus:
+    """The mode of the service beside the command's own."""
+
+    def test_shows_the_mode_of_the_workers(self, checkout: Checkout) -> None:
+        """As they wrote it down themselves, whatever this process may do."""
+        assert checkout.run("status", "--json").json["service_modes"] == []
+        board = WorkerBoard(Path(checkout.environ["AUTO_FIX_HOME"]))
+        board.write({"mode": "report"})
+        body = checkout.run("status", "--json").json
+        assert (body["mode"], body["service_modes"]) == ("heal", ["report"])
+        assert RFC_3339.fullmatch(body["workers"][0]["last_seen"])
+        assert "heal; the service: report" in checkout.run("status").out
+        board.close()
+
 
 class TestLayers:
     """Listed, verified and removed."""
@@ -242,6 +293,12 @@ class TestHealth:
         ended = checkout.run("health", "--json")
         assert (ended.code, ended.json["overall_status"]) == (0, "healthy")
         assert {"dependency_flask", "module_app_routes_health"} <= {*ended.json["checks"]}
+
+    def test_shows_the_mode_that_is_set(self, checkout: Checkout) -> None:
+        """Not that of the command, which only reads."""
+        assert checkout.run("health", "--json").json["auto_fixer"]["mode"] == "heal"
+        body = checkout.run("health", "--json", AUTO_FIX_MODE="off").json
+        assert body["auto_fixer"]["mode"] == "off"
 
     def test_an_unhealthy_service_exits_with_one(self, checkout: Checkout) -> None:
         """A critical blueprint that cannot be imported."""
