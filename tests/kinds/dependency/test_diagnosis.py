@@ -107,13 +107,13 @@ class TestMissingDistribution:
         assert report.result.installed == ("part==7.2.1",)
 
     def test_real_package_without_a_part(self, tmp_path: Path) -> None:
-        """aiohttp without multidict is told as the shipped lock has it."""
+        """aiohttp without multidict is diagnosed as the shipped lock has it."""
         site = Path(sysconfig.get_path("platlib"))
         for entry in site.iterdir():
             if not entry.name.startswith("multidict"):
                 (tmp_path / "site-packages").mkdir(exist_ok=True)
                 (tmp_path / "site-packages" / entry.name).symlink_to(entry)
-        told = _in_child(
+        shown = _in_child(
             f"""
             from app.utils.auto_fix import AutoFixer
             sys.path[:] = [entry for entry in sys.path if entry != {str(site)!r}]
@@ -123,11 +123,11 @@ class TestMissingDistribution:
             {"AUTO_FIX_HOME": str(tmp_path / "home"), "AUTO_FIX_MODE": "report"},
         )
         locked = Lock.read(DEFAULT_LOCK).entries["multidict"].version
-        chain = told["chain"]
+        chain = shown["chain"]
         assert isinstance(chain, list)
         assert (chain[0], chain[-1]) == ("aiohttp", "multidict")
-        assert told["fixable"] is True
-        assert told["advice"] == (
+        assert shown["fixable"] is True
+        assert shown["advice"] == (
             "aiohttp needs multidict, which is not installed; it is in the lock as multidict"
             f" {locked}"
         )
@@ -225,7 +225,7 @@ class TestMissingPart:
     """The package is here and lacks a submodule or an attribute."""
 
     def test_submodule(self, world: World, site: Site) -> None:
-        """A submodule that the installed version does not have is told with that version."""
+        """A submodule that the installed version does not have is named with that version."""
         site.install("library", "1.4")
         diagnosis = diagnose(world, "library.newer")
         assert diagnosis.cause is Cause.MISSING_SUBMODULE
@@ -515,7 +515,7 @@ class TestStandardLibrary:
 
     @pytest.mark.parametrize("module", GONE)
     def test_removed(self, world: World, module: str) -> None:
-        """A module that left the standard library is told with the version that removed it."""
+        """A module that left the standard library is named with the version that removed it."""
         diagnosis = world.fixer().examine(module).diagnosis
         assert diagnosis is not None
         assert diagnosis.cause is Cause.STDLIB_MISSING
@@ -550,8 +550,8 @@ class TestStandardLibrary:
         assert not diagnosis.fixable
 
     def test_not_built(self, tmp_path: Path) -> None:
-        """A Python without a compiled part of its library is told which part that is."""
-        told = _in_child(
+        """A Python without a compiled part of its library gets advice that names the part."""
+        shown = _in_child(
             """
             from app.utils.auto_fix import AutoFixer
             sys.path[:] = [entry for entry in sys.path if "lib-dynload" not in entry]
@@ -559,9 +559,9 @@ class TestStandardLibrary:
             """,
             {"AUTO_FIX_HOME": str(tmp_path / "home"), "AUTO_FIX_MODE": "report"},
         )
-        assert told["cause"] == "stdlib_missing"
-        assert told["chain"] == ["cProfile", "_lsprof"]
-        assert told["advice"] == (
+        assert shown["cause"] == "stdlib_missing"
+        assert shown["chain"] == ["cProfile", "_lsprof"]
+        assert shown["advice"] == (
             "_lsprof belongs to the standard library but this Python was built without it"
         )
 
@@ -580,7 +580,7 @@ class TestCircle:
 
     @pytest.mark.parametrize("use", ["from ours.a import x", "import ours.a\nours.a.x"])
     def test_ours(self, world: World, project: Path, use: str) -> None:
-        """A circle is told with all its modules in order, whichever way it shows."""
+        """A circle is named with all its modules in order, whichever way it shows."""
         files = {
             "ours/__init__.py": "",
             "ours/page.py": "import ours.a",
@@ -642,7 +642,7 @@ class TestShadowed:
     def test_standard_library(
         self, world: World, project: Path, monkeypatch: pytest.MonkeyPatch, body: str
     ) -> None:
-        """A local file named like a module of the standard library is told as such."""
+        """A local file named like a module of the standard library is diagnosed as such."""
         monkeypatch.delitem(sys.modules, "colorsys", raising=False)
         write_files(project, {"colorsys.py": "", "asker.py": body})
         diagnosis = diagnose(world, "asker")
@@ -655,12 +655,12 @@ class TestShadowed:
         "body", ["from colorsys import rgb_to_hls", "import colorsys\ncolorsys.rgb_to_hls"]
     )
     def test_script_that_hides_what_it_wants(self, tmp_path: Path, body: str) -> None:
-        """A script called like what it imports is told so by every Python's wording."""
+        """A script called like what it imports is recognized by every Python's wording."""
         script = f"{CHILD_START}\n{textwrap.dedent(OWN_NAME)}".replace("BODY", repr(body))
         write_files(tmp_path, {"colorsys.py": body, "start.py": script})
-        told = _run([str(tmp_path / "start.py")], {"AUTO_FIX_MODE": "off"})
-        assert told["cause"] == "shadowed"
-        assert "colorsys.py hides the library colorsys" in str(told["advice"])
+        shown = _run([str(tmp_path / "start.py")], {"AUTO_FIX_MODE": "off"})
+        assert shown["cause"] == "shadowed"
+        assert "colorsys.py hides the library colorsys" in str(shown["advice"])
 
     def test_libraries_beside_their_metadata(self, world: World, tmp_path: Path) -> None:
         """A directory filled by an installer holds libraries, whatever it is called."""
@@ -672,7 +672,7 @@ class TestCodeError:
     """Anything else that a module raises while it is imported."""
 
     @pytest.mark.parametrize(
-        ("body", "told"),
+        ("body", "shown"),
         [
             ("raise ValueError('secret')", "raised ValueError while it was imported"),
             ("raise SystemExit(3)", "raised SystemExit while it was imported"),
@@ -689,13 +689,13 @@ class TestCodeError:
             ("def f(): f()\nf()", "raised RecursionError"),
         ],
     )
-    def test_what_it_raised(self, world: World, site: Site, body: str, told: str) -> None:
-        """The exception's class is told, its text never."""
+    def test_what_it_raised(self, world: World, site: Site, body: str, shown: str) -> None:
+        """The exception's class is shown, its text never."""
         world.publish("unrelated")
         site.add(culprit=body, asker="import culprit")
         diagnosis = diagnose(world, "asker")
         assert diagnosis.cause is Cause.CODE_ERROR
-        assert told in diagnosis.advice
+        assert shown in diagnosis.advice
         assert "secret" not in diagnosis.advice
         assert not diagnosis.fixable
 
@@ -822,5 +822,5 @@ def _run(arguments: list[str], environ: Mapping[str, str]) -> dict[str, object]:
         check=True,
         timeout=60,
     )
-    told: dict[str, object] = json.loads(done.stdout)
-    return told
+    shown: dict[str, object] = json.loads(done.stdout)
+    return shown

@@ -51,7 +51,7 @@ LISTING_FAULTS = [
     (Fault.SERVER_ERROR, InstallOutcome.NETWORK),
 ]
 MEGABYTE = 1_000_000
-#: In user names, passwords, paths and queries of addresses; none may ever be told.
+#: In user names, passwords, paths and queries of addresses; none may ever be shown.
 SECRET = "s3cret"  # noqa: S105 - a made-up one
 
 
@@ -83,7 +83,7 @@ class TestFaultyIndex:
     def test_a_faulty_file(
         self, world: World, tool: str, fault: Fault, uv: set[Outcome], pip: set[Outcome]
     ) -> None:
-        """The fault of one project's file is told apart, and the next project still heals."""
+        """The fault of one project's file is recognized, and the next project still heals."""
         world.publish("prey")
         world.publish("sound")
         world.index.faults["prey"] = fault
@@ -183,7 +183,7 @@ class TestFaultyWheel:
         assert list(world.root.rglob("escaped*")) == []
 
     def test_a_wheel_for_another_platform(self, world: World, tool: str) -> None:
-        """No wheel for this Python is told from no such version."""
+        """No wheel for this Python is not taken for no such version."""
         world.publish("prey", tag="cp27-cp27mu-win32")
         assert outcome(heal(world, tool)[1]) == InstallOutcome.NO_WHEEL
 
@@ -287,7 +287,7 @@ class TestSources:
 
 
 class TestSecrets:
-    """What the address of an index carries is never told to anybody."""
+    """What the address of an index carries is never shown to anybody."""
 
     @pytest.mark.parametrize("tool", TOOLS)
     @pytest.mark.parametrize(
@@ -324,11 +324,11 @@ class TestSecrets:
         use_url(monkeypatch, address.format(port=world.index.port))
         fixer, report = heal(world, tool)
         assert not report.success
-        told = [repr(vars(record)) for record in caplog.records]
-        told += map(repr, (report, fixer.status(), fixer.history(), fixer.health_report()))
-        told += [read(path) for path in world.settings.home.rglob("*") if path.is_file()]
-        assert [text for text in told if SECRET in text] == []
-        assert any("fault could not be healed" in text for text in told)
+        texts = [repr(vars(record)) for record in caplog.records]
+        texts += map(repr, (report, fixer.status(), fixer.history(), fixer.health_report()))
+        texts += [read(path) for path in world.settings.home.rglob("*") if path.is_file()]
+        assert [text for text in texts if SECRET in text] == []
+        assert any("fault could not be healed" in text for text in texts)
 
     @pytest.mark.parametrize("tool", TOOLS)
     def test_credentials_of_a_fix(
@@ -384,7 +384,7 @@ class TestDisk:
 
     @pytest.mark.parametrize("tool", TOOLS)
     def test_too_little_room(self, world: World, tool: str, small_disk: Path) -> None:
-        """A fix that does not fit is told as such, recorded, and nothing of it stays."""
+        """A fix that does not fit on the disk is recorded as that, and nothing of it stays."""
         payload = os.urandom(3 * MEGABYTE)
         world.publish("prey", files={"prey/__init__.py": "", "prey/payload": payload})
         fixer = world.fixer(home=small_disk / "home", tools=(tool,))
