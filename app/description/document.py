@@ -12,10 +12,9 @@ from app.description.operations import Access, Group, Operation
 from app.description.responses import Responses, headers
 from app.description.schemas import Schema, Schemas
 from app.description.site import DESCRIPTION, FILES, LANDING, METRICS, PROBES
+from app.routes.bodies import VERSION
 from app.web.json_bodies import Keywords
 
-#: The API's own version (semantic versioning); it is not the version of anything inside.
-VERSION = "1.0.0"
 #: In the order of the page.
 GROUPS = (PROBES, AUTO_FIX, EDGE_FUNCTIONS, METRICS, LANDING, DESCRIPTION, FILES)
 

@@ -180,8 +180,9 @@ class Engine:
         first, before = self._mode is None, self._trouble
         if self.settings.mode is Mode.HEAL:
             self._trouble = trouble(self.settings.home)
-            gone = not self.claims.directory.is_dir()
-            if self._trouble is None and (first or before is not None or gone):
+            if self._trouble is None and (
+                first or before is not None or not self.claims.directory.is_dir()
+            ):
                 try:
                     self._prepare()
                 except OSError as error:

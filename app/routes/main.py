@@ -1,15 +1,22 @@
-"""The landing page: what is up, what is not and why, what was healed, and where to look."""
+"""The landing page: what is up, what is not and why, what comes next, and where to look."""
 
 from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from flask import Blueprint, Response, current_app, render_template
 
 from app.access.permissions import details_allowed
-from app.edge import EdgeClient
-from app.healing.report import HealthReport, Status
-from app.health import HealthService
+from app.healing.engine import OpenFault
+from app.healing.report import Check, Status
 from app.isolation.states import BlueprintState
-from app.utils.auto_fix import AutoFixer
+from app.routes.bodies import VERSION
+from app.services import Services
+from app.settings.engine import Mode
 from app.web.headers import PAGE_POLICY
 
 main_bp = Blueprint("main", __name__)
@@ -31,24 +38,42 @@ _LINKS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is not up, told once; ``coming`` says what will be done about it."""
+
+    subject: str
+    reason: str | None
+    advice: str | None
+    critical: bool
+    fallback: str | None = None
+    needed_by: tuple[str, ...] = ()
+    coming: str | None = None
+
+
 @main_bp.get("/")
 def index() -> Response:
-    """The page, computed from the cached health reading."""
-    service: HealthService = current_app.extensions["health"]
-    report = service.read().report
+    """The page, computed from the cached health reading and the open faults."""
+    services: Services = current_app.extensions["services"]
+    fixer, edge, report = services.fixer, services.edge, services.health.read().report
     states: tuple[BlueprintState, ...] = current_app.extensions["blueprints"]
+    active = {state.name for state in states if state.active}
+    transport = edge.transport_name()
     page = render_template(
         "index.html",
         status=report.overall_status,
         headline=_HEADLINES[report.overall_status],
         report=report,
-        failed=[check for check in report.checks if not check.ok],
+        troubles=troubles(report.checks, fixer.open_faults(), fixer.mode),
         blueprints=states,
-        links=_links(states),
+        links=[(address, text) for name, address, text in _LINKS if name in active],
         details=details_allowed(),
-        mode=_fixer().mode,
-        edge=_edge_summary(),
-        drift=_drift(report),
+        mode=fixer.mode,
+        mode_reason=fixer.mode_reason,
+        process={"host": socket.gethostname(), "pid": os.getpid(), "version": VERSION},
+        edge=f"{len(edge.functions) or 'no function'} registered, "
+        + (f"called through {transport}" if transport else "no way out"),
+        drift=sorted({fix.requirement for fix in report.fixes if not fix.listed}),
     )
     headers = {
         "Content-Security-Policy": PAGE_POLICY,
@@ -58,25 +83,40 @@ def index() -> Response:
     return Response(page, mimetype="text/html", headers=headers)
 
 
-def _fixer() -> AutoFixer:
-    fixer: AutoFixer = current_app.extensions["auto_fixer"]
-    return fixer
+def troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -> list[Trouble]:
+    """Every open fault, and the checks that fail for anything else; critical ones first.
+
+    A fault makes the checks of its subject and of whatever needs it fail: it stands for them.
+    """
+    failed = {(check.kind, check.subject): check for check in checks if not check.ok}
+    found = []
+    for opened in faults:
+        fault = opened.fault
+        keys = [(fault.kind, subject) for subject in (fault.subject, *fault.needed_by)]
+        own = [failed.pop(key) for key in keys if key in failed]
+        found.append(
+            Trouble(
+                subject=fault.subject,
+                reason=fault.cause,
+                advice=fault.advice,
+                critical=any(check.critical for check in own),
+                fallback=next((check.fallback for check in own if check.fallback), None),
+                needed_by=fault.needed_by,
+                coming=coming(opened, mode),
+            )
+        )
+    found += [
+        Trouble(check.subject, check.reason, check.advice, check.critical, check.fallback)
+        for check in failed.values()
+    ]
+    return sorted(found, key=lambda trouble: not trouble.critical)
 
 
-def _links(states: tuple[BlueprintState, ...]) -> list[tuple[str, str]]:
-    """The addresses that are served right now."""
-    active = {state.name for state in states if state.active}
-    return [(address, text) for blueprint, address, text in _LINKS if blueprint in active]
-
-
-def _edge_summary() -> str:
-    edge: EdgeClient = current_app.extensions["edge"]
-    count = len(edge.functions)
-    registered = "no function registered" if count == 0 else f"{count} registered"
-    transport = edge.transport_name()
-    return f"{registered}, called through {transport}" if transport else f"{registered}, no way out"
-
-
-def _drift(report: HealthReport) -> list[str]:
-    """What belongs in the requirements, one line a fix."""
-    return sorted({fix.requirement for fix in report.fixes if fix.requirement})
+def coming(opened: OpenFault, mode: Mode) -> str:
+    """What will be done about a fault: whether a fix is tried, how often and when."""
+    left, why = opened.budget, f": {opened.reason}" if opened.reason else ""
+    if mode is not Mode.HEAL or not opened.fault.fixable:
+        return f"No fix will be tried{why}."
+    attempts = f"{left.attempts_left} attempt{'' if left.attempts_left == 1 else 's'} left"
+    when = f"in {math.ceil(left.retry_after)} s" if left.retry_after > 0 else "at once"
+    return f"{attempts}, the next {when}{f'. The last one{why}' if why else ''}."

@@ -1,8 +1,9 @@
 """``/metrics``: the system's own counters as Prometheus reads them.
 
 Requests, failed authentications and heals are what all workers of the server have counted.
-Attempts, budgets, fixes, drift, workers and edge calls are those of the host, read from what its
-processes share. Mode, health and blueprints are those of the worker that answers.
+Attempts, budgets, faults, fixes, drift, workers and edge calls are those of the host, read from
+what its processes share, so it does not matter which worker answers and no count ever goes back.
+Mode, health and blueprints are those of the worker that answers.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.healing.kind import Fix
+from app.edge import EdgeClient, report
+from app.edge.histogram import cumulative
 from app.healing.report import Status
 from app.health import HealthReading
 from app.isolation.states import BlueprintState
-from app.routes.edge_series import edge_series
 from app.services import Services
 from app.settings.engine import Mode
 from app.telemetry.series import Series
@@ -42,7 +48,7 @@ def metrics() -> Response:
 
 
 @metrics_bp.record
-def _begin(state: BlueprintSetupState) -> None:
+def begin(state: BlueprintSetupState) -> None:
     """Count from now on, and make the application a registry of its own.
 
     So two applications of a process do not mix, and share what the process has counted.
@@ -72,120 +78,173 @@ class SystemCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every series."""
         services: Services = self._extensions["services"]
-        fixer, fixes = services.fixer, services.fixer.fixes()
+        states: Iterable[BlueprintState] = self._extensions["blueprints"]
         services.notes.flush()
         yield from services.metrics.collect()
-        yield from _attempts(fixer)
-        yield _budgets(fixer)
-        yield _fixes(fixes)
-        yield _drift(fixes)
-        yield _one_of("auto_fix_mode", "Mode in force", "mode", list(Mode), fixer.mode)
-        yield from _health(services.health.read())
-        yield _blueprints(self._extensions["blueprints"])
+        yield from engine_series(services.fixer)
+        yield from health_series(services.health.read())
+        yield gauge(
+            "auto_fix_blueprint_active",
+            "1 for a blueprint that serves in the worker that answers, 0 for one in quarantine",
+            {(state.name,): state.active for state in states},
+            "blueprint",
+        )
         living = len(services.workers.read())
-        yield GaugeMetricFamily("auto_fix_workers", "Living workers of the host", value=living)
+        yield gauge("auto_fix_workers", "Living workers of the host", {(): living})
         yield from edge_series(services.edge)
 
 
-def _attempts(fixer: AutoFixer) -> Iterator[Metric]:
-    labels = ["kind", "module", "cause", "outcome"]
+def gauge(
+    name: str, text: str, values: Mapping[tuple[str, ...], float | bool], *labels: str
+) -> Metric:
+    """A gauge with a value for each combination of its labels' values."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, float(value))
+    return family
+
+
+def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
+    """What the engine did, may do and has to do, by kind and subject."""
+    labels = ("kind", "module", "cause", "outcome")
     counts = CounterMetricFamily(
         "auto_fix_attempts", "Attempts to fix a fault on the host, restarts included", labels=labels
     )
     seconds = CounterMetricFamily(
         "auto_fix_attempt_seconds", "Seconds spent in these attempts", labels=labels
     )
+    attempted: dict[tuple[str, ...], float] = {}
     for total in fixer.attempts_by_outcome():
-        values = [total.kind, total.subject, total.cause, total.outcome]
-        counts.add_metric(values, total.count)
-        seconds.add_metric(values, total.seconds)
+        key = (total.kind, total.subject, total.cause, total.outcome)
+        counts.add_metric(key, total.count)
+        seconds.add_metric(key, total.seconds)
+        left = fixer.budget_of(total.kind, total.subject)
+        attempted[total.kind, total.subject] = left.attempts_left
     yield counts
     yield seconds
-
-
-def _budgets(fixer: AutoFixer) -> Metric:
-    family = GaugeMetricFamily(
+    yield gauge(
         "auto_fix_budget_attempts_left",
-        "Attempts left on the host before a pause, for each module that was attempted",
-        labels=["module"],
+        "Attempts left on the host before a pause, for each subject that was attempted",
+        attempted,
+        *labels[:2],
     )
-    for module in fixer.fix_attempts:
-        family.add_metric([module], fixer.budget(module).attempts_left)
-    return family
-
-
-def _fixes(fixes: Iterable[Fix]) -> Metric:
-    family = GaugeMetricFamily(
+    yield gauge(
+        "auto_fix_fault",
+        "1 for each fault that is open on the host, with the outcome of what was tried about it",
+        {
+            (one.fault.kind, one.fault.subject, one.fault.cause, one.outcome or ""): 1
+            for one in fixer.open_faults()
+        },
+        *labels,
+    )
+    fixes = fixer.fixes()
+    yield gauge(
         "auto_fix_fixes",
         "What runs on the host only because it was fixed",
-        labels=["kind", "module"],
+        {(fix.kind, fix.subject): 1 for fix in fixes},
+        *labels[:2],
     )
-    for fix in fixes:
-        family.add_metric([fix.kind, fix.subject], 1)
-    return family
-
-
-def _drift(fixes: Iterable[Fix]) -> Metric:
-    """Fixes that the next image would have to make again."""
-    family = GaugeMetricFamily(
+    yield gauge(
         "auto_fix_drift",
         "1 for each fix on the host that the requirements do not list",
-        labels=["module"],
+        {(fix.kind, fix.subject): 1 for fix in fixes if not fix.listed},
+        *labels[:2],
     )
-    for item in fixes:
-        if not item.listed:
-            family.add_metric([item.subject], 1)
-    return family
+    yield gauge(
+        "auto_fix_mode",
+        "Mode in force in the worker that answers, 1 for the one that holds",
+        {(str(mode),): mode == fixer.mode for mode in Mode},
+        "mode",
+    )
 
 
-def _one_of(name: str, text: str, label: str, choices: list[str], current: str) -> Metric:
-    """One series a choice: 1 for the one that holds, 0 for the others."""
-    text = f"{text} in the worker that answers, 1 for the one that holds"
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for choice in choices:
-        family.add_metric([str(choice)], float(choice == current))
-    return family
-
-
-def _health(reading: HealthReading) -> Iterator[Metric]:
-    status = reading.report.overall_status
-    yield _one_of("auto_fix_health_status", "Overall health", "status", list(Status), status)
-    age = "Age of the health reading in the worker that answers"
-    yield GaugeMetricFamily("auto_fix_health_age_seconds", age, value=reading.age_seconds)
-    failed = GaugeMetricFamily(
+def health_series(reading: HealthReading) -> Iterator[Metric]:
+    """What the worker that answers knows of health."""
+    checks = reading.report.checks
+    yield gauge(
+        "auto_fix_health_status",
+        "Overall health in the worker that answers, 1 for the one that holds",
+        {(str(status),): status == reading.report.overall_status for status in Status},
+        "status",
+    )
+    yield gauge(
+        "auto_fix_health_age_seconds",
+        "Age of the health reading in the worker that answers",
+        {(): reading.age_seconds},
+    )
+    yield gauge(
         "auto_fix_failed_checks",
         "Checks that fail in the worker that answers",
-        labels=["critical"],
+        {
+            (str(critical).lower(),): sum(c.critical is critical and not c.ok for c in checks)
+            for critical in (True, False)
+        },
+        "critical",
     )
-    for critical in (True, False):
-        count = sum(c.critical is critical and not c.ok for c in reading.report.checks)
-        failed.add_metric([str(critical).lower()], count)
-    yield failed
-    yield _checks(reading)
-
-
-def _checks(reading: HealthReading) -> Metric:
-    family = GaugeMetricFamily(
+    failing: dict[tuple[str, ...], bool] = {}
+    for check in checks:
+        # Two of one name are one series: a scrape with the same series twice is refused whole.
+        key = check.name, str(check.critical).lower()
+        failing[key] = failing.get(key, False) or not check.ok
+    yield gauge(
         "auto_fix_check_failing",
         "1 for a check that fails in the worker that answers, 0 for one that passes",
-        labels=["check", "critical"],
+        failing,
+        "check",
+        "critical",
     )
-    failing: dict[tuple[str, bool], bool] = {}
-    for check in reading.report.checks:
-        # Two of one name are one series: a scrape with the same series twice is refused whole.
-        key = check.name, check.critical
-        failing[key] = failing.get(key, False) or not check.ok
-    for (name, critical), fails in failing.items():
-        family.add_metric([name, str(critical).lower()], float(fails))
-    return family
 
 
-def _blueprints(states: Iterable[BlueprintState]) -> Metric:
-    family = GaugeMetricFamily(
-        "auto_fix_blueprint_active",
-        "1 for a blueprint that serves in the worker that answers, 0 for one in quarantine",
-        labels=["blueprint"],
+def edge_series(edge: EdgeClient) -> Iterator[Metric]:
+    """Edge functions: what is registered, how each is, and what all workers have counted."""
+    counted, breakers = report.statistics(edge), report.open_breakers(edge)
+    workers = [worker["functions"].values() for worker in report.workers(edge)]
+    in_flight = sum(state["in_flight"] for states in workers for state in states)
+    registered = len(edge.functions)
+    yield gauge("edge_functions_registered", "Registered edge functions", {(): registered})
+    valid = edge.registry.error is None
+    yield gauge("edge_registry_valid", "1 while the registry file can be used", {(): valid})
+    yield gauge("edge_calls_in_flight", "Edge calls under way in all workers", {(): in_flight})
+    yield gauge(
+        "edge_function_up",
+        "1 when the last health check on the host went well",
+        {(result.name,): result.healthy for result in edge.results.values()},
+        "function",
     )
-    for state in states:
-        family.add_metric([state.name], float(state.active))
-    return family
+    yield gauge(
+        "edge_breaker_open",
+        "Workers whose breaker of a function is open",
+        {(function.name,): breakers[function.name] for function in edge.functions},
+        "function",
+    )
+    yield gauge(
+        "edge_function_uptime_ratio",
+        "Share of health checks on the host that went well",
+        {
+            (name, window): share
+            for name, statistics in counted.items()
+            for window, share in statistics.uptime.items()
+            if share is not None
+        },
+        "function",
+        "window",
+    )
+    calls = CounterMetricFamily(
+        "edge_calls",
+        "Calls of edge functions on the host, by how they ended",
+        labels=("function", "outcome"),
+    )
+    seconds = HistogramMetricFamily(
+        "edge_call_duration_seconds",
+        "How long calls of edge functions took on the host",
+        labels=("function",),
+    )
+    for name, statistics in counted.items():
+        for outcome, count in statistics.outcomes.items():
+            calls.add_metric([name, outcome], count)
+        if statistics.latency:
+            buckets = [(repr(end), float(n)) for end, n in cumulative(statistics.latency)]
+            total = float(sum(statistics.latency.values()))
+            seconds.add_metric([name], [*buckets, ("+Inf", total)], statistics.seconds)
+    yield calls
+    yield seconds

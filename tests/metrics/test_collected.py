@@ -68,7 +68,7 @@ class TestHeals:
         assert found.total("auto_fix_heal_duration_seconds_sum", **healed) > 0
         assert found.find("auto_fix_budget_attempts_left", module="healable") == [3]
         assert found.find("auto_fix_fixes", module="healable", kind="dependency") == [1]
-        assert found.find("auto_fix_drift", module="healable") == [1]
+        assert found.find("auto_fix_drift", module="healable", kind="dependency") == [1]
 
     def test_drift_ends_with_the_requirement(
         self, world: World, build: Callable[..., Flask]
@@ -89,11 +89,26 @@ class TestHeals:
         fixer, client = app.extensions["auto_fixer"], app.test_client()
         for left in (2, 1, 0, 0):
             assert not fixer.safe_import("broken")[0]
-            assert scrape(client).find("auto_fix_budget_attempts_left", module="broken") == [left]
+            labels = {"module": "broken", "kind": "dependency"}
+            assert scrape(client).find("auto_fix_budget_attempts_left", **labels) == [left]
         found = scrape(client)
         failed = {"module": "broken", "outcome": "probe_failed"}
         assert found.find("auto_fix_attempts_total", **failed) == [3]
         assert found.find("auto_fix_heal_duration_seconds_count", **failed) == [3]
+
+
+class TestFaults:
+    """What is told of what is wrong now."""
+
+    def test_open_until_it_is_healed(self, world: World, build: Callable[..., Flask]) -> None:
+        """An open fault has a series, with its cause and the outcome; a healed one has none."""
+        world.publish("gone")
+        fixer = world.fixer(required=("gone",))
+        client = build(AUTO_FIXER=fixer).test_client()
+        labels = {"kind": "dependency", "module": "gone", "cause": "missing_distribution"}
+        assert scrape(client).find("auto_fix_fault", **labels, outcome="") == [1]
+        assert fixer.safe_import("gone")[0]
+        assert scrape(client).find("auto_fix_fault", module="gone") == []
 
 
 class TestRequests:

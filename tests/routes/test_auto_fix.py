@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.settings.declarations import Settings
+from app.settings.engine import Mode
 from app.telemetry.logs import ConsoleFormatter
 from tests.conftest import World
 from tests.support.http import (
@@ -263,6 +266,8 @@ class TestTestImport:
         self, client: FlaskClient, name: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """What is no module name is 400; nothing is imported and no log line is forged."""
+        # The first limited request of a process imports what limits.
+        client.get("/api/auto-fix/test-import?module=json")
         before = set(sys.modules)
         with caplog.at_level(logging.DEBUG):
             response = client.get("/api/auto-fix/test-import", query_string={"module": name})
@@ -323,6 +328,34 @@ class TestFix:
         assert body["success"] is False
         assert "canary" not in response.text
         assert client.get("/api/auto-fix/status").get_json()["failure_count"] == 1
+
+    @pytest.mark.parametrize("mode", [Mode.REPORT, Mode.OFF])
+    def test_mode(self, world: World, build: Build, mode: Mode) -> None:
+        """Where healing is switched off that is the outcome, though a fix is approved."""
+        world.publish("healable")
+        client = build(token=TOKEN, AUTO_FIXER=world.fixer(mode=mode)).test_client()
+        body = assert_problem(self._fix(client, "healable"), 409, "mode")
+        assert body["diagnosis"]["fixable"] is True  # type: ignore[index]
+        assert "healing is switched off" in str(body["detail"]).lower()
+        assert world.index.requests == []
+
+    def test_home_that_cannot_be_written(self, world: World, build: Build) -> None:
+        """A home that cannot take a fix is the outcome mode, and no 500 anywhere."""
+        world.publish("healable")
+        file = world.root / "file"
+        file.touch()
+        client = build(token=TOKEN, AUTO_FIXER=world.fixer(home=file / "home")).test_client()
+        assert_problem(self._fix(client, "healable"), 409, "mode")
+        status = client.get("/api/auto-fix/status").get_json()
+        assert (status["mode"], status["mode_reason"]) == ("report", "home_unwritable")
+
+    def test_home_with_a_name_that_is_too_long(self, world: World, build: Build) -> None:
+        """A name that no file system takes costs history alone: every page answers."""
+        settings = replace(world.settings, home=world.root / ("x" * 300))
+        fixer = world.fixer(home=settings.home)
+        client = build(SETTINGS=Settings(healing=settings), AUTO_FIXER=fixer).test_client()
+        for path in ("/metrics", "/api/auto-fix/status", "/api/auto-fix/health", "/", "/livez"):
+            assert client.get(path).status_code == 200, path
 
     def test_no_token_configured(self, client: FlaskClient) -> None:
         """With no token configured every change is refused, whatever is sent."""

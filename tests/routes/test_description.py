@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 
 from app import BLUEPRINTS, BlueprintSpec, create_app
 from app.access.limits import LIMITS
-from app.description.document import VERSION
+from app.routes.bodies import VERSION
 from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.routes import codes

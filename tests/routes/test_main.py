@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from dataclasses import replace
 
 from flask.testing import FlaskClient
@@ -10,6 +12,9 @@ from flask.testing import FlaskClient
 from app import BLUEPRINTS
 from app.healing.report import Check
 from app.health import HealthCheck
+from app.routes.bodies import VERSION
+from app.settings.engine import Mode
+from tests.conftest import World
 from tests.support.http import (
     Build,
     add,
@@ -66,6 +71,41 @@ class TestLandingPage:
         text = client.get("/").text
         assert "first_party_missing" in text
         assert 'href="/metrics"' not in text
+
+    def test_which_process_answers(self, client: FlaskClient) -> None:
+        """It says by whom it was made: host, process, version and mode."""
+        text = client.get("/").text
+        assert f"process {os.getpid()} on {socket.gethostname()}, version {VERSION}" in text
+        assert "Mode: heal" in text
+
+    def test_a_fault_is_told_once(self, world: World, build: Build) -> None:
+        """A missing package is one entry, whatever needs it, with what comes next."""
+        world.publish("gone")
+        fixer = world.fixer(required=("gone",))
+        client = build(AUTO_FIXER=fixer).test_client()
+        text = client.get("/").text
+        assert text.count("<b>gone</b>") == 1
+        assert text.count("missing_distribution") == 1
+        assert "3 attempts left, the next at once." in text
+
+    def test_when_it_is_tried_again(self, world: World, build: Build) -> None:
+        """Once the attempts are used up it says when the next one is, and how the last ended."""
+        world.publish("broken", files={"broken/__init__.py": "raise RuntimeError\n"})
+        fixer = world.fixer(required=("broken",))
+        client = build(AUTO_FIXER=fixer).test_client()
+        for _ in range(3):
+            assert not fixer.safe_import("broken")[0]
+        text = client.get("/").text
+        assert re.search(r"0 attempts left, the next in \d+ s\. The last one: the installed", text)
+
+    def test_where_nothing_may_be_healed(self, world: World, build: Build) -> None:
+        """In mode report it says that no fix will be tried, and why."""
+        world.publish("gone")
+        fixer = world.fixer(required=("gone",), mode=Mode.REPORT)
+        text = build(AUTO_FIXER=fixer).test_client().get("/").text
+        assert "No fix will be tried: healing is switched off" in text
+        assert "attempts left" not in text
+        assert "came with the image" not in text
 
 
 def _without_metrics() -> tuple[object, ...]:
