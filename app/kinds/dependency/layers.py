@@ -243,7 +243,11 @@ class Layers:
         shutil.rmtree(bin_, ignore_errors=True)
 
     def _manifests(self) -> list[Path]:
-        return sorted(self._committed.glob(f"*/{MANIFEST}"))
+        try:
+            return sorted(self._committed.glob(f"*/{MANIFEST}"))
+        except OSError:
+            # A home with a name that no file system takes.
+            return []
 
 
 def _modified(path: Path) -> int:
