@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.health.checks import Group
 from app.isolation.states import BlueprintSpec
 from app.settings.declarations import Settings
-from app.settings.errors import HealingError
+from app.settings.errors import OrchestratorError
 from app.utils.auto_fix import auto_fixer
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ BLUEPRINTS = (
 )
 
 
-class CannotServe(HealingError):
+class CannotServe(OrchestratorError):
     """Flask itself is missing and could not be healed, so there is nothing to serve with."""
 
 

@@ -15,8 +15,7 @@ from app.health.standard import health_service
 from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
 from app.kinds.dependency.source import PATIENCE, source_checks
-from app.settings.declarations import Settings
-from app.settings.engine import Mode
+from app.settings.declarations import Mode, Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
 from app.telemetry.tracing import Tracing

@@ -22,7 +22,7 @@ from tests.support.wheels import build_wheel, lock_text
 PREAMBLE = """
 import json, os, sys, time
 from pathlib import Path
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 from app.utils.auto_fix import AutoFixer
 given = json.loads(sys.argv[1])
 fixer = AutoFixer(

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.healing.journal import COUNT, INSERT, MAX_ROWS, Attempt, Journal, row_of
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 from app.utils.auto_fix import AutoFixer
 from benchmarks.harness import Measurement, directory, interleaved, medians, spread
 

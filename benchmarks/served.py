@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 from benchmarks.harness import directory
 from tests.conftest import World
 from tests.serving.house import House

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.access.tokens import check_token_file
-from app.settings.declarations import load, slips
-from app.settings.environment import Environment
+from app.settings.declarations import load, misspellings
 from app.settings.errors import SettingsError
 from app.telemetry.logs import configure_logging
 
@@ -45,7 +44,7 @@ def settings_or_exit(environ: MutableMapping[str, str], *checks: SettingsCheck) 
 def main() -> None:
     """Become gunicorn: the process keeps its id and gets the signals itself."""
     settings = settings_or_exit(os.environ, check_token_file)
-    _tell_slips(settings)
+    _log_misspellings(settings)
     program = Path(sys.executable).with_name("gunicorn")
     command = [str(program), "-c", "gunicorn.conf.py", *sys.argv[1:], "wsgi:app"]
     # Empty means unset to this project, but not to gunicorn.
@@ -53,12 +52,12 @@ def main() -> None:
     os.execve(program, command, environ)  # noqa: S606 - no shell is the point
 
 
-def _tell_slips(settings: Settings) -> None:
+def _log_misspellings(settings: Settings) -> None:
     """A setting of a newer version must not keep an older one from starting, so it is a warning."""
-    if found := slips(Environment.of(os.environ)):
+    if found := misspellings(os.environ):
         configure_logging(settings.log_level, settings.log_format)
-    for slip in found:
-        fields = {"name": slip.name, "meant": slip.meant}
+    for one in found:
+        fields = {"name": one.name, "meant": one.meant}
         logger.warning("variable is no setting", extra={"fields": fields})
 
 

@@ -17,8 +17,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.settings.declarations import Settings
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings, Settings
 from app.utils.auto_fix import AutoFixer
 from tests.support import canaries
 from tests.support.http import TOKEN, Build

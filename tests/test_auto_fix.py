@@ -19,8 +19,7 @@ import app
 from app import BLUEPRINTS, BlueprintSpec, CannotServe, create_app
 from app.healing.kind import Outcome
 from app.kinds.dependency.catalog import InstallOutcome
-from app.settings.declarations import Settings
-from app.settings.engine import PROJECT_ROOT, HealingSettings, Mode
+from app.settings.declarations import PROJECT_ROOT, HealingSettings, Mode, Settings
 from app.utils import auto_fix
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
@@ -248,7 +247,7 @@ class TestDependencyInstallation:
         assert world.fixer().load("lasting") is not None
         code = (
             "from pathlib import Path; from app.utils.auto_fix import AutoFixer;"
-            "from app.settings.engine import HealingSettings;"
+            "from app.settings.declarations import HealingSettings;"
             f"s = HealingSettings(home=Path({str(world.settings.home)!r}),"
             f" lock=Path({str(world.settings.lock)!r}));"
             "print(AutoFixer(s, dependency_map={'lasting': 'lasting'}).safe_import('lasting')[0])"

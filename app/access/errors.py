@@ -11,10 +11,10 @@
 
 from __future__ import annotations
 
-from app.settings.errors import HealingError
+from app.settings.errors import OrchestratorError
 
 
-class AccessRefused(HealingError):
+class AccessRefused(OrchestratorError):
     """A request may not do what it asks for."""
 
 

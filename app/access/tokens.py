@@ -17,7 +17,7 @@ from pathlib import Path
 from app.settings.declarations import Settings
 from app.settings.errors import SettingFault, SettingsError
 from app.settings.files import FollowedFile, read_bounded
-from app.settings.token_pairs import TokenPair, parse_token_file
+from app.settings.variable import TokenPair, parse_token_file
 
 logger = logging.getLogger(__name__)
 

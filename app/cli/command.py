@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from app.healing.kind import Kind
-from app.settings.declarations import adopt
-from app.settings.engine import HealingSettings, Mode
-from app.settings.environment import Environment
+from app.settings.declarations import HealingSettings, Mode, adopt
 from app.settings.errors import (
     CommandError,
-    HealingError,
     InvalidModuleName,
+    OrchestratorError,
     SettingsError,
     Unavailable,
     shown,
 )
+from app.settings.sources import Environment
 from app.utils.auto_fix import AutoFixer
 from app.web.json_bodies import members
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 OK, WRONG, USAGE, DRIFT, CONFIG, INTERRUPTED = 0, 1, 2, 3, 78, 130
-REFUSED: Mapping[type[HealingError], tuple[str, int]] = {
+REFUSED: Mapping[type[OrchestratorError], tuple[str, int]] = {
     SettingsError: ("setting_invalid", CONFIG),
     InvalidModuleName: ("invalid_module_name", USAGE),
 }

@@ -8,18 +8,18 @@ import click
 
 from app.access.tokens import check_token_file
 from app.cli.command import CONFIG, OK, Output, command, environment
-from app.settings.declarations import SETTINGS_TABLE, VARIABLES, examine, slips
+from app.settings.declarations import VARIABLES, examine, misspellings
 
 
 def markdown_table() -> Iterator[str]:
     """The README's table, line by line."""
     yield "| name | value | default | meaning |"
     yield "| --- | --- | --- | --- |"
-    for row in SETTINGS_TABLE:
-        names = " or ".join(f"`{name}`" for name in row.names)
-        default = f"`{row.default}`" if row.default else ""
-        meaning = f"{row.meaning} (secret)" if row.secret else row.meaning
-        yield f"| {names} | {row.expected} | {default} | {meaning} |"
+    for variable in VARIABLES:
+        names = " or ".join(f"`{name}`" for name in variable.own_names)
+        default = f"`{variable.documented_default}`" if variable.documented_default else ""
+        meaning = f"{variable.meaning} (secret)" if variable.secret else variable.meaning
+        yield f"| {names} | {variable.syntax.expected} | {default} | {meaning} |"
 
 
 @command("settings", codes="Exits with 78 when a setting cannot be used; it is shown all the same.")
@@ -40,25 +40,25 @@ def settings(output: Output, *, markdown: bool) -> int:
     wrong = {fault.name for fault in faults}
     bodies: list[dict[str, object]] = []
     rows: list[dict[str, object]] = []
-    for variable, row in zip(VARIABLES, SETTINGS_TABLE, strict=True):
+    for variable in VARIABLES:
         reading = variable.read(environ)
-        usable = wrong.isdisjoint(row.names)
+        usable = wrong.isdisjoint(variable.own_names)
         value = variable.show(reading.value) if usable else None
         bodies.append(
             {
-                "name": row.name,
+                "name": variable.name,
                 "value": value,
                 "source": reading.source,
                 "usable": usable,
-                "expected": row.expected,
-                "default": row.default or None,
-                "meaning": row.meaning,
-                "secret": row.secret,
+                "expected": variable.syntax.expected,
+                "default": variable.documented_default or None,
+                "meaning": variable.meaning,
+                "secret": variable.secret,
             }
         )
         shown = value or "not set" if usable else "cannot be used"
-        rows.append({"name": row.name, "value": shown, "from": reading.source})
-    warnings = [str(slip) for slip in slips(environ)]
+        rows.append({"name": variable.name, "value": shown, "from": reading.source})
+    warnings = [str(one) for one in misspellings(environ)]
     output.document(
         {
             "ok": not faults,

@@ -22,7 +22,7 @@ from app.healing.report import timestamp
 from app.isolation.workers import WorkerBoard
 from app.routes.bodies.auto_fix import attempt as attempt_body
 from app.routes.bodies.auto_fix import fault_status
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from app.utils.auto_fix import AutoFixer
 
 #: Seconds between two looks at the journal while following.

@@ -14,7 +14,7 @@ from app.doctor.guards import Guard
 from app.doctor.scan import Import, Scan, SourceFile, scan
 from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
 from app.kinds.dependency.lock import Lock
-from app.settings.engine import DEFAULT_LOCK, PROJECT_ROOT
+from app.settings.declarations import DEFAULT_LOCK, PROJECT_ROOT
 from app.settings.errors import LockError
 
 #: Where the service's own code begins; what it imports of the project is examined too.

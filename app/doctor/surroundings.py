@@ -13,8 +13,7 @@ from app.edge.errors import RegistryError
 from app.edge.registry import load_registry
 from app.healing.home import can_be_written
 from app.kinds.dependency.installer import find_tool
-from app.settings.declarations import Settings
-from app.settings.engine import HealingSettings, Mode
+from app.settings.declarations import HealingSettings, Mode, Settings
 from app.settings.errors import SettingsError, Unavailable
 
 #: Seconds that the index has to answer for everything that is asked of it.

@@ -26,8 +26,8 @@ from app.healing.home import trouble
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
 from app.healing.report import Check
-from app.settings.engine import HealingSettings, Mode
-from app.settings.errors import HealingError
+from app.settings.declarations import HealingSettings, Mode
+from app.settings.errors import OrchestratorError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ HOME_TROUBLE = {
 }
 
 
-class UnknownFault(HealingError):
+class UnknownFault(OrchestratorError):
     """Nothing is known to be wrong with the subject of that kind."""
 
     def __init__(self, kind: str, subject: str) -> None:
@@ -50,7 +50,7 @@ class UnknownFault(HealingError):
         self.kind, self.subject = kind, subject
 
 
-class PlanChanged(HealingError):
+class PlanChanged(OrchestratorError):
     """What would be done is not what was approved."""
 
     def __init__(self, kind: str, subject: str) -> None:

@@ -13,7 +13,7 @@ from app.health.checks import Group, HealthCheck
 from app.health.process import Load, WallClock
 from app.health.service import HealthService
 from app.isolation.states import BlueprintBoard
-from app.settings.engine import HealingSettings, Mode
+from app.settings.declarations import HealingSettings, Mode
 from app.utils.auto_fix import AutoFixer
 
 MEBIBYTE = 1 << 20

@@ -16,7 +16,7 @@ from app.healing.report import Check, Status
 from app.isolation.states import BlueprintState
 from app.routes.bodies import VERSION
 from app.services import Services
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from app.web.headers import PAGE_POLICY
 
 main_bp = Blueprint("main", __name__)

@@ -28,7 +28,7 @@ from app.healing.report import Status
 from app.health import HealthReading
 from app.isolation.states import BlueprintState
 from app.services import Services
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from app.telemetry.series import Series
 from app.utils.auto_fix import AutoFixer
 

@@ -21,7 +21,7 @@ from gunicorn.workers.base_async import AsyncWorker
 
 from app.serving.refusals import Refusing
 from app.serving.strict_request import Strict
-from app.settings.declarations import REQUEST_TIMEOUT
+from app.settings.declarations import Settings
 
 with warnings.catch_warnings():
     # The worker itself says that it is deprecated, in one line of the log.
@@ -47,7 +47,7 @@ ACCEPT_PAUSE = 0.1
 class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
     """Serves each connection on a green thread of one patched process."""
 
-    request_timeout: float = REQUEST_TIMEOUT.default
+    request_timeout: float = Settings().request_timeout
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)

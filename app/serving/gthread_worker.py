@@ -28,7 +28,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from app.serving.answer_socket import KEPT_BYTES, AnswerSocket
 from app.serving.refusals import HeadTooSlow, Refusing
 from app.serving.strict_request import Strict, StrictRequest
-from app.settings.declarations import REQUEST_TIMEOUT
+from app.settings.declarations import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
     for a new one, so that silent clients keep nobody out.
     """
 
-    request_timeout: float = REQUEST_TIMEOUT.default
+    request_timeout: float = Settings().request_timeout
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)

@@ -14,7 +14,7 @@ from gunicorn.workers import sync
 
 from app.serving.refusals import HeadTooSlow, Refusing
 from app.serving.strict_request import Strict
-from app.settings.declarations import REQUEST_TIMEOUT
+from app.settings.declarations import Settings
 
 
 class HeadSocket(socket.socket):
@@ -51,7 +51,7 @@ class PatientSyncWorker(Refusing, Strict, sync.SyncWorker):  # type: ignore[misc
     A body or an answer that drips ends with gunicorn's own ``timeout``, and the worker with it.
     """
 
-    request_timeout: float = REQUEST_TIMEOUT.default
+    request_timeout: float = Settings().request_timeout
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:  # noqa: ANN401
         """Serve one connection."""

@@ -1,8 +1,8 @@
-"""The errors of the healing floor.
+"""The errors that this service raises on purpose, one tree from :class:`OrchestratorError`.
 
 ::
 
-    HealingError
+    OrchestratorError
     ├── SettingsError       a setting has a value that cannot be used
     ├── InvalidModuleName   a name that Python could not import
     ├── LockError           the lock file cannot be read as one
@@ -55,8 +55,8 @@ def shown(value: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
-class HealingError(Exception):
-    """The root of every error that this floor raises on purpose."""
+class OrchestratorError(Exception):
+    """The root of every error that this service raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,14 @@ class SettingFault:
     source: str = ENVIRONMENT
 
     def __str__(self) -> str:
-        found = "cannot be used, and is not shown" if self.value is None else _is(self.value)
+        found = (
+            "cannot be used, and is not shown" if self.value is None else f"is {shown(self.value)}"
+        )
         place = "" if self.source == self.name else f" in {self.source}"
         return f"{self.name}{place} {found}; expected {self.expected}"
 
 
-def _is(value: str) -> str:
-    return f"is {shown(value)}"
-
-
-class SettingsError(HealingError):
+class SettingsError(OrchestratorError):
     """One or more settings cannot be used; ``faults`` names them all."""
 
     def __init__(self, faults: tuple[SettingFault, ...]) -> None:
@@ -90,7 +88,7 @@ class SettingsError(HealingError):
         self.faults = faults
 
 
-class InvalidModuleName(HealingError):
+class InvalidModuleName(OrchestratorError):
     """``name`` is not an absolute dotted name of Python identifiers."""
 
     def __init__(self, name: str) -> None:
@@ -98,7 +96,7 @@ class InvalidModuleName(HealingError):
         self.name = name
 
 
-class LockError(HealingError):
+class LockError(OrchestratorError):
     """The lock cannot be read; ``line`` counts from 1, and is 0 where no line is to blame."""
 
     def __init__(self, line: int, reason: str) -> None:
@@ -107,7 +105,7 @@ class LockError(HealingError):
         self.reason = reason
 
 
-class CommandError(HealingError):
+class CommandError(OrchestratorError):
     """A command could not be carried out; whatever it was about is as it was."""
 
     code = "failed"

@@ -1,19 +1,29 @@
-"""One kind of setting for the engine and the service: its name, default, bounds and meaning."""
+"""What one setting is: a variable's name, its default, how its value is written, what it means.
+
+A class of settings is a dataclass whose fields are declared with :func:`setting`; reading it, its
+documentation and the faults of its values all come from these declarations.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from app.settings.environment import Environment, read_small
 from app.settings.errors import SettingFault, SettingsError, without_credentials
+from app.settings.files import read_bounded
+from app.settings.sources import Environment
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Choice = TypeVar("Choice", bound=str)
+TokenPair = tuple[str, str]
 DEFAULT = "default"
+#: What a field's metadata has its variable under.
+VARIABLE = "variable"
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"0", "false", "no", "off"})
 MAX_DIGITS = 10
@@ -22,6 +32,12 @@ MAX_PATH = 4096
 #: What servers take as a request line; nobody means a longer address.
 MAX_URL = 2048
 MAX_SECRET_BYTES = 1 << 16
+SECRET_FILE = "the path of a file that can be read and holds the secret, in UTF-8"  # noqa: S105
+TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: Servers bound a header at 8 KiB or less, so no client could send a longer one.
+TOKEN = re.compile(r"[!-~]{1,4096}")
+#: What the only token of a file is called when the file gives it no name.
+FILE_NAME = "file"
 
 
 class SecretForm(StrEnum):
@@ -37,8 +53,20 @@ class SecretForm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Syntax(Generic[T_co]):
+    """How a value is written.
+
+    ``parse`` turns a text that is not blank into the value and raises ValueError where it cannot;
+    ``expected`` says in words what it takes.
+    """
+
+    parse: Callable[[str], T_co]
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reading(Generic[T]):
-    """What came of one variable: its value, where it came from, and why it cannot be used.
+    """The value of one variable, where it came from, and why it cannot be used.
 
     With a fault the value is the default.
     """
@@ -50,115 +78,142 @@ class Reading(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Variable(Generic[T]):
-    """One setting: what it is called, what it falls back to, what it may hold.
+    """One setting: what it is called, what it falls back to, what it may hold, what it means.
 
-    ``parse`` turns a text that is not blank into the value and raises ValueError where it cannot.
     A secret's value is never shown. With ``form`` a file may hold the secret: see ``SecretForm``.
     ``shown_default`` stands in the documentation for a default that depends on the host.
     """
 
     name: str
     default: T
-    parse: Callable[[str], T]
-    expected: str
+    syntax: Syntax[T]
     meaning: str
     secret: bool = False
     form: SecretForm = SecretForm.VALUE
     shown_default: str | None = None
 
     @property
-    def file_name(self) -> str:
-        """The variable that names the file with this secret."""
-        return f"{self.name}_FILE"
-
-    @property
     def names(self) -> tuple[str, ...]:
         """The variables that can set it; two of them at once contradict each other."""
-        return (self.name,) if self.form is SecretForm.VALUE else (self.name, self.file_name)
+        return (self.name,) if self.form is SecretForm.VALUE else (self.name, f"{self.name}_FILE")
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Those of them that are no other setting's: a followed file has a declaration itself."""
+        return self.names if self.form is SecretForm.FILE else (self.name,)
+
+    @property
+    def documented_default(self) -> str:
+        """The default as an operator would write it, empty where there is none."""
+        if self.shown_default is not None:
+            return self.shown_default
+        return "" if self.default in (None, ()) else _plain(self.default)
 
     def read(self, environ: Environment) -> Reading[T]:
         """The value; unset and blank both mean the default."""
-        named = [name for name in self.names if environ.text(name)]
-        if len(named) > 1:
-            return self._fault(f"{' or '.join(named)}, not both", environ.source(self.name))
-        if named == [self.file_name]:
-            return self._read_file(environ)
-        return self._parsed(environ.text(self.name), environ.source(self.name))
-
-    def _read_file(self, environ: Environment) -> Reading[T]:
-        if self.form is SecretForm.FOLLOWED:
+        given = [name for name in self.names if environ.text(name)]
+        if not given or (self.form is SecretForm.FOLLOWED and given == [f"{self.name}_FILE"]):
             return Reading(self.default)
-        try:
-            text = _secret(environ.text(self.file_name))
-        except ValueError as error:
-            source = environ.source(self.file_name)
-            # Not even the path is shown: somebody may have put the secret itself there.
-            fault = SettingFault(self.file_name, None, str(error), source)
+        name, text, source = given[0], environ.text(given[0]), environ.source(given[0])
+        if len(given) > 1:
+            fault = SettingFault(name, None, f"{' or '.join(given)}, not both", source)
             return Reading(self.default, source, fault)
-        return self._parsed(text, f"the file that {self.file_name} names")
-
-    def _parsed(self, text: str, source: str) -> Reading[T]:
-        if not text:
-            return Reading(self.default)
+        if name != self.name:
+            try:
+                text = read_bounded(Path(text), MAX_SECRET_BYTES).decode()
+            except (OSError, ValueError):
+                text = ""
+            text = text.removesuffix("\n").removesuffix("\r")
+            if not text.strip():
+                # Not even the path is shown: somebody may have put the secret itself there.
+                fault = SettingFault(name, None, SECRET_FILE, source)
+                return Reading(self.default, source, fault)
+            source = f"the file that {name} names"
         try:
-            return Reading(self.parse(text), source)
+            return Reading(self.syntax.parse(text), source)
         except ValueError:
-            return self._fault(self.expected, source, text)
-
-    def _fault(self, expected: str, source: str, text: str = "") -> Reading[T]:
-        fault = SettingFault(self.name, None if self.secret else text, expected, source)
-        return Reading(self.default, source, fault)
+            shown = None if self.secret else text
+            fault = SettingFault(self.name, shown, self.syntax.expected, source)
+            return Reading(self.default, source, fault)
 
     def show(self, value: T) -> str | None:
         """The value for people, None where there is none; of a secret only that it is set."""
         if value is None or value == ():
             return None
-        return "set" if self.secret else without_credentials(plain(value))
+        return "set" if self.secret else without_credentials(_plain(value))
 
 
-def _secret(name: str) -> str:
-    """What the file holds, or ValueError with what was expected of it."""
-    try:
-        text = read_small(Path(name), MAX_SECRET_BYTES).decode()
-    except (OSError, ValueError):
-        text = ""
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text.strip():
-        raise ValueError("the path of a file that can be read and holds the secret, in UTF-8")
-    return text
+def setting(
+    name: str,
+    default: T,
+    syntax: Syntax[T],
+    meaning: str,
+    *,
+    secret: bool = False,
+    form: SecretForm = SecretForm.VALUE,
+    shown_default: str | None = None,
+) -> T:
+    """Declare a field of a :class:`Declared` class: the arguments are those of its Variable."""
+    variable = Variable(name, default, syntax, meaning, secret, form, shown_default)
+    return field(default=default, repr=not secret, metadata={VARIABLE: variable})
 
 
-@dataclass(slots=True)
-class Reader:
-    """Reads one variable after the other and collects the faults, so that all are told at once."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A dataclass of settings. Its fields are settings, other such classes, or have a default."""
 
-    environ: Environment
-    faults: list[SettingFault] = field(default_factory=list)
+    @classmethod
+    def variables(cls) -> Iterator[Variable[Any]]:
+        """The variables of the fields, in their order."""
+        for one in fields(cls):
+            if VARIABLE in one.metadata:
+                yield one.metadata[VARIABLE]
+            elif (nested := _nested(one)) is not None:
+                yield from nested.variables()
 
-    def __call__(self, variable: Variable[T]) -> T:
-        """The variable's value, its default where it is wrong."""
-        reading = variable.read(self.environ)
-        if reading.fault is not None:
-            self.faults.append(reading.fault)
-        return reading.value
+    @classmethod
+    def read(cls, environ: Environment) -> tuple[Self, tuple[SettingFault, ...]]:
+        """The settings, with defaults where they are wrong, and what is wrong with each."""
+        values: dict[str, Any] = {}
+        faults: list[SettingFault] = []
+        for one in fields(cls):
+            if VARIABLE in one.metadata:
+                reading: Reading[Any] = one.metadata[VARIABLE].read(environ)
+                values[one.name] = reading.value
+                faults += [reading.fault] if reading.fault else []
+            elif (nested := _nested(one)) is not None:
+                values[one.name], more = nested.read(environ)
+                faults += more
+        return cls(**values), tuple(faults)
 
-    def check(self) -> None:
-        """Raise what is wrong, with the file behind the environment or with a variable.
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings; unset and blank both mean the default.
 
         Raises:
-            SettingsError: with all faults.
+            SettingsError: naming every variable whose value cannot be used, with the value (never
+                a secret), what was expected and where it came from.
         """
-        if faults := (*self.environ.faults, *self.faults):
+        environment = Environment.of(environ)
+        settings, faults = cls.read(environment)
+        if faults := (*environment.faults, *faults):
             raise SettingsError(faults)
+        return settings
 
 
-def plain(value: object) -> str:
+def _nested(one: Field[Any]) -> type[Declared] | None:
+    """The class of the field's settings, None where it has another kind of value."""
+    made_by: object = one.default_factory
+    return made_by if isinstance(made_by, type) and issubclass(made_by, Declared) else None
+
+
+def _plain(value: object) -> str:
     """A value as an operator would write it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """A parser of decimal digits within the bounds."""
+def whole_number(lowest: int, highest: int) -> Syntax[int]:
+    """Decimal digits within the bounds."""
 
     def parse(text: str) -> int:
         # int() also takes "1_0", "+1" and other scripts' digits, which nobody means here.
@@ -168,11 +223,11 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
             raise ValueError
         return int(text)
 
-    return parse
+    return Syntax(parse, f"{lowest} to {highest}")
 
 
-def one_of(*choices: Choice) -> Callable[[str], Choice]:
-    """A parser of words in any case."""
+def one_of(*choices: Choice) -> Syntax[Choice]:
+    """One of the words, in any case."""
 
     def parse(text: str) -> Choice:
         for choice in choices:
@@ -180,7 +235,7 @@ def one_of(*choices: Choice) -> Callable[[str], Choice]:
                 return choice
         raise ValueError
 
-    return parse
+    return Syntax(parse, f"{', '.join(choices[:-1])} or {choices[-1]}")
 
 
 def flag(text: str) -> bool:
@@ -216,3 +271,54 @@ def url(text: str) -> str:
     if not known or not text.isprintable() or len(text) > MAX_URL:
         raise ValueError
     return text
+
+
+def parse_token(text: str) -> str:
+    """A bearer token: visible ASCII without spaces, no longer than a header may be.
+
+    Raises:
+        ValueError: it is something else, or empty; the text is not quoted, it may be a token.
+    """
+    if not TOKEN.fullmatch(text):
+        raise ValueError("expected visible ASCII characters without spaces")
+    return text
+
+
+def parse_tokens(text: str) -> tuple[TokenPair, ...]:
+    """The pairs of ``name:token,name:token``, in their order; no token has a comma here.
+
+    A name has 1 to 64 letters, digits, dots, underscores and hyphens.
+
+    Raises:
+        ValueError: one is no such pair, or two have the same name.
+    """
+    return _pairs(entry.strip() for entry in text.split(","))
+
+
+def parse_token_file(text: str) -> tuple[TokenPair, ...]:
+    """The tokens of a file: ``name:token`` on each line, or a single token alone.
+
+    Blank lines and those that begin with ``#`` are left out. A line with a colon is a pair.
+
+    Raises:
+        ValueError: a line is neither, two names are the same, or there is no token.
+    """
+    stripped = [line.strip() for line in text.splitlines()]
+    lines = [line for line in stripped if line and not line.startswith("#")]
+    if not lines:
+        raise ValueError("expected a token")
+    if len(lines) == 1 and ":" not in lines[0]:
+        return ((FILE_NAME, parse_token(lines[0])),)
+    return _pairs(lines)
+
+
+def _pairs(texts: Iterable[str]) -> tuple[TokenPair, ...]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, colon, token = text.partition(":")
+        if not colon or not TOKEN_NAME.fullmatch(name):
+            raise ValueError("expected name:token")
+        if name in pairs:
+            raise ValueError("expected each name once")
+        pairs[name] = parse_token(token)
+    return tuple(pairs.items())

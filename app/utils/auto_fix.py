@@ -31,7 +31,7 @@ from app.kinds.dependency.kind import DependencyKind
 from app.kinds.dependency.layers import Layers
 from app.kinds.dependency.on_disk import find_on_disk
 from app.kinds.dependency.requirements import check_module_name, top_level
-from app.settings.engine import HealingSettings, Mode
+from app.settings.declarations import HealingSettings, Mode
 from app.settings.errors import InvalidModuleName
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from app.access.tokens import MAX_FILE, Tokens, check_token_file
 from app.settings.declarations import Settings
 from app.settings.errors import SettingsError
 from app.settings.files import LOOK_SECONDS
-from app.settings.token_pairs import parse_token_file, parse_tokens
+from app.settings.variable import parse_token_file, parse_tokens
 from tests.support.clock import Clock
 
 SECRET = "s3cret-canary"  # noqa: S105 - what must not get out

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.settings import markdown_table
-from app.settings.declarations import SETTINGS_TABLE, VARIABLES, examine, slips
-from app.settings.environment import Environment
+from app.settings.declarations import VARIABLES, examine, misspellings
+from app.settings.sources import Environment
 from tests.cli.test_commands import BARE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_shows_every_setting_and_its_source(checkout: Checkout) -> None:
     ended = checkout.flask("settings", "--json", **OWN, THREADS="4")
     told = _told(ended)
     assert (ended.code, ended.json["ok"], ended.json["faults"]) == (0, True, [])
-    assert list(told) == [row.name for row in SETTINGS_TABLE]
+    assert list(told) == [one.name for one in VARIABLES]
     found = {name: (told[name]["value"], told[name]["source"]) for name in told}
     assert found["PORT"] == ("8080", ".env line 2")
     assert found["THREADS"] == ("4", "the environment")
@@ -163,4 +163,4 @@ def test_no_secret_is_in_anything_that_is_told(values: dict[str, str]) -> None:
     readings = [variable.read(environ) for variable in VARIABLES]
     shown = [one.show(read.value) for one, read in zip(VARIABLES, readings, strict=True)]
     told = [environ, settings, faults, [str(fault) for fault in faults], readings, shown]
-    assert SECRET not in json.dumps([repr(one) for one in (*told, slips(environ))])
+    assert SECRET not in json.dumps([repr(one) for one in (*told, misspellings(environ))])

@@ -19,7 +19,7 @@ PREAMBLE = """
 import json, os, sys, time
 from dataclasses import fields
 from pathlib import Path
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 from app.utils.auto_fix import AutoFixer
 given = json.loads(sys.argv[1])
 paths = {key: given["settings"].pop(key) for key in ("home", "lock", "wheelhouse")}

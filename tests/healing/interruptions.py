@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.settings.engine import HealingSettings, Mode
+from app.settings.declarations import HealingSettings, Mode
 from app.utils.auto_fix import AutoFixer
 
 #: Heals that are not interrupted, to learn how long one takes; the first one fills caches.

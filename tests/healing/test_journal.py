@@ -22,7 +22,7 @@ from app.healing.journal import (
     Rates,
 )
 from app.healing.sqlite_file import KEPT_ASIDE
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from tests.conftest import World
 from tests.healing.engines import answers, crowd, release, run, start
 from tests.support.index import Fault

@@ -23,7 +23,7 @@ from app.kinds.dependency.layers import (
     Layers,
     Stage,
 )
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from tests.conftest import World
 from tests.healing.engines import (
     answers,

@@ -16,8 +16,7 @@ from app.healing.report import Check
 from app.health import Group, HealthService
 from app.health.standard import LEAST_ROOM, home_checks, journal_checks
 from app.services import Services
-from app.settings.declarations import Settings
-from app.settings.engine import Mode
+from app.settings.declarations import Mode, Settings
 from tests.conftest import World
 
 

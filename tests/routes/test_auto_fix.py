@@ -13,8 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.settings.declarations import Settings
-from app.settings.engine import Mode
+from app.settings.declarations import Mode, Settings
 from app.telemetry.logs import ConsoleFormatter
 from tests.conftest import World
 from tests.support.http import (

@@ -13,7 +13,7 @@ from app import BLUEPRINTS
 from app.healing.report import Check
 from app.health import HealthCheck
 from app.routes.bodies import VERSION
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from tests.conftest import World
 from tests.support.http import (
     Build,

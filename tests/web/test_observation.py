@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 from tests.conftest import World
 from tests.serving.house import House
 from tests.support.index import SimpleIndex

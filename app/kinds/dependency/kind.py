@@ -25,7 +25,7 @@ from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
 from app.kinds.dependency.on_disk import find_on_disk, is_whole
 from app.kinds.dependency.probe import probe
 from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 
 #: What each cause means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from app.healing.report import Check
 from app.kinds.dependency.installer import find_tool, named_index
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 
 #: Seconds that the index may take for each step of an answer.
 PATIENCE = 5.0

@@ -13,7 +13,7 @@ from app.kinds.dependency.diagnosis import Cause
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.requirements import MAX_MODULE_NAME
 from app.routes.bodies.health import Fix
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled, timestamp
 
 ModuleName = Annotated[

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from app.healing.report import Status
 from app.health import DatedCheck, HealthReading
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from app.web.json_bodies import Count, Moment, filled, timestamp
 
 JSON, HEALTH_JSON = "application/json", "application/health+json"

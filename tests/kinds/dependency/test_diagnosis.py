@@ -16,7 +16,7 @@ from app.kinds.dependency.catalog import Catalog, InstallOutcome
 from app.kinds.dependency.diagnosis import REMOVED, Cause, Diagnosis, Diagnostician
 from app.kinds.dependency.failure import missing_module
 from app.kinds.dependency.lock import Lock
-from app.settings.engine import DEFAULT_LOCK, Mode
+from app.settings.declarations import DEFAULT_LOCK, Mode
 from tests.conftest import World
 from tests.healing.broken import (
     EXTENSION_SUFFIX,

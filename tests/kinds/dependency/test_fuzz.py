@@ -21,8 +21,8 @@ from app.kinds.dependency.requirements import (
     normalize,
     top_level,
 )
-from app.settings.engine import Mode
-from app.settings.errors import HealingError, InvalidModuleName, LockError
+from app.settings.declarations import Mode
+from app.settings.errors import InvalidModuleName, LockError, OrchestratorError
 from app.telemetry.logs import ConsoleFormatter
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
@@ -121,7 +121,7 @@ class TestModuleNames:
     def test_names(self, name: str) -> None:
         """A name is accepted as it is, or refused in one printable line."""
         checked = _or_error(lambda: check_module_name(name))
-        if isinstance(checked, HealingError):
+        if isinstance(checked, OrchestratorError):
             assert str(checked).isprintable()
         else:
             assert checked == name
@@ -163,7 +163,7 @@ def _or_error(ask: Callable[[], object]) -> object:
     """What ``ask`` returns, or the error that it refuses with."""
     try:
         return ask()
-    except HealingError as error:
+    except OrchestratorError as error:
         return error
 
 

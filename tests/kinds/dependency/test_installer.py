@@ -17,7 +17,7 @@ from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.installer import redact
 from app.kinds.dependency.on_disk import find_on_disk
-from app.settings.engine import Mode
+from app.settings.declarations import Mode
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
 from tests.healing.engines import committed, processes_at, run, staged

@@ -15,7 +15,7 @@ from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.on_disk import installed_version
 from app.kinds.dependency.requirements import normalize
-from app.settings.engine import DEFAULT_LOCK
+from app.settings.declarations import DEFAULT_LOCK
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:

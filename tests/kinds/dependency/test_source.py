@@ -20,7 +20,7 @@ import pytest
 from app.healing.report import Check
 from app.kinds.dependency.installer import named_index
 from app.kinds.dependency.source import source_checks
-from app.settings.engine import HealingSettings
+from app.settings.declarations import HealingSettings
 from tests.conftest import World
 
 CREDENTIALS = "someone:canary-password"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.settings.dotenv import Dotenv, parse
+from app.settings.sources import Dotenv, parse
 
 NAMES = st.from_regex(re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,20}", re.ASCII), fullmatch=True)
 #: Whatever an environment can hold; a carriage return is a line end of other systems.

@@ -1,4 +1,4 @@
-"""Settings: defaults, coercion, where they come from, and every fault told at once."""
+"""Settings: defaults, coercion, where they come from, and every fault at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ import yaml  # type: ignore[import-untyped]
 
 from app.access.tokens import check_token_file
 from app.cli.settings import markdown_table
-from app.settings.declarations import SETTINGS_TABLE, VARIABLES, Settings, adopt, load, slips
-from app.settings.engine import HealingSettings, Mode
-from app.settings.environment import Environment
+from app.settings.declarations import (
+    VARIABLES,
+    HealingSettings,
+    Mode,
+    Settings,
+    adopt,
+    load,
+    misspellings,
+)
 from app.settings.errors import SettingsError
+from app.settings.sources import Environment
 from tests.cli.support import copy_project
 from tests.support.processes import ROOT, Server, base_environ, http_request, serve
 
@@ -124,13 +131,13 @@ def test_a_token_alone_or_in_a_file() -> None:
         ("EDGE_FUNCTIONS_FILE", "a\0b"),
         ("AUTO_FIX_HOME", "a\0b"),
         ("AUTO_FIX_LOCK", "a" * 5000),
-        ("AUTO_FIX_WHEELHOUSE", "/nonexistent"),
+        ("AUTO_FIX_WHEELHOUSE", "{absent}"),
         ("AUTO_FIX_ALLOW_UNLOCKED", "perhaps"),
         ("AUTO_FIX_TOKEN", "two words"),
         ("AUTO_FIX_TOKEN", "x" * 5000),
         ("AUTO_FIX_TOKENS", "no-name"),
         ("AUTO_FIX_TOKENS", "a:1,a:2"),
-        ("AUTO_FIX_TOKENS_FILE", "/nonexistent"),
+        ("AUTO_FIX_TOKENS_FILE", "{absent}"),
         ("ACCESS_LOG", "some"),
         ("REQUEST_TIMEOUT", "0"),
         ("REQUEST_TIMEOUT", "1.5"),
@@ -140,9 +147,9 @@ def test_a_token_alone_or_in_a_file() -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + "x" * 5000),
     ],
 )
-def test_nonsense_is_one_clear_sentence(name: str, value: str) -> None:
+def test_nonsense_is_one_clear_sentence(tmp_path: Path, name: str, value: str) -> None:
     """A value that makes no sense is named with what was expected, on one short line."""
-    text = str(_faults_of({name: value}))
+    text = str(_faults_of({name: value.replace("{absent}", str(tmp_path / "absent"))}))
     assert text.startswith(name)
     assert "expected" in text
     assert text.isprintable()
@@ -150,7 +157,7 @@ def test_nonsense_is_one_clear_sentence(name: str, value: str) -> None:
 
 
 def test_all_faults_at_once() -> None:
-    """Three wrong settings are told together, the engine's among them."""
+    """Three wrong settings are reported together, the engine's among them."""
     error = _faults_of({"PORT": "x", "THREADS": "y", "AUTO_FIX_MODE": "z", "LOG_LEVEL": "INFO"})
     assert sorted(fault.name for fault in error.faults) == ["AUTO_FIX_MODE", "PORT", "THREADS"]
 
@@ -163,7 +170,7 @@ def test_every_setting_can_be_wrong() -> None:
 
 @pytest.mark.parametrize("name", [one.name for one in VARIABLES if one.secret])
 def test_a_wrong_secret_is_not_shown(name: str) -> None:
-    """A secret that cannot be used is named, and its value is told to nobody."""
+    """A secret that cannot be used is named, and its value is shown to nobody."""
     error = _faults_of({name: f"very secret {SECRET}\0"})
     assert name in str(error)
     assert "secret" not in f"{error}{error!r}{error.faults!r}"
@@ -188,20 +195,17 @@ def test_settings_are_frozen() -> None:
         Settings().port = 1  # type: ignore[misc]
 
 
-def test_table_names_are_unique() -> None:
-    """The settings table has one row for each variable, and says all of it."""
-    names = [name for row in SETTINGS_TABLE for name in row.names]
-    assert (
-        len(set(names))
-        == len(names)
-        == len({*names} | {name for one in VARIABLES for name in one.names})
-    )
-    assert all(row.expected and row.meaning for row in SETTINGS_TABLE)
+def test_declarations_name_each_variable_once() -> None:
+    """No variable is two settings', and each declaration says all of it."""
+    names = [name for one in VARIABLES for name in one.own_names]
+    assert len(set(names)) == len(names)
+    assert set(names) == {name for one in VARIABLES for name in one.names}
+    assert all(one.syntax.expected and one.meaning for one in VARIABLES)
 
 
-def test_table_shows_the_defaults() -> None:
-    """A default that the table shows is a value that gives the default."""
-    shown = {row.name: row.default for row in SETTINGS_TABLE if row.name != "ENV_FILE"}
+def test_documented_defaults_are_the_defaults() -> None:
+    """A default that the documentation shows is a value that gives the default."""
+    shown = {one.name: one.documented_default for one in VARIABLES if one.name != "ENV_FILE"}
     relative = ("AUTO_FIX_HOME", "AUTO_FIX_LOCK")
     environ = {**shown, **{name: str(ROOT / shown[name]) for name in relative}}
     assert Settings.from_environ(environ) == Settings()
@@ -214,7 +218,7 @@ def test_the_readme_shows_every_setting() -> None:
     assert any(lines[at : at + len(table)] == table for at in range(len(lines))), (
         "put the output of `flask auto-fix settings --markdown` into README.md"
     )
-    assert sum(line.startswith("| `") for line in lines) == len(SETTINGS_TABLE)
+    assert sum(line.startswith("| `") for line in lines) == len(VARIABLES)
 
 
 #: What Compose does not hand on: the port inside, and what names files inside.
@@ -233,7 +237,7 @@ def test_compose_hands_every_setting_on() -> None:
     """What an operator sets for Compose, in the shell or in ``.env``, holds in the container."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     handed_on = compose["services"]["orchestrator"]["environment"]
-    assert set(handed_on) == {row.name for row in SETTINGS_TABLE} - NOT_IN_COMPOSE
+    assert set(handed_on) == {one.name for one in VARIABLES} - NOT_IN_COMPOSE
     assert all(value.startswith(f"${{{name}:-") for name, value in handed_on.items())
 
 
@@ -278,14 +282,15 @@ class TestLoading:
         }
         assert SECRET not in f"{caught.value}{caught.value!r}"
 
-    def test_a_slip_is_no_fault(self, tmp_path: Path) -> None:
+    def test_a_misspelling_is_no_fault(self, tmp_path: Path) -> None:
         """A setting of a newer version must not keep an older one from starting."""
         file = tmp_path / "some.env"
         file.write_text(f"AUTO_FIX_TOKEN_FIEL={SECRET}")
         environ = adopt({"ENV_FILE": str(file), "AUTO_FIX_HOEM": "x"})
         assert Settings.from_environ(environ) == Settings()
-        assert [slip.meant for slip in slips(environ)] == ["AUTO_FIX_HOME", "AUTO_FIX_TOKEN_FILE"]
-        assert SECRET not in f"{environ!r}{slips(environ)}"
+        meant = [one.meant for one in misspellings(environ)]
+        assert meant == ["AUTO_FIX_HOME", "AUTO_FIX_TOKEN_FILE"]
+        assert SECRET not in f"{environ!r}{misspellings(environ)}"
 
     def test_from_environ_reads_no_file(self, tmp_path: Path) -> None:
         """Code that is given an environment sees that one alone."""
@@ -328,7 +333,7 @@ class TestStarting:
         ids=["deploy.serve", "gunicorn"],
     )
     def test_refuses_a_file_without_tokens(self, tmp_path: Path, command: tuple[str, ...]) -> None:
-        """However it is started, and neither the token nor the path is told."""
+        """However it is started, and neither the token nor the path is shown."""
         place = tmp_path / SECRET
         place.write_text("\n# none yet\n")
         ended = subprocess.run(
@@ -346,7 +351,7 @@ class TestStarting:
         assert SECRET not in ended.stderr
 
     def test_serves_with_what_the_file_sets(self, tmp_path: Path) -> None:
-        """Its settings, its file of tokens, and what gunicorn reads itself; a slip is a warning."""
+        """Its settings, its tokens and what gunicorn reads; a misspelled one is a warning."""
         (tmp_path / "token").write_text(f"{SECRET}\n")
         (tmp_path / "some.env").write_text(
             f"export AUTO_FIX_TOKEN_FILE='{tmp_path / 'token'}'\n"

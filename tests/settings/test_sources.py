@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.settings.environment import MAX_ENV_FILE_BYTES, Environment, read_small
-from app.settings.variable import MAX_SECRET_BYTES, SecretForm, Variable, whole_number
+from app.settings.sources import MAX_ENV_FILE_BYTES, Environment
+from app.settings.variable import MAX_SECRET_BYTES, SecretForm, Syntax, Variable, whole_number
 
 SECRET = "hunter2-canary"  # noqa: S105 - a made-up one
-NUMBER = Variable("NUMBER", 1, whole_number(0, 9), "0 to 9", "a number")
+NUMBER = Variable("NUMBER", 1, whole_number(0, 9), "a number")
 KEY: Variable[str | None] = Variable(
-    "KEY", None, str, "a key", "a secret", secret=True, form=SecretForm.FILE
+    "KEY", None, Syntax(str, "a key"), "a secret", secret=True, form=SecretForm.FILE
 )
 NAMES = [NUMBER.names, KEY.names]
 
@@ -71,7 +71,7 @@ class TestFile:
 
     @pytest.mark.parametrize("named", [False, True])
     def test_must_be_readable_where_it_is(self, tmp_path: Path, *, named: bool) -> None:
-        """Too large, or a pipe: told, and never waited for."""
+        """Too large, or a pipe: a fault, and never waited for."""
         place = tmp_path / ".env"
         environ = {"ENV_FILE": str(place)} if named else {}
         place.write_bytes(b"#" * (MAX_ENV_FILE_BYTES + 1))
@@ -80,12 +80,17 @@ class TestFile:
         os.mkfifo(place)
         assert len(_faults(_environment(tmp_path, **environ))) == 1
 
+    def test_can_be_turned_off(self, tmp_path: Path) -> None:
+        """Named as the null device there is none, and the default's place is not looked at."""
+        environ = _environment(tmp_path, "NUMBER=x", ENV_FILE=os.devnull)
+        assert (_faults(environ), dict(environ.added)) == ([], {})
+
     def test_cannot_be_named_in_itself(self, tmp_path: Path) -> None:
         """Nobody would read the other file."""
         (fault,) = _faults(_environment(tmp_path, "ENV_FILE=other.env"))
         assert fault.startswith("ENV_FILE in .env line 1 is 'other.env'")
 
-    def test_faults_of_lines_and_of_values_are_told_together(self, tmp_path: Path) -> None:
+    def test_faults_of_lines_and_of_values_are_reported_together(self, tmp_path: Path) -> None:
         """Each with its line."""
         line, value = _faults(_environment(tmp_path, f"{SECRET}\nNUMBER=ten"))
         assert line.startswith(".env line 1 cannot be used")
@@ -148,11 +153,10 @@ class TestSecrets:
         os.mkfifo(tmp_path / "pipe")
         assert len(_faults(_environment(tmp_path, KEY_FILE=str(tmp_path / "pipe")))) == 1
         assert len(_faults(_environment(tmp_path, KEY_FILE=str(tmp_path)))) == 1
-        with pytest.raises(ValueError, match="null"):
-            read_small(Path("a\0b"), 1)
+        assert len(_faults(Environment({"KEY_FILE": "a\0b"}))) == 1
 
 
-class TestSlips:
+class TestMisspellings:
     """Names that are nearly a setting's."""
 
     KNOWN = ("AUTO_FIX_TOKEN", "AUTO_FIX_MODE", "PORT")
@@ -172,10 +176,10 @@ class TestSlips:
     def test_only_what_looks_like_one_of_ours(
         self, tmp_path: Path, name: str, meant: str | None
     ) -> None:
-        """Other programs' variables are theirs, and a newer version's setting is no slip."""
-        found = _environment(tmp_path, f"{name}={SECRET}").slips(self.KNOWN)
-        assert [slip.meant for slip in found] == ([meant] if meant else [])
-        assert all(f"'{name}' in .env line 1 is not a setting" in str(slip) for slip in found)
+        """Other programs' variables are theirs, and a newer version's setting is none of ours."""
+        found = _environment(tmp_path, f"{name}={SECRET}").misspellings(self.KNOWN)
+        assert [one.meant for one in found] == ([meant] if meant else [])
+        assert all(f"'{name}' in .env line 1 is not a setting" in str(one) for one in found)
         assert SECRET not in f"{found}"
 
 
