@@ -16,6 +16,7 @@ from app.description.operations import (
     Group,
     Operation,
     Parameter,
+    json_read,
     unchanged,
 )
 from app.routes.bodies.auto_fix import (
@@ -33,128 +34,84 @@ from app.routes.bodies.health import HealthDocument, HealthReport
 from app.web.problem_table import NOT_FIXED
 
 _CACHED = ("Cache-Control", "Vary")
+_TAGGED = (*_CACHED, "ETag", "Age")
 _HEALTH = {JSON: HealthReport, HEALTH_JSON: HealthDocument}
-_UNHEALTHY = Answer(status="503", description="Unhealthy.", content=_HEALTH, headers=_CACHED)
-_IN_EITHER_FORMAT = "As `application/health+json`: by the IETF's draft."
+_GOOD, _UNHEALTHY = "Healthy or degraded.", Answer("Unhealthy.", _HEALTH, _CACHED, "503")
 
 AUTO_FIX = Group(
-    blueprint="auto_fix",
-    title="Auto-Fix",
-    description="What is missing, what was healed, and healing one module by hand.",
-    operations=(
+    "auto_fix",
+    "Auto-Fix",
+    "What is missing, what was healed, and healing one module by hand.",
+    (
         Operation(
-            path="/api/auto-fix/health",
-            name="health",
-            summary="Health, every check",
-            description=f"What the checks in the background found last. {_IN_EITHER_FORMAT}",
-            access=Access.DETAILS,
+            "/api/auto-fix/health",
+            "health",
+            "Health, every check",
+            (Answer(_GOOD, _HEALTH, _TAGGED), unchanged(*_TAGGED), _UNHEALTHY),
+            "What the checks in the background found last. As `application/health+json`: by the"
+            " IETF's draft.",
             parameters=(IF_NONE_MATCH,),
-            answers=(
-                Answer(
-                    description="Healthy or degraded.",
-                    content=_HEALTH,
-                    headers=(*_CACHED, "ETag", "Age"),
-                ),
-                unchanged(*_CACHED, "ETag", "Age"),
-                _UNHEALTHY,
-            ),
+            access=Access.DETAILS,
         ),
         Operation(
-            path="/api/auto-fix/force-health-check",
-            name="forceHealthCheck",
-            summary="Health, checked now",
-            description=(
-                "Runs the checks; callers at the same time share one run, and what does not end"
-                f" within two seconds is shown as it is. {_IN_EITHER_FORMAT}"
-            ),
-            access=Access.DETAILS,
-            answers=(
-                Answer(description="Healthy or degraded.", content=_HEALTH, headers=_CACHED),
-                _UNHEALTHY,
-            ),
+            "/api/auto-fix/force-health-check",
+            "forceHealthCheck",
+            "Health, checked now",
+            (Answer(_GOOD, _HEALTH, _CACHED), _UNHEALTHY),
+            "Runs the checks; callers at the same time share one run, and what does not end within"
+            " two seconds is shown as it is. In the same formats.",
             problems=("rate_limited",),
+            access=Access.DETAILS,
+        ),
+        json_read(
+            "/api/auto-fix/status",
+            "engineStatus",
+            "Attempts, successes and failures",
+            EngineStatus,
         ),
         Operation(
-            path="/api/auto-fix/status",
-            name="engineStatus",
-            summary="Attempts, successes and failures",
+            "/api/auto-fix/drift",
+            "drift",
+            "What runs only because it was healed",
+            (Answer("The lines that make it permanent.", {JSON: Drift, PLAIN: str}, _CACHED),),
+            "As `text/plain`: the requirement lines alone, ready to be appended.",
             access=Access.DETAILS,
-            answers=(
-                Answer(
-                    description="The counters.",
-                    content={JSON: EngineStatus},
-                    headers=("Cache-Control",),
-                ),
-            ),
         ),
-        Operation(
-            path="/api/auto-fix/drift",
-            name="drift",
-            summary="What runs only because it was healed",
-            description="As `text/plain`: the requirement lines alone, ready to be appended.",
-            access=Access.DETAILS,
-            answers=(
-                Answer(
-                    description="The requirement lines that make every fix permanent.",
-                    content={JSON: Drift, PLAIN: str},
-                    headers=_CACHED,
-                ),
-            ),
-        ),
-        Operation(
-            path="/api/auto-fix/test-import",
-            name="testImport",
-            summary="Can a module be imported?",
-            description=(
-                "Changes nothing, and runs no code of a module that is neither loaded nor approved:"
-                " such a one is looked up. An import that fails is an answer, not an error."
-            ),
-            access=Access.DETAILS,
-            parameters=(Parameter(place="query", name="module", kind=ModuleName, required=True),),
-            answers=(
-                Answer(
-                    description="Whether it can, and why not.",
-                    content={JSON: Import},
-                    headers=("Cache-Control",),
-                ),
-            ),
+        json_read(
+            "/api/auto-fix/test-import",
+            "testImport",
+            "Can a module be imported?",
+            Import,
+            "Changes nothing, and runs no code of a module that is neither loaded nor approved:"
+            " such a one is looked up. An import that fails is an answer, not an error.",
+            parameters=(Parameter("query", "module", kind=ModuleName, required=True),),
             problems=("module_required", "invalid_module_name", "rate_limited"),
         ),
         Operation(
+            "/api/auto-fix/fix",
+            "fix",
+            "Heal one module or fault now",
+            (Answer("It can be imported now, or the fault is gone.", {JSON: (Fixed, Repaired)}),),
+            "Installs what the lock names for an approved module, and imports it; or repairs an"
+            " open fault as its plan says.",
             method="post",
-            path="/api/auto-fix/fix",
-            name="fix",
-            summary="Heal one module or fault now",
-            description=(
-                "Installs what the lock names for an approved module, and imports it; or repairs an"
-                " open fault as its plan says."
-            ),
-            access=Access.CHANGE,
             body=Body(
-                description=(
-                    "The module to heal, or an open fault of any kind, in at most 16 KiB; other"
-                    " members are ignored."
-                ),
-                kinds=(FixRequest, FaultRequest),
-            ),
-            answers=(
-                Answer(
-                    description="It can be imported now, or the fault is gone.",
-                    content={JSON: (Fixed, Repaired)},
-                    headers=("Cache-Control",),
-                ),
+                "The module to heal, or an open fault of any kind, in at most 16 KiB; other members"
+                " are ignored.",
+                (FixRequest, FaultRequest),
             ),
             problems=(
                 *("unsupported_media_type", "invalid_json", "module_required"),
-                *("invalid_module_name", *BODY_PROBLEMS),
+                *("invalid_module_name", "fault_required", "unknown_fault", "plan_changed"),
                 *("changes_disabled", "token_required", "too_many_attempts", "rate_limited"),
-                *("fault_required", "unknown_fault", "plan_changed"),
+                *BODY_PROBLEMS,
                 *(
                     replace(problem, members=members)
                     for problem in NOT_FIXED.values()
                     for members in (NotFixed, Repaired)
                 ),
             ),
+            access=Access.CHANGE,
         ),
     ),
 )

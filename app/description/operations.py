@@ -28,18 +28,18 @@ class Access(StrEnum):
     CHANGE = "change"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """A part of the path or the query, or a header; ``kind`` is the type of its value."""
 
     place: str
     name: str
-    kind: Any = str
     description: str = ""
+    kind: Any = str
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Body:
     """What a request carries: anything, or an object of one of these classes.
 
@@ -47,12 +47,12 @@ class Body:
     """
 
     description: str
-    media_type: str = JSON
     kinds: tuple[Any, ...] = ()
+    media_type: str = JSON
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One status that is no problem: types of its bodies by media type, names of its headers.
 
@@ -60,13 +60,13 @@ class Answer:
     header which may be missing.
     """
 
-    status: str = "200"
     description: str
     content: Mapping[str, Any] = field(default_factory=dict)
-    headers: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ("Cache-Control",)
+    status: str = "200"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path, ``path`` written as OpenAPI writes it.
 
@@ -77,16 +77,16 @@ class Operation:
     path: str
     name: str
     summary: str
+    answers: tuple[Answer, ...]
     description: str = ""
     method: str = "get"
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
-    answers: tuple[Answer, ...]
     problems: tuple[str | Problem, ...] = ()
     access: Access = Access.OPEN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """The operations of one blueprint, under one heading.
 
@@ -99,15 +99,25 @@ class Group:
     operations: tuple[Operation, ...]
 
 
+def json_read(
+    path: str,
+    name: str,
+    summary: str,
+    body: Any,  # noqa: ANN401 - a type
+    description: str = "",
+    **more: Any,  # noqa: ANN401 - members of Operation
+) -> Operation:
+    """One that answers with JSON of this moment, in which details need the token."""
+    answers = (Answer("As of now.", {JSON: body}),)
+    return Operation(path, name, summary, answers, description, access=Access.DETAILS, **more)
+
+
 def unchanged(*headers: str) -> Answer:
     """304 for a caller that has the newest."""
-    said = "What the caller has is the newest."
-    return Answer(status="304", description=said, headers=headers)
+    return Answer("What the caller has is the newest.", headers=headers, status="304")
 
 
 #: For what has an ETag.
-IF_NONE_MATCH = Parameter(
-    place="header", name="If-None-Match", description="The ETag that the caller has."
-)
+IF_NONE_MATCH = Parameter("header", "If-None-Match", "The ETag that the caller has.")
 #: What a body that is read may be guilty of, whatever it says.
 BODY_PROBLEMS = ("content_too_large", "incomplete_body", "request_timeout")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.description.schemas import Schema
@@ -71,13 +70,18 @@ def outline(schema: Schema) -> Outline:
     items = whole.get("items", {})
     reference = whole.get("$ref") or items.get("$ref")
     link = reference.rpartition("/")[2] if reference else None
+    members = list(outline(items).members) if items else []
+    members += [(name, outline(value)) for name, value in whole.get("properties", {}).items()]
+    others = whole.get("additionalProperties")
+    if isinstance(others, dict) and (any_key := outline(others)).deep:
+        members.append(("", any_key))
     return Outline(
         kind=_kind(whole),
         description=whole.get("description", ""),
         link=link,
         limits=_limits(whole),
         choices=_choices(whole),
-        members=tuple(_members(whole)),
+        members=tuple(members),
         always=frozenset(whole.get("required", ())),
     )
 
@@ -111,16 +115,6 @@ def _choices(schema: Schema) -> tuple[Choice, ...]:
         for choice in schema.get("oneOf", ())
     ]
     return (*plain, *explained)
-
-
-def _members(schema: Schema) -> Iterator[tuple[str, Outline]]:
-    if isinstance(schema.get("items"), dict):
-        yield from outline(schema["items"]).members
-    for name, value in schema.get("properties", {}).items():
-        yield name, outline(value)
-    others = schema.get("additionalProperties")
-    if isinstance(others, dict) and (found := outline(others)).deep:
-        yield "", found
 
 
 def _shown(value: object) -> str:

@@ -140,31 +140,30 @@ class Responses:
         sent = [(*row.headers, "Cache-Control") for row in (*own, *shared)]
         if answer:
             sent.append(answer.headers)
-        return {
-            "description": _described(status, answer, own or shared),
-            "headers": headers(sent),
-            "content": bodies,
-        }
+        rows = own or shared
+        said = rows[0].meaning if len(rows) == 1 else "One of several problems."
+        if answer:
+            by_chance = answer.status != status
+            said = f"{said} Or what the function answered." if by_chance else answer.description
+        return {"description": said, "headers": headers(sent), "content": bodies}
 
     def _problems(self, rows: Iterable[Problem]) -> list[Schema]:
         """One schema for each set of members that problems of one status have."""
         kinds: dict[type | None, list[Problem]] = {}
         for row in rows:
             kinds.setdefault(row.members, []).append(row)
-        return [self._problem(members, alike) for members, alike in kinds.items()]
-
-    def _problem(self, members: type | None, rows: Sequence[Problem]) -> Schema:
-        codes = [{"description": row.meaning, "const": row.code} for row in rows]
-        own = {
-            "type": "object",
-            "properties": {
-                "status": {"const": rows[0].status},
+        found = []
+        for members, alike in kinds.items():
+            codes = [{"description": row.meaning, "const": row.code} for row in alike]
+            properties = {
+                "status": {"const": alike[0].status},
                 "code": {"type": "string", "oneOf": codes},
                 **(self._schemas.open_object(members)["properties"] if members else {}),
-            },
-        }
-        base = {"$ref": "#/components/schemas/ProblemDetails"}
-        return {"allOf": [base, own], "unevaluatedProperties": False}
+            }
+            base = {"$ref": "#/components/schemas/ProblemDetails"}
+            own = {"type": "object", "properties": properties}
+            found.append({"allOf": [base, own], "unevaluatedProperties": False})
+        return found
 
 
 def headers(variants: Sequence[Iterable[str]]) -> dict[str, Schema]:
@@ -182,13 +181,6 @@ def headers(variants: Sequence[Iterable[str]]) -> dict[str, Schema]:
 
 def _one(schemas: Sequence[Schema]) -> Schema:
     return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
-
-
-def _described(status: str, answer: Answer | None, problems: Sequence[Problem]) -> str:
-    if answer is not None and answer.status == status:
-        return answer.description
-    meaning = problems[0].meaning if len(problems) == 1 else "One of several problems."
-    return meaning if answer is None else f"{meaning} Or what the function answered."
 
 
 def _with(problems: Iterable[Problem], status: str) -> list[Problem]:

@@ -22,128 +22,90 @@ from app.description.operations import (
 from app.routes.bodies.health import HealthDocument, HealthSummary
 from app.web.json_bodies import Keywords
 
-_UNCHANGED = unchanged("ETag", "Cache-Control")
+_TAGGED = ("ETag", "Cache-Control")
+_FILE = (*_TAGGED, "Last-Modified")
 _SUMMARY = {JSON: HealthSummary, HEALTH_JSON: HealthDocument}
+_NOW_OR_TOKEN = ("Cache-Control", "Vary")
 
 
-def _probe(word: str, summary: str, description: str, good: str) -> Operation:
-    return Operation(
-        path=f"/{word}z",
-        name=f"{word}z",
-        summary=summary,
-        description=description,
-        answers=(
-            Answer(
-                description=good,
-                content={PLAIN: Annotated[str, Keywords(const=_WORDS[word])]},
-                headers=("Cache-Control",),
-            ),
-        ),
-        problems=(f"not_{_WORDS[word].strip()}",),
-    )
-
-
-_WORDS = {"live": "alive\n", "ready": "ready\n"}
+def _probe(path: str, word: str, summary: str, description: str, good: str) -> Operation:
+    content = {PLAIN: Annotated[str, Keywords(const=f"{word}\n")]}
+    answers, problems = (Answer(good, content),), (f"not_{word}",)
+    return Operation(path, path[1:], summary, answers, description, problems=problems)
 
 
 def _lasting(path: str, name: str, summary: str, content: dict[str, Any]) -> Operation:
     """One that is the same until the service changes, and says so by an ETag."""
-    return Operation(
-        path=path,
-        name=name,
-        summary=summary,
-        parameters=(IF_NONE_MATCH,),
-        answers=(
-            Answer(description="The newest.", content=content, headers=("ETag", "Cache-Control")),
-            _UNCHANGED,
-        ),
-    )
+    answers = (Answer("The newest.", content, _TAGGED), unchanged(*_TAGGED))
+    return Operation(path, name, summary, answers, parameters=(IF_NONE_MATCH,))
 
 
 PROBES = Group(
-    blueprint="health",
-    title="Probes",
-    description="For load balancers, orchestrators and people in a hurry. Never cached.",
-    operations=(
+    "health",
+    "Probes",
+    "For load balancers, orchestrators and people in a hurry. Never cached.",
+    (
         _probe(
-            "live",
+            "/livez",
+            "alive",
             "Is this process alive?",
             "Answered by every process that can answer at all, without any I/O.",
             "It is.",
         ),
         _probe(
+            "/readyz",
             "ready",
             "Can it serve?",
             "Reads the cached health: no check runs for it.",
             "No critical check fails.",
         ),
         Operation(
-            path="/healthz",
-            name="healthz",
-            summary="Health in a few words",
-            answers=tuple(
-                Answer(
-                    status=status,
-                    description=description,
-                    content=_SUMMARY,
-                    headers=("Cache-Control", "Vary"),
-                )
-                for status, description in (
-                    ("200", "Healthy or degraded."),
-                    ("503", "Unhealthy."),
-                )
+            "/healthz",
+            "healthz",
+            "Health in a few words",
+            (
+                Answer("Healthy or degraded.", _SUMMARY, _NOW_OR_TOKEN),
+                Answer("Unhealthy.", _SUMMARY, _NOW_OR_TOKEN, "503"),
             ),
         ),
     ),
 )
 
 METRICS = Group(
-    blueprint="metrics",
-    title="Metrics",
-    description="For Prometheus.",
-    operations=(
+    "metrics",
+    "Metrics",
+    "For Prometheus.",
+    (
         Operation(
-            path="/metrics",
-            name="metrics",
-            summary="Every series of the service",
-            description="OpenMetrics when `Accept` asks for it, else Prometheus' text format.",
-            answers=(
-                Answer(
-                    description="The series.",
-                    content={PLAIN: str, OPENMETRICS: str},
-                    headers=("Cache-Control",),
-                ),
-            ),
+            "/metrics",
+            "metrics",
+            "Every series of the service",
+            (Answer("The series.", {PLAIN: str, OPENMETRICS: str}),),
+            "OpenMetrics when `Accept` asks for it, else Prometheus' text format.",
         ),
     ),
 )
 
 LANDING = Group(
-    blueprint="main",
-    title="Landing page",
-    description="For people.",
-    operations=(
+    "main",
+    "Landing page",
+    "For people.",
+    (
         Operation(
-            path="/",
-            name="landingPage",
-            summary="What is up, what is not and why",
+            "/",
+            "landingPage",
+            "What is up, what is not and why",
+            (Answer("The page.", {HTML: str}, _NOW_OR_TOKEN),),
             access=Access.DETAILS,
-            answers=(
-                Answer(
-                    description="The page.",
-                    content={HTML: str},
-                    headers=("Cache-Control", "Vary"),
-                ),
-            ),
         ),
     ),
 )
 
 DESCRIPTION = Group(
-    blueprint="docs",
-    title="API description",
-    description="What you are reading, for programs and for people.",
-    operations=(
+    "docs",
+    "API description",
+    "What you are reading, for programs and for people.",
+    (
         _lasting(
             "/api/openapi.json",
             "openapi",
@@ -154,43 +116,33 @@ DESCRIPTION = Group(
     ),
 )
 
-_FILE = ("ETag", "Cache-Control", "Last-Modified")
 FILES = Group(
-    blueprint=None,
-    title="Files",
-    description="Style sheets and icons of the pages.",
-    operations=(
+    None,
+    "Files",
+    "Style sheets and icons of the pages.",
+    (
         Operation(
-            path="/static/{filename}",
-            name="staticFile",
-            summary="One file",
+            "/static/{filename}",
+            "staticFile",
+            "One file",
+            (
+                Answer("The file.", {ANY_TYPE: Any}, _FILE),
+                Answer("The part asked for.", {ANY_TYPE: Any}, (*_FILE, "Content-Range"), "206"),
+                unchanged(*_TAGGED),
+            ),
             # No parameter: whether a range can be satisfied is the file's length to say, so there
             # is no schema of the ranges that are answered.
-            description="A `Range` header (RFC 9110, section 14) gets that part of it.",
+            "A `Range` header (RFC 9110, section 14) gets that part of it.",
             parameters=(
                 Parameter(
-                    place="path",
-                    name="filename",
-                    kind=Annotated[str, Keywords(minLength=1, examples=["style.css", "icon.svg"])],
-                    description="Which one.",
+                    "path",
+                    "filename",
+                    "Which one.",
+                    Annotated[str, Keywords(minLength=1, examples=["style.css", "icon.svg"])],
                     required=True,
                 ),
                 IF_NONE_MATCH,
-                Parameter(
-                    place="header",
-                    name="If-Modified-Since",
-                    description="When the caller got it.",
-                ),
-            ),
-            answers=(
-                Answer(description="The file.", content={ANY_TYPE: Any}, headers=_FILE),
-                Answer(
-                    status="206",
-                    description="The part that was asked for.",
-                    content={ANY_TYPE: Any},
-                    headers=(*_FILE, "Content-Range"),
-                ),
-                _UNCHANGED,
+                Parameter("header", "If-Modified-Since", "When the caller got it."),
             ),
             problems=("not_found", "requested_range_not_satisfiable"),
         ),

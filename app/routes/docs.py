@@ -11,7 +11,6 @@ import re
 from functools import cached_property
 
 from flask import Blueprint, Response, current_app, render_template, request
-from flask.blueprints import BlueprintSetupState
 
 from app.description.document import describe
 from app.description.outline import outline
@@ -58,10 +57,14 @@ class Description:
         )
 
 
+docs_bp.record(lambda state: state.app.extensions.update({EXTENSION: Description()}))
+
+
 @docs_bp.get("/api/openapi.json")
 def openapi() -> Response:
     """The document."""
-    return lasting_answer(_description().json, "application/json")
+    description: Description = current_app.extensions[EXTENSION]
+    return lasting_answer(description.json, "application/json")
 
 
 @docs_bp.get("/api/docs")
@@ -70,16 +73,7 @@ def docs() -> Response:
     # Whoever asks may put anything into Host: what is no plain address is not repeated.
     address = request.host_url.rstrip("/")
     server = address if _ADDRESS.fullmatch(address) else SERVER
-    response = lasting_answer(_description().page.replace(SERVER, server).encode(), "text/html")
+    description: Description = current_app.extensions[EXTENSION]
+    response = lasting_answer(description.page.replace(SERVER, server).encode(), "text/html")
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
-
-
-@docs_bp.record
-def _make_description(state: BlueprintSetupState) -> None:
-    state.app.extensions[EXTENSION] = Description()
-
-
-def _description() -> Description:
-    description: Description = current_app.extensions[EXTENSION]
-    return description

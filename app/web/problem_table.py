@@ -183,13 +183,15 @@ def not_fixed(outcome: str) -> Problem:
     return NOT_FIXED.get(outcome) or replace(NOT_FIXED[Outcome.FAILED], code=outcome)
 
 
+#: The headers of every answer to a call of an edge function.
+CALLED = ("X-Edge-Function", "X-Edge-Transport", "X-Edge-Fallback-Reason?")
 #: Why a call of an edge function brought no usable answer.
 FAILED_CALLS: Mapping[ErrorKind, Problem] = {
     kind: Problem(
         504 if kind is ErrorKind.TIMEOUT else 502,
         f"edge_{kind}",
         explanation,
-        ("X-Edge-Function", "X-Edge-Transport", "X-Edge-Fallback-Reason?"),
+        CALLED,
         members=CallMembers,
     )
     for kind, explanation in EXPLANATIONS.items()
