@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed, require_token
 from app.healing.kind import Outcome, Repair
+from app.healing.report import timestamp
 from app.health import Group, HealthService
 from app.isolation.states import BlueprintState
 from app.routes.bodies.auto_fix import (
@@ -28,7 +27,7 @@ from app.routes.bodies.health import REPORT
 from app.services import Services
 from app.utils.auto_fix import AutoFixer
 from app.web.answers import health_answer, json_answer
-from app.web.json_bodies import filled, members, timestamp
+from app.web.json_bodies import filled, members
 from app.web.problem_table import not_fixed
 from app.web.problems import problem
 from app.web.request_body import read_object
@@ -71,7 +70,7 @@ def status() -> Response:
         services.fixer.status(),
         blueprints={state.name: filled(BlueprintStatus, state, **hidden) for state in states},
         workers=[
-            filled(Worker, one, last_seen=timestamp(datetime.fromtimestamp(one["last_seen"], UTC)))
+            filled(Worker, one, last_seen=timestamp(one["last_seen"]))
             for one in services.workers.read()
         ],
         faults=[fault_status(each, details=details) for each in services.fixer.open_faults()],

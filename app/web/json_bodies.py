@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 
@@ -56,8 +55,3 @@ def members(body: Any) -> dict[str, object]:  # noqa: ANN401 - the hook's signat
     """The members of a body; ``json.dumps`` asks for them as for those of any unknown type."""
     found = ((member, getattr(body, member.name)) for member in fields(body))
     return {member.name: value for member, value in found if value is not member.default}
-
-
-def timestamp(moment: datetime) -> str:
-    """A moment as every answer shows it."""
-    return moment.isoformat(timespec="milliseconds")

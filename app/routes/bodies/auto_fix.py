@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import keyword
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 
 from app.healing.engine import OpenFault
 from app.healing.journal import Attempt as RecordedAttempt
+from app.healing.report import timestamp
 from app.kinds.dependency.diagnosis import Cause
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.requirements import MAX_MODULE_NAME
 from app.routes.bodies.health import Fix
 from app.settings.declarations import Mode
-from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled, timestamp
+from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled
 
 ModuleName = Annotated[
     str,
@@ -244,7 +244,7 @@ def attempt(recorded: RecordedAttempt) -> Attempt:
     return filled(
         Attempt,
         recorded,
-        at=timestamp(datetime.fromtimestamp(recorded.at, UTC)),
+        at=timestamp(recorded.at),
         module=recorded.subject,
         seconds=round(recorded.seconds, 3),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from app.edge import BreakerState, EdgeClient, ErrorKind, FunctionHealth, HealthState, Priority
@@ -14,7 +13,8 @@ from app.edge.histogram import percentile
 from app.edge.rules import LONGEST_TIMEOUT, MAX_TEXT, MOST_CONCURRENCY, MOST_RETRIES, NAME
 from app.edge.statistics import OK, PERCENTILES, FunctionStatistics
 from app.edge.transports import AIOHTTP_UNAVAILABLE, EVENTLET_WORKER
-from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled, timestamp
+from app.healing.report import timestamp
+from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled
 
 TRANSPORTS = ("aiohttp", "requests")
 FALLBACK_REASONS = (AIOHTTP_UNAVAILABLE, EVENTLET_WORKER)
@@ -243,8 +243,7 @@ def watched(
 
 def check(result: FunctionHealth) -> EdgeCheck:
     """How one health check went."""
-    moment = datetime.fromtimestamp(result.checked_at, UTC)
-    return filled(EdgeCheck, result, checked_at=timestamp(moment))
+    return filled(EdgeCheck, result, checked_at=timestamp(result.checked_at))
 
 
 def statistics(counted: FunctionStatistics) -> EdgeStatistics:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from app.healing.report import Status
+from app.healing.report import Status, timestamp
 from app.health import DatedCheck, HealthReading
 from app.settings.declarations import Mode
-from app.web.json_bodies import Count, Moment, filled, timestamp
+from app.web.json_bodies import Count, Moment, filled
 
 JSON, HEALTH_JSON = "application/json", "application/health+json"
 
@@ -149,7 +149,7 @@ def health_report(reading: HealthReading, *, details: bool) -> HealthReport:
     hidden = {} if details else {"advice": None, "observed": None, "unit": None}
     return HealthReport(
         overall_status=report.overall_status,
-        timestamp=timestamp(report.timestamp),
+        timestamp=timestamp(report.timestamp.timestamp()),
         checks_performed=[check.name for check in report.checks],
         fixes_applied=[str(fix) for fix in report.fixes],
         errors_detected=[
@@ -175,7 +175,7 @@ def health_summary(reading: HealthReading, *, details: bool) -> HealthSummary:  
     report = reading.report
     return HealthSummary(
         status=report.overall_status,
-        timestamp=timestamp(report.timestamp),
+        timestamp=timestamp(report.timestamp.timestamp()),
         checks=len(report.checks),
         failed={check.name: check.reason for check in report.checks if not check.ok},
         fixes=[fix.subject for fix in report.fixes],
@@ -213,7 +213,7 @@ def _component(dated: DatedCheck, *, details: bool) -> Component:
 
 
 def _checked_at(dated: DatedCheck) -> str | None:
-    return timestamp(dated.checked_at) if dated.checked_at is not None else None
+    return timestamp(dated.checked_at.timestamp()) if dated.checked_at is not None else None
 
 
 #: The bodies of the paths that tell of health, by media type; who asks for none gets the first.
