@@ -98,6 +98,9 @@ class Reconciler:
         )
         structured.configure()
         services.tracing.follow()
+        if moved:
+            # What an import fails for by now may be what can be healed.
+            self._look_at = 0.0
         if changed or moved:
             services.health.refresh()
         return TICK
@@ -131,7 +134,6 @@ class Reconciler:
             report = fixer.import_report(state.path) or report
         if report.diagnosis is None:
             return True
-        fixer.heal_in_background(report.diagnosis)
         now = (report.diagnosis.cause, report.needs_restart)
         return (state.reason, state.needs_restart) != now
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app import create_app
 from app.healing.home import can_be_written, free_bytes
 from app.healing.journal import Attempt, Journal
 from app.healing.report import Check
@@ -127,3 +128,14 @@ class TestStandard:
         assert world.index.looks == 0
         service.force(10)
         assert (world.index.looks, world.index.requests) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/readyz", "/api/auto-fix/health", "/api/auto-fix/status"]
+)
+def test_a_home_whose_name_is_too_long_costs_no_answer(world: World, path: str) -> None:
+    """Nothing is healed then, and the service answers as ever."""
+    fixer = world.fixer(home=world.root / ("a" * 300) / "home")
+    app = create_app({"SETTINGS": Settings(healing=fixer.settings), "AUTO_FIXER": fixer})
+    assert app.test_client().get(path).status_code == 200
+    assert fixer.mode is Mode.REPORT
