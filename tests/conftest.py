@@ -130,10 +130,17 @@ def build(world: World) -> Iterator[Build]:
     """Make applications over the test's own engine, and close them."""
     made: list[Flask] = []
 
-    def make(*, token: str | None = None, edge_file: Path | None = None, **config: object) -> Flask:
-        settings = Settings(healing=world.settings, token=token, edge_functions_file=edge_file)
-        given = {"SETTINGS": settings, "AUTO_FIXER": world.fixer(), "TESTING": True, **config}
-        made.append(create_app(given))
+    def make(*, edge_file: Path | None = None, **given: object) -> Flask:
+        """Settings by the names of their fields, configuration of the application in capitals."""
+        fields: dict[str, Any] = {name: given[name] for name in given if name.islower()}
+        config = {name: given[name] for name in given if not name.islower()}
+        fields.setdefault("edge_functions_file", edge_file)
+        settings = Settings(healing=world.settings, **fields)
+        made.append(
+            create_app(
+                {"SETTINGS": settings, "AUTO_FIXER": world.fixer(), "TESTING": True, **config}
+            )
+        )
         return made[-1]
 
     yield make

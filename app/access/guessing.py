@@ -128,7 +128,7 @@ class Caller:
 class Access:
     """What decides whose token a request has; outlives the application, so a swap forgets nothing.
 
-    ``count`` is told of each token that did not count.
+    ``count`` is called for each token that did not count.
     """
 
     tokens: Tokens

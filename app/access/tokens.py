@@ -103,7 +103,7 @@ class Tokens:
 
 
 def check_token_file(settings: Settings) -> None:
-    """Make sure that the tokens can be told apart, and that a file of tokens has one.
+    """Make sure that no two tokens have the same name, and that a file of tokens has one.
 
     For the start of the service alone: a worker that begins later, while the file is being
     replaced, has to serve all the same.

@@ -61,10 +61,10 @@ class OrchestratorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SettingFault:
-    """One setting that cannot be used: its name, what it holds, what was expected, and whence.
+    """One setting that cannot be used: its name, its value, what was expected, and the source.
 
-    ``value`` is None where it is a secret, or may be one: then nobody is told. ``source`` is where
-    the value came from, such as ``the environment`` or ``.env line 3``.
+    ``value`` is None where it is a secret, or may be one: it is never shown. ``source`` is where it
+    came from, such as ``the environment`` or ``.env line 3``.
     """
 
     name: str

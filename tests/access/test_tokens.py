@@ -1,4 +1,4 @@
-"""Tokens: how they are written, who has one, how their file is followed, and failed attempts."""
+"""Tokens: who has one, how their file is followed, and what keeps the service from starting."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.access.guessing import ALLOWED, FORGOTTEN, LAST_PAUSE, FailedAttempts, origin_of
 from app.access.tokens import MAX_FILE, Tokens, check_token_file
 from app.settings.declarations import Settings
 from app.settings.errors import SettingsError
 from app.settings.files import LOOK_SECONDS
-from app.settings.variable import parse_token_file, parse_tokens
 from tests.support.clock import Clock
 
 SECRET = "s3cret-canary"  # noqa: S105 - what must not get out
@@ -37,76 +35,6 @@ def _replace(file: Path, text: str) -> None:
 def _make_pipe(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
-
-
-class TestPairs:
-    """``name:token`` in a variable."""
-
-    @pytest.mark.parametrize(
-        ("text", "pairs"),
-        [
-            ("ci:abc", (("ci", "abc"),)),
-            ("ci:abc,ops:def", (("ci", "abc"), ("ops", "def"))),
-            (" ci:abc ,\n ops:def ", (("ci", "abc"), ("ops", "def"))),
-            ("a.b_C-1:a:b=~!", (("a.b_C-1", "a:b=~!"),)),
-            ("a:same,b:same", (("a", "same"), ("b", "same"))),
-            ("x" * 64 + ":y", (("x" * 64, "y"),)),
-        ],
-    )
-    def test_read(self, text: str, pairs: tuple[tuple[str, str], ...]) -> None:
-        """Pairs keep their order; only the first colon separates."""
-        assert parse_tokens(text) == pairs
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "",
-            ",",
-            "bare",
-            "ci:",
-            ":token",
-            "ci:abc,",
-            "ci:abc,ops",
-            "ci:abc,ci:def",
-            "c i:abc",
-            "ci:a b",
-            "ci: abc",
-            "cï:abc",
-            "ci:äbc",
-            "ci:a\x00c",
-            "x" * 65 + ":y",
-            "ci:" + "x" * 4097,
-        ],
-    )
-    def test_refused(self, text: str) -> None:
-        """What is no list of pairs is refused, and the error does not quote it."""
-        with pytest.raises(ValueError, match=r"^expected [a-zA-Z: ]+$"):
-            parse_tokens(text)
-
-
-class TestFileText:
-    """The text of a token file."""
-
-    @pytest.mark.parametrize(
-        ("text", "pairs"),
-        [
-            ("abc", (("file", "abc"),)),
-            ("\n# ours, für alle\n  abc  \r\n\n", (("file", "abc"),)),
-            ("ci:abc\nops:def\n", (("ci", "abc"), ("ops", "def"))),
-            ("ci:abc,def\n", (("ci", "abc,def"),)),
-        ],
-    )
-    def test_read(self, text: str, pairs: tuple[tuple[str, str], ...]) -> None:
-        """One bare token, or a pair on each line; blank lines and comments do not count."""
-        assert parse_token_file(text) == pairs
-
-    @pytest.mark.parametrize(
-        "text", ["", "\n\n", "# none\n", "abc\ndef", "ci:abc\ndef", "ci:a\nci:b", "a b", "ci:\n"]
-    )
-    def test_refused(self, text: str) -> None:
-        """No token at all, several bare ones and broken lines are refused."""
-        with pytest.raises(ValueError, match=r"^expected [a-zA-Z: ]+$"):
-            parse_token_file(text)
 
 
 class TestWho:
@@ -139,8 +67,8 @@ class TestWho:
         names = [tokens.name_of(given) for given in ("one", "two", "three")]
         assert names == ["default", "second", "third"]
 
-    def test_not_kept(self) -> None:
-        """No token can be read from what is kept."""
+    def test_not_stored(self) -> None:
+        """No token can be read from what is stored."""
         assert SECRET not in repr(vars(Tokens((("a", SECRET),))))
 
 
@@ -192,19 +120,19 @@ class TestFile:
         caplog: pytest.LogCaptureFixture,
         spoil: Callable[[Path], object],
     ) -> None:
-        """The last good tokens hold, the log says so once and tells nothing of the file."""
+        """The last good tokens hold, the log says so once and says nothing of the file."""
         tokens = Tokens((("fixed", "f"),), file, clock=clock)
         spoil(file)
         for _ in range(3):
             clock.pass_by(LOOK_SECONDS)
             assert (tokens.name_of("old"), tokens.name_of("f")) == ("file", "fixed")
         (record,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
-        told = f"{record.getMessage()} {record.__dict__['fields']}"
-        assert SECRET not in told
-        assert str(file) not in told
+        logged = f"{record.getMessage()} {record.__dict__['fields']}"
+        assert SECRET not in logged
+        assert str(file) not in logged
 
     def test_back(self, file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-        """A file that is mended counts again, and one that breaks again is told again."""
+        """A file that is mended counts again, and one that breaks again is logged again."""
         tokens = Tokens((), file, clock=clock)
         for round_ in ("one", "two"):
             file.unlink()
@@ -261,7 +189,7 @@ class TestStart:
         return caught.value
 
     def test_fine(self, tmp_path: Path) -> None:
-        """Tokens that can be told apart, with or without a file, may start."""
+        """Tokens with names of their own, with or without a file, may start."""
         file = tmp_path / "tokens"
         file.write_text("ci:abc")
         check_token_file(Settings())
@@ -280,105 +208,8 @@ class TestStart:
         assert fault.name == "AUTO_FIX_TOKEN_FILE"
 
     def test_names_twice(self, tmp_path: Path) -> None:
-        """A name that two settings give is a fault of the second one; all are told at once."""
+        """A name that two settings give is a fault of the second one; all are reported at once."""
         file = tmp_path / "tokens"
         file.write_text(f"default:{SECRET}")
         error = self._faults(token=SECRET, tokens=(("default", SECRET),), token_file=file)
         assert [fault.name for fault in error.faults] == ["AUTO_FIX_TOKENS", "AUTO_FIX_TOKEN_FILE"]
-
-
-class TestFailedAttempts:
-    """How wrong tokens are counted."""
-
-    def test_pauses_grow(self, clock: Clock) -> None:
-        """Five failures begin a pause, each further one a pause twice as long, up to a minute."""
-        failures = FailedAttempts(clock=clock)
-        assert [failures.failed("a") for _ in range(ALLOWED - 1)] == [0, 0, 0, 0]
-        assert failures.pause("a") == 0
-        pauses = []
-        for _ in range(9):
-            pauses.append(failures.failed("a"))
-            assert failures.pause("a") == pauses[-1]
-            clock.pass_by(pauses[-1])
-            assert failures.pause("a") == 0
-        assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-
-    def test_others_are_free(self, clock: Clock) -> None:
-        """A pause is for one origin alone."""
-        failures = FailedAttempts(clock=clock)
-        for _ in range(ALLOWED):
-            failures.failed("a")
-        assert failures.pause("a") > 0
-        assert failures.pause("b") == 0
-
-    def test_success(self, clock: Clock) -> None:
-        """A success ends the count."""
-        failures = FailedAttempts(clock=clock)
-        for _ in range(3 * ALLOWED):
-            failures.failed("a")
-            failures.succeeded("a")
-        assert failures.pause("a") == 0
-        assert len(failures) == 0
-
-    def test_forgotten(self, clock: Clock) -> None:
-        """A minute without a failure or a pause ends the count; a shorter time does not."""
-        failures = FailedAttempts(clock=clock)
-        for _ in range(20):
-            clock.pass_by(LAST_PAUSE + FORGOTTEN)
-            failures.failed("a")
-        clock.pass_by(FORGOTTEN + 1)
-        assert failures.failed("a") == 0
-        assert [failures.failed("a") for _ in range(ALLOWED)] == [0, 0, 0, 1, 2]
-        clock.pass_by(2 + FORGOTTEN + 1)
-        assert failures.failed("a") == 0
-
-    def test_bounded(self, clock: Clock) -> None:
-        """Only so many origins are remembered; the one that failed longest ago goes first."""
-        failures = FailedAttempts(clock=clock, max_origins=3)
-        for origin in ("old", "newer"):
-            for _ in range(ALLOWED):
-                failures.failed(origin)
-        failures.failed("old")
-        for number in range(2):
-            failures.failed(f"stranger {number}")
-        assert len(failures) == 3
-        assert failures.pause("newer") == 0
-        assert failures.pause("old") > 0
-
-    @pytest.mark.parametrize(
-        ("address", "origin"),
-        [
-            ("192.0.2.1", "192.0.2.1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-            ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-            ("2001:db8:1:3::", "2001:db8:1:3::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-            (None, "local"),
-            ("", "local"),
-            ("192.0.2.1:40001", "192.0.2.1"),
-            ("[2001:db8:1:2::3]:40001", "2001:db8:1:2::/64"),
-            ("[2001:db8:1:2::3]", "2001:db8:1:2::/64"),
-            ("unix:", "unknown"),
-            ("_hidden", "unknown"),
-            ("192.0.2.1:x", "unknown"),
-        ],
-    )
-    def test_origins(self, address: str | None, origin: str) -> None:
-        """IPv6 addresses of one network are one origin, and so is all that is no address."""
-        assert origin_of(address) == origin
-
-    def test_many_threads(self, clock: Clock) -> None:
-        """Failures at the same time are all counted."""
-        failures = FailedAttempts(clock=clock)
-
-        def fail() -> None:
-            for number in range(100):
-                failures.failed(f"{number}")
-
-        threads = [threading.Thread(target=fail) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(WAIT)
-        assert [failures.failed(f"{number}") for number in range(100)] == [1] * 100

@@ -60,7 +60,7 @@ class TestFile:
         assert _faults(_environment(tmp_path)) == []
 
     def test_must_be_there_when_it_is_named(self, tmp_path: Path) -> None:
-        """ENV_FILE takes the default's place, so that a slip in it must not pass unseen."""
+        """ENV_FILE takes the default's place, so a misspelled one must not pass unseen."""
         named = tmp_path / "prod.env"
         named.write_text("NUMBER=x")
         (fault,) = _faults(_environment(tmp_path, "NUMBER=2", ENV_FILE=str(named)))

@@ -1,4 +1,4 @@
-"""Access: tokens, failed attempts, security headers, limits of rate and size, proxies."""
+"""Who may change things and see details, and who has to wait."""
 
 from __future__ import annotations
 
@@ -8,26 +8,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import BLUEPRINTS, create_app
+from app import create_app
 from app.access.guessing import ALLOWED, FIRST_PAUSE, FailedAttempts
-from app.access.limits import LIMITS
-from app.isolation.hot_application import HotApplication
-from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House, statuses, workers
 from tests.support.clock import Clock
-from tests.support.edge_server import MEBIBYTE, edge_server
 from tests.support.exposition import Exposition, read, scrape
+from tests.support.http import BEARER, TOKEN, Build
 from tests.support.processes import (
     ROOT,
     Response,
@@ -38,31 +32,9 @@ from tests.support.processes import (
     wait_until,
 )
 
-TOKEN = "correct-horse"  # noqa: S105 - a made-up one
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 WRONG = {"Authorization": "Bearer wrong-battery"}
 FIX = "/api/auto-fix/fix"
 STATUS = "/api/auto-fix/status"
-ESSENTIAL = ("X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy")
-MORE = ("Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Permissions-Policy")
-
-Build = Callable[..., Flask]
-
-
-@pytest.fixture
-def build(world: World) -> Iterator[Build]:
-    """Make applications over the test's own engine, and close them."""
-    made: list[Flask] = []
-
-    def make(config: dict[str, object] | None = None, **settings: object) -> Flask:
-        given = Settings(healing=world.settings, **settings)  # type: ignore[arg-type]
-        app = create_app({"SETTINGS": given, "AUTO_FIXER": world.fixer(), **(config or {})})
-        made.append(app)
-        return app
-
-    yield make
-    for app in made:
-        app.extensions["edge"].close()
 
 
 @pytest.fixture
@@ -105,9 +77,9 @@ class TestTokens:
         with caplog.at_level(logging.DEBUG):
             for token in (TOKEN, "of-the-ci"):
                 assert _fix(client, {"Authorization": f"Bearer {token}"}).status_code == 200
-        told = _fields(caplog, "change allowed")
-        assert [fields["token"] for fields in told] == ["default", "ci"]
-        assert {fields["path"] for fields in told} == {FIX}
+        logged = _fields(caplog, "change allowed")
+        assert [fields["token"] for fields in logged] == ["default", "ci"]
+        assert {fields["path"] for fields in logged} == {FIX}
         assert all(t not in str(r.__dict__) for r in caplog.records for t in (TOKEN, "of-the-ci"))
 
     def test_refusals(self, guarded: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -150,8 +122,8 @@ class TestFailedAttempts:
             response = _fix(guarded, headers)
             assert _code(response) == (429, "too_many_attempts")
             assert response.headers["Retry-After"] == "1"
-        (told,) = _fields(caplog, "wrong tokens, none is looked at for a while")
-        assert told == {"origin": "192.0.2.1", "seconds": 1.0}
+        (logged,) = _fields(caplog, "wrong tokens, none is looked at for a while")
+        assert logged == {"origin": "192.0.2.1", "seconds": 1.0}
         clock.pass_by(FIRST_PAUSE)
         assert _fix(guarded, BEARER).status_code == 200
 
@@ -256,229 +228,6 @@ def _failures(found: Exposition) -> tuple[float, float]:
     return found.total(name, outcome="wrong"), found.total(name, outcome="paused")
 
 
-class TestHeaders:
-    """Security headers stand on every response, each once."""
-
-    @pytest.mark.parametrize(
-        ("method", "path", "status"),
-        [
-            ("GET", "/livez", 200),
-            ("HEAD", "/livez", 200),
-            ("OPTIONS", "/livez", 200),
-            ("GET", "/", 200),
-            ("GET", "/static/style.css", 200),
-            ("GET", "/metrics", 200),
-            ("GET", "/api/auto-fix/health", 200),
-            ("GET", "/api/auto-fix/test-import", 400),
-            ("POST", FIX, 401),
-            ("GET", "/nowhere", 404),
-            ("GET", "/static/../secret", 404),
-            ("DELETE", "/livez", 405),
-            ("GET", "/boom", 500),
-            ("GET", "/quarantined", 503),
-        ],
-    )
-    def test_everywhere(self, build: Build, method: str, path: str, status: int) -> None:
-        """Whatever the answer is, it may load nothing from elsewhere and stand in no frame."""
-        spec = replace(BLUEPRINTS[-1], name="q", path="app.routes.absent", paths=("/quarantined",))
-        app = build({"BLUEPRINTS": (*BLUEPRINTS, spec)}, token=TOKEN)
-        app.add_url_rule("/boom", view_func=lambda: str(1 / 0))
-        with app.test_client().open(path, method=method) as response:
-            assert response.status_code == status
-            names = Counter(name.lower() for name, _ in response.headers)
-            assert all(names[name.lower()] == 1 for name in (*ESSENTIAL, *MORE))
-            assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
-            assert response.headers["X-Content-Type-Options"] == "nosniff"
-
-    def test_own_policy_wins(self, build: Build) -> None:
-        """The landing page keeps the policy that lets it load its own style sheet."""
-        client = build().test_client()
-        (policy,) = client.get("/").headers.getlist("Content-Security-Policy")
-        assert "style-src 'self'" in policy
-        (policy,) = client.get("/healthz").headers.getlist("Content-Security-Policy")
-        assert policy == "default-src 'none'; frame-ancestors 'none'; sandbox"
-
-    def test_only_when_encrypted(self, build: Build) -> None:
-        """Browsers are told to come over TLS only by an answer that came over TLS."""
-        client = build().test_client()
-        name = "Strict-Transport-Security"
-        assert name not in client.get("/").headers
-        over_tls = client.get("/", base_url="https://localhost").headers
-        assert over_tls[name] == "max-age=63072000"
-
-
-class TestRateLimits:
-    """What makes work may be asked for so often and no more."""
-
-    def _ask(self, client: FlaskClient, address: str = "192.0.2.1") -> TestResponse:
-        return client.get(
-            "/api/auto-fix/test-import?module=json", environ_base={"REMOTE_ADDR": address}
-        )
-
-    @pytest.fixture
-    def used_up(self, build: Build) -> FlaskClient:
-        """A client of a service whose limit for one address is used up."""
-        client = build().test_client()
-        allowed = int(LIMITS["auto_fix.test_import"].split()[0])
-        assert {self._ask(client).status_code for _ in range(allowed)} == {200}
-        return client
-
-    def test_table(self, build: Build) -> None:
-        """Every endpoint of the table exists."""
-        assert set(LIMITS) <= set(build().view_functions)
-
-    def test_refused(self, used_up: FlaskClient) -> None:
-        """One more is 429, with the time after which it may be asked for again."""
-        response = self._ask(used_up)
-        assert _code(response) == (429, "rate_limited")
-        assert response.mimetype == "application/problem+json"
-        assert 1 <= int(response.headers["Retry-After"]) <= 61
-        assert response.headers["Cache-Control"] == "no-store"
-        assert "192.0.2.1" not in response.text
-
-    def test_others(self, used_up: FlaskClient) -> None:
-        """Another address, and another endpoint, have limits of their own."""
-        assert self._ask(used_up).status_code == 429
-        assert self._ask(used_up, "192.0.2.2").status_code == 200
-        assert used_up.get("/api/auto-fix/force-health-check").status_code == 200
-
-    def test_unlimited(self, used_up: FlaskClient) -> None:
-        """Probes, cached reads, metrics, pages and files are answered however often."""
-        for path in ("/livez", "/readyz", "/metrics", "/api/auto-fix/health", "/static/icon.svg"):
-            for _ in range(70):
-                with used_up.get(path) as response:
-                    assert response.status_code == 200
-
-    def test_no_work_for_the_others(self, used_up: FlaskClient) -> None:
-        """The limiter hangs nothing on requests that have no limit."""
-        app = used_up.application
-        hooks = app.before_request_funcs.get(None, [])
-        assert not [hook for hook in hooks if hook.__module__.startswith("flask_limiter")]
-        assert "limiter" not in app.extensions
-
-    def test_over_a_swap(self, used_up: FlaskClient) -> None:
-        """A new application goes on counting, and counts each request once."""
-        services = used_up.application.extensions["services"]
-        swapped = HotApplication(lambda _: create_app({"SERVICES": services}))
-        assert swapped.rebuild()
-        client = swapped.app.test_client()
-        assert self._ask(client).status_code == 429
-        answers = [self._ask(client, "192.0.2.3").status_code for _ in range(61)]
-        assert answers == [200] * 60 + [429]
-
-    def test_loaded_when_needed(self) -> None:
-        """Neither a boot nor a read that has no limit imports the limiter or starts its thread."""
-        code = (
-            "import sys, threading\n"
-            "from app import create_app\n"
-            "client = create_app().test_client()\n"
-            "client.get('/livez'), client.get('/api/auto-fix/health')\n"
-            "print('limits' in sys.modules, 'flask_limiter' in sys.modules)\n"
-            "client.get('/api/auto-fix/test-import?module=json')\n"
-            "print('flask_limiter' in sys.modules)\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, check=True, text=True, timeout=60,
-            stdout=subprocess.PIPE, env=base_environ(AUTO_FIX_MODE="report"),
-        )  # fmt: skip
-        assert done.stdout.split() == ["False", "False", "True"]
-
-
-class TestBodies:
-    """How large a body may be, and of which type."""
-
-    @pytest.mark.parametrize(
-        "content_type",
-        ["text/plain", "application/x-www-form-urlencoded", "text/json", "application/xml", "json"],
-    )
-    def test_wrong_type(self, guarded: FlaskClient, content_type: str) -> None:
-        """What is not JSON by its type is 415, and the answer says what is."""
-        response = guarded.post(FIX, data="{}", content_type=content_type, headers=BEARER)
-        assert _code(response) == (415, "unsupported_media_type")
-        assert response.headers["Accept"] == "application/json"
-
-    @pytest.mark.parametrize(
-        "content_type",
-        [None, "application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"],
-    )
-    def test_right_type(self, guarded: FlaskClient, content_type: str | None) -> None:
-        """JSON by any of its names, or by no name, is read."""
-        response = guarded.post(
-            FIX, data='{"module": "json"}', content_type=content_type, headers=BEARER
-        )
-        assert response.status_code == 200
-
-    def test_token_first(self, guarded: FlaskClient) -> None:
-        """Who may not change anything is told nothing of the body."""
-        assert guarded.post(FIX, data="x" * MEBIBYTE).status_code == 401
-
-    def test_own_routes(self, build: Build) -> None:
-        """A view that reads what Flask reads gets a mebibyte, and no large form."""
-        app = build()
-        app.add_url_rule(
-            "/echo", endpoint="echo", view_func=lambda: str(len(request.data)), methods=["POST"]
-        )
-        app.add_url_rule("/form", view_func=lambda: str(len(request.form)), methods=["POST"])
-        client = app.test_client()
-        assert client.post("/echo", data=b"x" * MEBIBYTE).text == str(MEBIBYTE)
-        assert client.post("/echo", data=b"x" * (MEBIBYTE + 1)).status_code == 413
-        assert client.post("/form", data={"a": "x" * 1000}).text == "1"
-        many = {f"f{number}": "x" for number in range(101)}
-        for form in ({"a": "x" * 70_000}, many):
-            kind = "multipart/form-data"
-            assert client.post("/form", data=form, content_type=kind).status_code == 413
-
-    def test_edge_calls_have_their_own(self, build: Build, tmp_path: Path) -> None:
-        """A function that takes more than this service's own routes gets it."""
-        file = tmp_path / "functions.toml"
-        with edge_server() as server:
-            size = 2 * MEBIBYTE
-            file.write_text(
-                f"[[function]]\nname = 'f'\nurl = '{server.url}'\nmax_request = {size}\n"
-                f"max_response = {3 * size}\n"
-            )
-            client = build(edge_functions_file=file).test_client()
-            path = "/api/edge-functions/f/invoke/a"
-            assert client.post(path, data=b"x" * size).status_code == 200
-            assert client.post(path, data=b"x" * (size + 1)).status_code == 413
-
-
-class TestProxies:
-    """What a proxy says counts when it is configured."""
-
-    def _seen(self, app: Flask, **headers: str) -> tuple[str, str, str]:
-        app.add_url_rule("/seen", view_func=lambda: f"{request.remote_addr} {request.host_url}")
-        text = app.test_client().get("/seen", headers=headers).text
-        address, _, url = text.partition(" ")
-        scheme, _, host = url.partition("://")
-        return address, scheme, host.strip("/")
-
-    FORWARDED: dict[str, str] = {  # noqa: RUF012 - read alone
-        "X-Forwarded-For": "203.0.113.66, 203.0.113.9",
-        "X-Forwarded-Proto": "http, https",
-        "X-Forwarded-Host": "forged.example.com, shop.example.com",
-    }
-
-    def test_nobody(self, build: Build) -> None:
-        """With none configured what a caller forges is not looked at."""
-        assert self._seen(build(), **self.FORWARDED) == ("127.0.0.1", "http", "localhost")
-
-    def test_one(self, build: Build) -> None:
-        """With one, its own word counts and not what the caller sent before it."""
-        seen = self._seen(build(trusted_proxies=1), **self.FORWARDED)
-        assert seen == ("203.0.113.9", "https", "shop.example.com")
-
-    def test_two(self, build: Build) -> None:
-        """With two, what the first one saw counts."""
-        seen = self._seen(build(trusted_proxies=2), **self.FORWARDED)
-        assert seen == ("203.0.113.66", "http", "forged.example.com")
-
-    def test_fewer_than_configured(self, build: Build) -> None:
-        """A request that came past the proxies is taken as it is."""
-        seen = self._seen(build(trusted_proxies=2), **{"X-Forwarded-For": "203.0.113.9"})
-        assert seen == ("127.0.0.1", "http", "localhost")
-
-
 class TestServed:
     """The same through gunicorn."""
 
@@ -494,11 +243,11 @@ class TestServed:
                 answer = _change(server, "wrong", **forwarded)
                 assert answer.status == 401
                 assert ("Strict-Transport-Security" in answer.headers) == encrypted
-            (told,) = [json.loads(line) for line in _lines(server, "wrong tokens")]
-            assert told["origin"] == origin
+            (logged,) = [json.loads(line) for line in _lines(server, "wrong tokens")]
+            assert logged["origin"] == origin
 
     def test_failures_are_counted_together(self, tmp_path: Path) -> None:
-        """Whichever worker was given a wrong token, each of them tells of all."""
+        """Whichever worker was given a wrong token, each of them reports all."""
         with serve(tmp_path / "log", _environ(tmp_path, WEB_CONCURRENCY="2")) as server:
             answers = [_change(server, "wrong").status for _ in range(3 * ALLOWED)]
             wrong, paused = answers.count(401), answers.count(429)
