@@ -13,8 +13,7 @@ from functools import cached_property
 from flask import Blueprint, Response, current_app, render_template, request
 
 from app.description.document import describe
-from app.description.outline import outline
-from app.description.page import SERVER, sections, shared_headers
+from app.description.page import SERVER, outline, sections, shared_headers
 from app.isolation.states import BlueprintState
 from app.services import Services
 from app.web.answers import lasting_answer

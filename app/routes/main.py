@@ -88,12 +88,17 @@ def troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -
 
     A fault makes the checks of its subject and of whatever needs it fail: it stands for them.
     """
-    failed = {(check.kind, check.subject): check for check in checks if not check.ok}
+    failed = [check for check in checks if not check.ok]
     found = []
     for opened in faults:
         fault = opened.fault
-        keys = [(fault.kind, subject) for subject in (fault.subject, *fault.needed_by)]
-        own = [failed.pop(key) for key in keys if key in failed]
+        needed_by = tuple(name for name in fault.needed_by if name != fault.subject)
+        own = [
+            check
+            for check in failed
+            if check.subject in {fault.subject, *needed_by} and check.reason == fault.cause
+        ]
+        failed = [check for check in failed if check not in own]
         found.append(
             Trouble(
                 subject=fault.subject,
@@ -101,13 +106,13 @@ def troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -
                 advice=fault.advice,
                 critical=any(check.critical for check in own),
                 fallback=next((check.fallback for check in own if check.fallback), None),
-                needed_by=fault.needed_by,
+                needed_by=needed_by,
                 coming=coming(opened, mode),
             )
         )
     found += [
         Trouble(check.subject, check.reason, check.advice, check.critical, check.fallback)
-        for check in failed.values()
+        for check in failed
     ]
     return sorted(found, key=lambda trouble: not trouble.critical)
 

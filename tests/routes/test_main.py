@@ -69,7 +69,8 @@ class TestLandingPage:
         """A blueprint that could not be imported is shown as down, and is not linked to."""
         client = build(BLUEPRINTS=_without_metrics()).test_client()
         text = client.get("/").text
-        assert "first_party_missing" in text
+        assert text.count("<b>app.routes.absent</b>") == 1
+        assert text.count("first_party_missing") == 2  # what is not up, and the features
         assert 'href="/metrics"' not in text
 
     def test_which_process_answers(self, client: FlaskClient) -> None:
