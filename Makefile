@@ -86,6 +86,10 @@ drift: setup ## show what runs only because it was healed (ARGS=--write makes it
 audit: setup ## look up known vulnerabilities of what the lock names
 	@$(COMMANDS) audit $(ARGS)
 
+.PHONY: transcripts
+transcripts: setup ## record the transcripts of the documentation anew
+	@RECORD_TRANSCRIPTS=1 $(BIN)/python -m pytest -q tests/cli/test_transcripts.py
+
 .PHONY: bench
 bench: setup ## measure, and print tables
 	@$(BIN)/python -m benchmarks $(ARGS)

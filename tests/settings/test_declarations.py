@@ -216,7 +216,7 @@ def test_the_readme_shows_every_setting() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     table = list(markdown_table())
     assert any(lines[at : at + len(table)] == table for at in range(len(lines))), (
-        "put the output of `flask auto-fix settings --markdown` into README.md"
+        "put the output of `.venv/bin/flask auto-fix settings --markdown` into README.md"
     )
     assert sum(line.startswith("| `") for line in lines) == len(VARIABLES)
 
