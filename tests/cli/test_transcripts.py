@@ -68,7 +68,7 @@ def test_only_what_is_volatile_may_differ() -> None:
     assert "old" not in recorded(text, "shop", lambda _: "new\n")
     assert recorded(text, "elsewhere", lambda _: "new\n") == text
     lines = {
-        "2026-11-28T16:29:08.572+00:00  0.3   web-1  7": "2026-01-01T00:00:00.000Z  12.25  web-1  9",
+        "2026-11-28T16:29:08.572+00:00  0.3  web-1  7": "2026-01-01T00:00:00.000Z  12.2 web-1 9",
         "app/x.py:12": "app/x.py:12",
     }
     assert [comparable(one) for one in lines] == [comparable(one) for one in lines.values()]
