@@ -44,7 +44,7 @@ def measure() -> Iterator[Measurement]:
         details=details,
     )
     for name in ("flask auto-fix status", "python -m app.cli status"):
-        yield _seconds(f"{name}, cold", 0.4, middle[name], details)
+        yield _seconds(f"{name}, cold", 0.35, middle[name], details)
     yield from _sight()
 
 

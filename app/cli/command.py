@@ -207,27 +207,6 @@ def _clean(text: str) -> str:
 # -- commands --------------------------------------------------------------------------------
 
 
-class JsonCommand(click.Command):
-    """A command that reports even a wrong command line as JSON where it is asked for JSON."""
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,  # noqa: ANN401 - click's own
-    ) -> click.Context:
-        """Parse the command line."""
-        as_json = "--json" in args  # click takes out what it has parsed
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except click.UsageError as error:
-            if not as_json:
-                raise
-            Output(as_json=True).fail("usage", error.format_message())
-            sys.exit(USAGE)
-
-
 def command(name: str, *, codes: str = "") -> Callable[[Callable[..., int]], click.Command]:
     """Make a command of a function that takes an ``Output`` and returns the exit code.
 
@@ -257,7 +236,7 @@ def command(name: str, *, codes: str = "") -> Callable[[Callable[..., int]], cli
             sys.exit(code)
 
         summary = (function.__doc__ or "").partition("\n")[0]
-        made = click.command(name, cls=JsonCommand, epilog=codes or None, short_help=summary)(run)
+        made = click.command(name, epilog=codes or None, short_help=summary)(run)
         option = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON alone.")
         made.params.append(option)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import click
 
@@ -33,6 +34,19 @@ Exit codes of every command:
 
 class LazyGroup(click.Group):
     """Knows its commands by name and imports one when it is asked for."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; even a wrong command line is told as JSON where JSON is asked for."""
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if not as_json:
+                raise
+            from app.cli.command import USAGE, Output
+
+            Output(as_json=True).fail("usage", error.format_message())
+            sys.exit(USAGE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in the documented order."""

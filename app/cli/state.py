@@ -14,14 +14,11 @@ import click
 
 from app import BLUEPRINTS
 from app.cli.command import OK, WRONG, Output, command, reading_engine, settings
-from app.healing.engine import OpenFault
 from app.healing.home import trouble
 from app.healing.journal import MAX_ROWS, Attempt
 from app.healing.kind import Outcome
 from app.healing.report import timestamp
 from app.isolation.workers import WorkerBoard
-from app.routes.bodies.auto_fix import attempt as attempt_body
-from app.routes.bodies.auto_fix import fault_status
 from app.settings.declarations import Mode
 from app.utils.auto_fix import AutoFixer
 
@@ -47,16 +44,22 @@ def status(output: Output) -> int:
         for worker in WorkerBoard(found.home).read()
     ]
     service = sorted({str(worker["mode"]) for worker in workers if "mode" in worker})
-    opened = [_unrefused(fault, mode) for fault in fixer.open_faults()]
-    faults = [
-        {
-            **asdict(fault_status(fault, details=True)),
-            "next_try": timestamp(time.time() + wait)
-            if (wait := fault.budget.retry_after)
-            else None,
-        }
-        for fault in opened
-    ]
+    faults: list[dict[str, Any]] = []
+    for opened in fixer.open_faults():
+        # That this command only reads is no refusal of the service's.
+        refused = opened.outcome != Outcome.MODE or mode is not Mode.HEAL
+        wait = opened.budget.retry_after
+        faults.append(
+            {
+                **asdict(opened.fault),
+                "fixable": opened.fault.fixable,
+                "outcome": opened.outcome if refused else None,
+                "reason": opened.reason if refused else None,
+                "attempts_left": opened.budget.attempts_left,
+                "retry_after": round(wait, 1),
+                "next_try": timestamp(time.time() + wait) if wait > 0 else None,
+            }
+        )
     fixes = [fix.subject for fix in fixer.fixes()]
     counters: dict[str, Any] = fixer.status()
     output.document(
@@ -88,12 +91,6 @@ def status(output: Output) -> int:
         counts = [(label, counters["modules"][label]) for label in sorted(counters["modules"])]
         output.table(COUNTS, [{"subject": one, **own, **budgets[one]} for one, own in counts])
     return OK
-
-
-def _unrefused(opened: OpenFault, mode: Mode) -> OpenFault:
-    """A fault as the service sees it: that this command only reads is no refusal."""
-    refused = opened.outcome == Outcome.MODE and mode is Mode.HEAL
-    return replace(opened, outcome=None, reason=None) if refused else opened
 
 
 @command("health", codes="Exits with 1 when the service is unhealthy, 0 when healthy or degraded.")
@@ -165,9 +162,8 @@ def history(
         return same and (since is None or attempt.at >= since)
 
     def body(attempt: Attempt) -> dict[str, object]:
-        more = ("attempt", "subject", "host", "pid", "error_class")
-        named = {name: getattr(attempt, name) for name in more}
-        return {**asdict(attempt_body(attempt)), **named}
+        at, seconds = timestamp(attempt.at), round(attempt.seconds, 3)
+        return {**asdict(attempt), "at": at, "module": attempt.subject, "seconds": seconds}
 
     fixer = reading_engine()
     recorded = fixer.history(MAX_ROWS)

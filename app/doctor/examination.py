@@ -12,7 +12,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +87,14 @@ class Examination:
 
         Changes nothing and raises nothing for what is found.
         """
-        with _no_collection():
+        # Syntax trees are many objects: looking for garbage in them halved the speed.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
             found = [*self._static(report)]
+        finally:
+            if collecting:
+                gc.enable()
         if not self.blueprints:
             return ordered(found)
         report("importing each blueprint in a child")
@@ -150,15 +156,3 @@ class Examination:
                 if verdict["file"] and Path(verdict["file"]).is_relative_to(root):
                     place = (str(Path(verdict["file"]).relative_to(root)), int(verdict["line"]))
                 yield error(Code.BLUEPRINT_FAILS, message, BLUEPRINT_ADVICE, *place, subject=name)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Syntax trees are many objects: looking for garbage in them halved the speed."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -84,7 +84,10 @@ class ImportChecker:
             return None if use.guard is Guard.OPTIONAL else self._of_project(use)
         if top in sys.stdlib_module_names or top in REMOVED:
             return None if use.guard is Guard.OPTIONAL else self._of_library(use, top)
-        candidates = self._distributions(top)
+        named = self._known.get(top) or KNOWN_DISTRIBUTIONS.get(top)
+        candidates = frozenset({normalize(named or top)})
+        if not named and candidates.isdisjoint(self.requirements.names()):
+            candidates |= {*map(normalize, self._providers().get(top, ()))}
         if listed := candidates & self.requirements.names():
             return None if use.guard is Guard.OPTIONAL else self._of_listed(use, top, listed)
         if any(
@@ -172,15 +175,6 @@ class ImportChecker:
         return verdict(code, message, advice, subject=subject, requirement=line)
 
     # -- what a name may stand for -----------------------------------------------------------
-
-    def _distributions(self, top: str) -> frozenset[str]:
-        """The distributions that may bring a top-level module, normalized."""
-        named = self._known.get(top) or KNOWN_DISTRIBUTIONS.get(top)
-        if named:
-            return frozenset({normalize(named)})
-        if normalize(top) in self.requirements.names():
-            return frozenset({normalize(top)})
-        return frozenset({normalize(top), *map(normalize, self._providers().get(top, ()))})
 
     def _brought(self, distributions: frozenset[str]) -> list[str]:
         """The public modules that distributions bring."""

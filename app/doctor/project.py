@@ -32,6 +32,7 @@ class Project:
     lock_path: Path = DEFAULT_LOCK
     required: Mapping[str, str] = field(default_factory=lambda: REQUIRED)
     optional: Mapping[str, str] = field(default_factory=lambda: OPTIONAL)
+    _located: dict[str, Path | None] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def at(cls, root: Path) -> Project:
@@ -105,10 +106,6 @@ class Project:
             found = next((path for path in files if path.is_file()), None)
             self._located[module] = found or (base if base.is_dir() else None)
         return self._located[module]
-
-    @cached_property
-    def _located(self) -> dict[str, Path | None]:
-        return {}
 
 
 class Graph:
