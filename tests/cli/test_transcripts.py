@@ -56,7 +56,7 @@ def test_transcripts_are_what_the_commands_print(
 
     text = document.read_text()
     fresh = recorded(text, place, run)
-    if os.environ.get(RECORD):
+    if os.environ.get(RECORD) and comparable(fresh) != comparable(text):
         document.write_text(fresh)
     else:
         assert comparable(fresh) == comparable(text)
