@@ -45,8 +45,8 @@ class Services:
         """Wire them together; starts nothing."""
         tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(
-            RegistryFile(settings.edge_functions_file),
-            importer=fixer.load,
+            RegistryFile(settings.edge_functions_file).current,
+            fixer.load,
             home=fixer.settings.home,
             share=settings.edge_share,
             tracer=lambda: tracing.tracer,

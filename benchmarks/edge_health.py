@@ -60,7 +60,8 @@ def _client(url: str, *missing: str, count: int = FUNCTIONS) -> EdgeClient:
         EdgeFunction(name=f"f{n}", url=url, health_path="/slow/100", timeout=10)
         for n in range(count)
     )
-    return EdgeClient(EdgeRegistry(functions=functions, configured=True), importer)
+    registry = EdgeRegistry(functions=functions, configured=True)
+    return EdgeClient(lambda: registry, importer)
 
 
 def _two_thousand(url: str) -> Iterator[Measurement]:

@@ -15,7 +15,7 @@ from app.description.operations import (
     Parameter,
     json_read,
 )
-from app.edge.headers import TIMEOUT_HEADER
+from app.edge.calls import TIMEOUT_HEADER
 from app.routes.bodies.edge_functions import EdgeHealth, EdgeList, EdgeMetrics, EdgeStatus, Name
 from app.web.json_bodies import Keywords
 from app.web.problem_table import CALLED, FAILED_CALLS

@@ -2,69 +2,96 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
+from typing import Any
 
-from app.edge.bodies import CallerBody
-from app.edge.breaker import Breaker, BreakerState
-from app.edge.bulkhead import Bulkhead
-from app.edge.calling import call
-from app.edge.deadlines import Deadlines
-from app.edge.errors import CallerFault, NoTransport, UnknownFunction
-from app.edge.exchange import CallFailed, EdgeRequest
+from app.edge.calls import Invocation, address, forwarded, method_for
+from app.edge.errors import CircuitOpen, NoTransport, Refused, Saturated, UnknownFunction
 from app.edge.functions import EdgeFunction, EdgeRegistry
-from app.edge.headers import address, forwarded, method_for
-from app.edge.health import (
-    LIFETIME,
-    FunctionHealth,
-    HealthState,
-    breaker_checks,
-    down_checks,
-    judge,
+from app.edge.health import LIFETIME, FunctionHealth, failed_checks, judge
+from app.edge.protection import (
+    AdaptiveLimit,
+    Breaker,
+    BreakerState,
+    Bulkhead,
+    Deadlines,
+    Permission,
+    Slot,
 )
-from app.edge.invocation import Invocation
-from app.edge.lane import CALLER_FAULT, Lane
-from app.edge.registry_file import FixedRegistry
-from app.edge.statistics import Statistics
+from app.edge.statistics import FunctionStatistics, Statistics
 from app.edge.store import EdgeStore
 from app.edge.transports import (
     AIOHTTP_UNAVAILABLE,
-    Importer,
+    CallerBody,
+    EdgeRequest,
     TransportChoice,
     Transports,
     monkey_patched,
 )
 from app.healing.background import SharedCall
 from app.healing.report import Check
-from app.telemetry.context import work_of
+from app.telemetry.context import request_id, work_of
 from app.telemetry.tracing import NullTracer, Tracer
 
 #: Calls that may be under way at once in a worker whose threads are green.
 GREEN_SHARE = 256
-#: A caller's body has to be here by this share of the call's time before its end, so that who was
-#: too slow is never in doubt.
-BODY_MARGIN = 0.1
+#: Outcomes of calls that were not made.
+CIRCUIT_OPEN, SATURATED = "circuit_open", "saturated"
 
 
-class Registry(Protocol):
-    """Where the client finds what is registered, at any time."""
+@dataclass(frozen=True, slots=True)
+class GuardedFunction:
+    """A registered function with what protects it in this process."""
 
-    @property
-    def registry(self) -> EdgeRegistry:
-        """What is registered now."""
+    function: EdgeFunction
+    breaker: Breaker
+    limit: AdaptiveLimit
+
+    def enter(self, bulkhead: Bulkhead) -> tuple[Permission, Slot]:
+        """Permission and room for one call.
+
+        Raises:
+            CircuitOpen: when its breaker is open.
+            Saturated: when there is no slot.
+        """
+        permission = self.breaker.allow()
+        try:
+            return permission, bulkhead.acquire(self.limit)
+        except Saturated:
+            self.breaker.record(permission, success=None)
+            raise
+
+    def state(self) -> dict[str, object] | None:
+        """What other workers may want to know of it.
+
+        None when there is nothing to say: closed, idle, and at its ceiling.
+        """
+        limit, breaker = self.limit, self.breaker
+        idle = not limit.in_flight and limit.limit >= limit.ceiling
+        if idle and breaker.state is BreakerState.CLOSED:
+            return None
+        return {
+            "breaker": str(breaker.state),
+            "retry_after": round(breaker.retry_after, 1),
+            "limit": limit.limit,
+            "in_flight": limit.in_flight,
+        }
 
 
 class EdgeClient:
     """The registered functions, called through whichever transport can be imported.
 
     Args:
-        registry: what may be called; one that follows its file, or one that stays as it is.
-        importer: gives the module of a name, or None when it cannot be imported; asked at each
-            call, so that a heal changes the transport.
+        registry: gives what is registered now.
+        load: gives the module of a name, or None when it cannot be imported; asked at each call, so
+            that a heal changes the transport.
         home: where statistics are kept for all workers; with none they stay in this process.
         share: how many calls may be under way at once in this worker.
         clock: seconds that never go back.
@@ -74,8 +101,8 @@ class EdgeClient:
 
     def __init__(
         self,
-        registry: EdgeRegistry | Registry,
-        importer: Importer,
+        registry: Callable[[], EdgeRegistry],
+        load: Callable[[str], ModuleType | None],
         *,
         home: Path | None = None,
         share: int = 4,
@@ -83,10 +110,9 @@ class EdgeClient:
         wall_clock: Callable[[], float] = time.time,
         tracer: Callable[[], Tracer] = NullTracer,
     ) -> None:
-        fixed = isinstance(registry, EdgeRegistry)
-        self._source: Registry = FixedRegistry(registry) if fixed else registry  # type: ignore[arg-type, assignment]
+        self._registered = registry
         self.statistics = Statistics(EdgeStore(home), clock=wall_clock)
-        self._transports = Transports(importer)
+        self._transports = Transports(load)
         self._bulkhead = Bulkhead(lambda: GREEN_SHARE if monkey_patched() else share, clock=clock)
         self._check_limit = self._bulkhead.limit(None)
         self._check_limit.bound(max(1, self._check_limit.ceiling // 2))
@@ -95,29 +121,44 @@ class EdgeClient:
         self._clock, self._wall_clock = clock, wall_clock
         self._tracer = tracer
         self._lock = threading.Lock()
-        self._lanes: dict[str, Lane] = {}
-        self._lanes_of: EdgeRegistry | None = None
+        self._guarded: dict[str, GuardedFunction] = {}
+        self._guarded_of: EdgeRegistry | None = None
         self._results: dict[str, FunctionHealth] = {}
-        self._check_all = SharedCall(self._checked_now)
+        self._check_all = SharedCall(self._check_now)
 
     @property
     def registry(self) -> EdgeRegistry:
         """What is registered now."""
-        return self._source.registry
+        return self._registered()
 
     @property
     def functions(self) -> tuple[EdgeFunction, ...]:
         """The registered functions, in the order of the file."""
         return self.registry.functions
 
-    @property
-    def results(self) -> Mapping[str, FunctionHealth]:
-        """How each registered function was when a worker of the host last checked it.
+    def guarded(self) -> Mapping[str, GuardedFunction]:
+        """Every registered function with its breaker and its limit in this process.
 
-        What is older than LIFETIME is left out.
+        A breaker stays as long as the URL does.
         """
-        oldest = self._wall_clock() - LIFETIME
-        return {n: r for n, r in self._last_results().items() if r.checked_at >= oldest}
+        registry = self.registry
+        with self._lock:
+            if registry is not self._guarded_of:
+                before, self._guarded, self._guarded_of = self._guarded, {}, registry
+                for function in registry.functions:
+                    old = before.get(function.name)
+                    if old is None or old.function != function:
+                        same = old if old is not None and old.function.url == function.url else None
+                        breaker = same.breaker if same else Breaker(clock=self._clock)
+                        limit = self._bulkhead.limit(function.concurrency)
+                        old = GuardedFunction(function, breaker, limit)
+                    self._guarded[function.name] = old
+            return self._guarded
+
+    def breakers(self) -> dict[str, BreakerState]:
+        """The breakers of this process that are not closed."""
+        states = {name: guarded.breaker.state for name, guarded in self.guarded().items()}
+        return {name: state for name, state in states.items() if state is not BreakerState.CLOSED}
 
     def transport_name(self) -> str | None:
         """The transport that a call made now would use; None when there is none."""
@@ -128,45 +169,6 @@ class EdgeClient:
         """Why that is not the first choice, as a code; None when it is."""
         choice = self._choice()
         return choice.fallback_reason if choice else "no_transport"
-
-    def lanes(self) -> Mapping[str, Lane]:
-        """Every registered function with its breaker and its limit in this process."""
-        registry = self.registry
-        if registry is not self._lanes_of:
-            with self._lock:
-                if registry is not self._lanes_of:
-                    self._lanes = {f.name: self._lane(f) for f in registry.functions}
-                    self._lanes_of = registry
-        return self._lanes
-
-    def breakers(self) -> dict[str, BreakerState]:
-        """The breakers of this process that are not closed."""
-        states = {name: lane.breaker.state for name, lane in self.lanes().items()}
-        return {name: state for name, state in states.items() if state is not BreakerState.CLOSED}
-
-    def check_all(self) -> list[FunctionHealth]:
-        """Call every function's health path concurrently; callers at the same time share one run.
-
-        Raises:
-            NoTransport: when nothing that could make calls can be imported.
-        """
-        return self._check_all()
-
-    def check_all_for_request(self) -> list[FunctionHealth]:
-        """``check_all`` for somebody whose thread waits for it.
-
-        It takes one of the places of edge calls, of which it leaves half to calls: a function that
-        hangs must not take all of a worker's threads.
-
-        Raises:
-            NoTransport: when nothing that could make calls can be imported.
-            Saturated: when edge calls and checks have their share of threads already.
-        """
-        place = self._bulkhead.enter(self._check_limit)
-        try:
-            return self._check_all()
-        finally:
-            place.leave()
 
     def invoke(
         self,
@@ -201,29 +203,75 @@ class EdgeClient:
             Refused: when its breaker is open, or edge calls have their share of threads already.
             CallerFault: when the caller's body is too large or does not come in time.
         """
-        lane = self.lanes().get(name)
-        if lane is None:
+        guarded = self.guarded().get(name)
+        if guarded is None:
             raise UnknownFunction(name)
-        function, fields = lane.function, list(headers)
+        function, fields = guarded.function, list(headers)
         work = work_of({key.lower(): value for key, value in fields})
         method, url = method_for(function, method), address(function.url, path, query)
         choice = self._transports.choose()
-        passage = lane.enter()
-        span = self._tracer().call(work.trace, name, method, function.url)
+        try:
+            permission, slot = guarded.enter(self._bulkhead)
+        except Refused as refusal:
+            outcome = CIRCUIT_OPEN if isinstance(refusal, CircuitOpen) else SATURATED
+            self.statistics.count(name, outcome)
+            raise
+        invocation = Invocation(
+            function,
+            work.request_id,
+            choice,
+            self._tracer().call(work.trace, name, method, function.url),
+            guarded.breaker,
+            permission,
+            slot,
+            self.statistics.count,
+        )
         request = EdgeRequest(
             name=name,
             id=work.request_id,
             method=method,
             url=url,
             timeout=min(function.timeout, patience or function.timeout),
-            headers=forwarded(function, fields, work.request_id, span.trace),
+            headers=forwarded(function, fields, work.request_id, invocation.span.trace),
             body=body if isinstance(body, bytes) else None,
             max_bytes=function.max_response,
             stream=function.stream,
         )
-        result = Invocation(name, request.id, choice, passage, span)
-        self._call(result, function, request, body if isinstance(body, CallerBody) else None)
-        return result
+        invocation.call(request, body if isinstance(body, CallerBody) else None)
+        return invocation
+
+    def check_all(self) -> list[FunctionHealth]:
+        """Call every function's health path concurrently; callers at the same time share one run.
+
+        Raises:
+            NoTransport: when nothing that could make calls can be imported.
+        """
+        return self._check_all()
+
+    def check_all_for_request(self) -> list[FunctionHealth]:
+        """``check_all`` for somebody whose thread waits for it.
+
+        It takes one of the slots of edge calls, of which it leaves half to calls: a function that
+        hangs must not take all of a worker's threads.
+
+        Raises:
+            NoTransport: when nothing that could make calls can be imported.
+            Saturated: when edge calls and checks have their share of threads already.
+        """
+        slot = self._bulkhead.acquire(self._check_limit)
+        try:
+            return self._check_all()
+        finally:
+            slot.release()
+
+    @property
+    def results(self) -> Mapping[str, FunctionHealth]:
+        """How each registered function was when a worker of the host last checked it.
+
+        What is older than LIFETIME is left out.
+        """
+        oldest = self._wall_clock() - LIFETIME
+        return {n: r for n, r in self._last_results().items() if r.checked_at >= oldest}
 
     def checks(self) -> list[Check]:
         """What the service's own health says of edge functions; calls nobody.
@@ -231,17 +279,49 @@ class EdgeClient:
         A function that is down, or left alone by its breaker, makes the service degraded, never
         unhealthy.
         """
-        down = [r for r in self.results.values() if r.state is HealthState.UNHEALTHY]
-        return [self._own_check(), *down_checks(down), *breaker_checks(self.breakers())]
+        choice, error, reason, advice = self._choice(), self.registry.error, None, None
+        if error is not None:
+            reason, advice = "registry_invalid", f"edge functions file: {error}"
+        elif choice is None:
+            reason, advice = "no_transport", "neither aiohttp nor requests can be imported"
+        elif choice.fallback_reason == AIOHTTP_UNAVAILABLE:
+            # An eventlet worker has no better transport, so nothing is wrong with that one.
+            reason, advice = "fallback_transport", "aiohttp cannot be imported, so requests is used"
+        own = Check(
+            name="edge_functions",
+            kind="edge",
+            subject="edge functions",
+            ok=reason is None,
+            reason=reason,
+            advice=advice,
+            fallback=choice.transport.name if choice and choice.fallback_reason else None,
+        )
+        return [own, *failed_checks(self.results.values(), self.breakers())]
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What each worker of the host says of itself, this one as of now.
+
+        ``functions`` has those alone of which there is something to say: a breaker that is not
+        closed, calls under way, a limit below its ceiling.
+        """
+        own = {"host": socket.gethostname(), "pid": os.getpid()}
+        shared = self.statistics.shared().workers if self.functions else ()
+        others = [w for w in shared if (w.get("host"), w.get("pid")) != tuple(own.values())]
+        return [*others, {**own, **self._state()}]
+
+    def statistics_by_name(self) -> dict[str, FunctionStatistics]:
+        """The statistics of each registered function, as of now."""
+        if not self.functions:
+            return {}
+        shared = self.statistics.shared(now=True)
+        return {f.name: self.statistics.of(f.name, shared=shared) for f in self.functions}
 
     def share_state(self, *, idle: float = 0.0) -> None:
-        """Write what was counted, tell other workers what holds here, learn what they found.
+        """Write what was counted, say how this worker is, read what the others say.
 
-        While nothing is new here, what was learnt last counts for ``idle`` seconds.
+        While nothing is new here, what was read last counts for ``idle`` seconds.
         """
-        lanes = {name: lane.state() for name, lane in self.lanes().items() if not lane.quiet}
-        state = {"transport": self.transport_name(), "functions": lanes}
-        self.statistics.refresh(state, idle=idle)
+        self.statistics.refresh(self._state(), idle=idle)
 
     def close(self) -> None:
         """Give back threads and connections, and write what was counted."""
@@ -249,106 +329,45 @@ class EdgeClient:
         self.deadlines.close()
         self.statistics.close()
 
-    def _call(
-        self,
-        result: Invocation,
-        function: EdgeFunction,
-        request: EdgeRequest,
-        body: CallerBody | None,
-    ) -> None:
-        until, passage = time.monotonic() + request.timeout, result.passage
-        try:
-            if body is not None:
-                in_by = until - request.timeout * BODY_MARGIN
-                admitted = body.admit(function.max_request, in_by, passage.callers_turn)
-                request = replace(request, body=admitted)
-            result.reply = call(result.choice.transport, request, until, function.retries)
-        except CallFailed as failure:
-            result.error, result.failed_status = failure.kind, failure.status
-        except CallerFault:
-            passage.ended(CALLER_FAULT)
-            result.close(CALLER_FAULT)
-            raise
-        except BaseException as error:
-            result.close(type(error).__name__)
-            raise
-        result.seconds = passage.seconds
-        result.settle()
-
-    def _lane(self, function: EdgeFunction) -> Lane:
-        """The function's lane; a breaker stays as long as the URL does."""
-        old = self._lanes.get(function.name)
-        if old is not None and old.function == function:
-            return old
-        kept = old.breaker if old is not None and old.function.url == function.url else None
-        breaker = kept or Breaker(clock=self._clock)
-        return Lane(function, self._bulkhead, self.statistics, breaker)
-
     def _choice(self) -> TransportChoice | None:
         try:
             return self._transports.choose()
         except NoTransport:
             return None
 
+    def _state(self) -> dict[str, object]:
+        states = {name: guarded.state() for name, guarded in self.guarded().items()}
+        functions = {name: state for name, state in states.items() if state is not None}
+        return {"transport": self.transport_name(), "functions": functions}
+
     def _last_results(self) -> dict[str, FunctionHealth]:
         """The newest result of each registered function, whichever worker has it."""
-        lanes = self.lanes()
-        if not lanes:
-            return {}
-        shared, own = self.statistics.shared().checks, self._results
-        found = {}
-        for name in lanes:
-            both = [r for r in (shared.get(name), own.get(name)) if r is not None]
-            if both:
-                found[name] = max(both, key=lambda result: result.checked_at)
-        return found
+        names = [function.name for function in self.functions]
+        shared = self.statistics.shared().checks if names else {}
+        both = [*shared.values(), *self._results.values()]
+        newest = {r.name: r for r in sorted(both, key=lambda result: result.checked_at)}
+        return {name: newest[name] for name in names if name in newest}
 
-    def _checked_now(self) -> list[FunctionHealth]:
+    def _check_now(self) -> list[FunctionHealth]:
         functions = self.functions
         if not functions:
             return []
-        requests = [_health_request(function) for function in functions]
-        responses = self._transports.choose().transport.send(requests)
+        requests = [
+            EdgeRequest(
+                name=function.name,
+                id=request_id(None),
+                url=function.url + function.health_path,
+                timeout=function.timeout,
+                headers=dict(function.headers),
+            )
+            for function in functions
+        ]
+        outcomes = self._transports.choose().transport.send(requests)
         now, before = self._wall_clock(), self._last_results()
         results = [
-            judge(function, response, before.get(function.name), now)
-            for function, response in zip(functions, responses, strict=True)
+            judge(function, outcome, before.get(function.name), now)
+            for function, outcome in zip(functions, outcomes, strict=True)
         ]
         self._results = {result.name: result for result in results}
         self.statistics.count_checks(results)
         return results
-
-    def _own_check(self) -> Check:
-        reason, advice = self._trouble()
-        choice = self._choice()
-        falls_back = choice is not None and choice.fallback_reason is not None
-        return Check(
-            name="edge_functions",
-            kind="edge",
-            subject="edge functions",
-            ok=reason is None,
-            reason=reason,
-            advice=advice,
-            fallback=choice.transport.name if choice and falls_back else None,
-        )
-
-    def _trouble(self) -> tuple[str | None, str | None]:
-        """The first thing that is wrong here: a reason code and a sentence."""
-        if self.registry.error is not None:
-            return "registry_invalid", f"edge functions file: {self.registry.error}"
-        choice = self._choice()
-        if choice is None:
-            return "no_transport", "neither aiohttp nor requests can be imported"
-        if choice.fallback_reason == AIOHTTP_UNAVAILABLE:
-            return "fallback_transport", "aiohttp cannot be imported, so requests is used"
-        # An eventlet worker has no better transport, so nothing is wrong with that one.
-        return None, None
-
-
-def _health_request(function: EdgeFunction) -> EdgeRequest:
-    return EdgeRequest(
-        name=function.name,
-        url=function.health_url,
-        timeout=function.timeout,
-        headers=dict(function.headers),
-    )

@@ -11,12 +11,14 @@
     ├── Refused               not called now; says when to come back
     │   ├── CircuitOpen       the function fails, and is left alone for a while
     │   └── Saturated         edge calls have all the threads that they may have
-    └── CallerFault           the caller's body cannot be sent on
-        ├── BodyTooLarge      it is larger than the function takes
-        ├── BodyTooSlow       it did not arrive within the call's time
-        └── BodyBroken        its connection ended before it was whole
+    ├── CallerFault           the caller's body cannot be sent on
+    │   ├── BodyTooLarge      it is larger than the function takes
+    │   ├── BodyTooSlow       it did not arrive within the call's time
+    │   └── BodyBroken        its connection ended before it was whole
+    └── CallFailed            a call that was made brought no usable answer
 
-What goes wrong during a call is no exception but an :class:`ErrorKind` in the response.
+A client puts a failed call's :class:`ErrorKind` into its result; the exception reaches those alone
+who are reading an answer when it breaks off.
 """
 
 from __future__ import annotations
@@ -133,3 +135,12 @@ class BodyTooSlow(CallerFault):
 
 class BodyBroken(CallerFault):
     """The caller's connection ended before its body was whole."""
+
+
+class CallFailed(EdgeError):
+    """A call ended with an error kind; ``status`` is there when the function sent one."""
+
+    def __init__(self, kind: ErrorKind, status: int | None = None) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.status = status

@@ -1,17 +1,35 @@
-"""How functions are, by their health checks: what one says, and what several in a row mean."""
+"""How functions are by their health checks, and the background thread that makes those.
+
+One thread in each worker, started after the fork, has the registry's file read again, exchanges
+what is counted, and checks the functions: in one worker of a host at a time, the one that holds a
+lock which the kernel releases when it dies.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app.edge.breaker import BreakerState
-from app.edge.errors import ErrorKind
-from app.edge.exchange import EdgeResponse
+from app.edge.errors import ErrorKind, NoTransport
 from app.edge.functions import EdgeFunction
-from app.healing.report import Check
+from app.edge.protection import BreakerState
+from app.edge.transports import Outcome
+from app.healing.background import BackgroundLoop
+from app.healing.claims import Busy, exclusive
+from app.healing.report import Check, timestamp
+
+if TYPE_CHECKING:
+    from app.edge.client import EdgeClient
+
+logger = logging.getLogger(__name__)
 
 #: So many failures in a row turn a function unhealthy, so many successes turn it back.
 FAILURES, SUCCESSES = 3, 2
@@ -19,6 +37,18 @@ FAILURES, SUCCESSES = 3, 2
 LIFETIME = 300.0
 #: A health report names at most so many functions that are down, and then how many more.
 MOST_SHOWN = 20
+HEALTHY_STATUSES = range(200, 300)
+
+LOCK = "edge-checks.lock"
+#: Seconds between two looks at the file, two exchanges with other workers, two health checks.
+TICK, SHARE_SECONDS, CHECK_SECONDS = 1.0, 2.0, 30.0
+#: Seconds between two exchanges while this worker has nothing new to say; others take it for gone
+#: after fifteen.
+SHARE_IDLE_SECONDS = 9.0
+#: Seconds between two looks at a file that registers nothing.
+IDLE_SECONDS = 5.0
+#: A pause between health checks is up to this share shorter or longer.
+JITTER = 0.2
 
 
 class HealthState(StrEnum):
@@ -49,52 +79,127 @@ class FunctionHealth:
 
 
 def judge(
-    function: EdgeFunction, response: EdgeResponse, before: FunctionHealth | None, now: float
+    function: EdgeFunction, outcome: Outcome, before: FunctionHealth | None, now: float
 ) -> FunctionHealth:
-    """What a check's response says of a function, knowing the check before it."""
-    healthy = response.error is None and function.is_healthy(response.status)
-    streak = before.streak + 1 if before and before.healthy == healthy else 1
+    """The health of a function after a check, knowing the check before it."""
+    statuses = function.health_status or HEALTHY_STATUSES
+    healthy = outcome.error is None and outcome.status in statuses
+    state, streak = HealthState.UNKNOWN, 1
+    if before is not None:
+        state = before.state
+        streak += before.streak if before.healthy == healthy else 0
+    if not healthy and streak >= FAILURES:
+        state = HealthState.UNHEALTHY
+    elif healthy and (state is not HealthState.UNHEALTHY or streak >= SUCCESSES):
+        state = HealthState.HEALTHY
     return FunctionHealth(
         name=function.name,
         healthy=healthy,
-        state=_next(before.state if before else HealthState.UNKNOWN, streak, healthy=healthy),
+        state=state,
         streak=streak,
-        status=response.status,
-        error=response.error,
-        milliseconds=round(response.seconds * 1000, 1),
+        status=outcome.status,
+        error=outcome.error,
+        milliseconds=round(outcome.seconds * 1000, 1),
         checked_at=now,
     )
 
 
-def _next(state: HealthState, streak: int, *, healthy: bool) -> HealthState:
-    if not healthy:
-        return HealthState.UNHEALTHY if streak >= FAILURES else state
-    down = state is HealthState.UNHEALTHY and streak < SUCCESSES
-    return HealthState.UNHEALTHY if down else HealthState.HEALTHY
-
-
-def down_checks(down: list[FunctionHealth]) -> Iterable[Check]:
-    """A failed check for each function that is down, a bounded number of them."""
-    yield from map(_outage, down[:MOST_SHOWN])
+def failed_checks(
+    results: Iterable[FunctionHealth], breakers: Mapping[str, BreakerState]
+) -> Iterator[Check]:
+    """A failed check for each function that is down, or whose breaker is open, up to a number."""
+    failed = partial(Check, kind="edge", ok=False)
+    down = [result for result in results if result.state is HealthState.UNHEALTHY]
+    for result in down[:MOST_SHOWN]:
+        last = f"the last at {timestamp(result.checked_at)}"
+        yield failed(
+            name=f"edge_function_{result.name}",
+            subject=result.name,
+            reason=str(result.error or "unexpected_status"),
+            advice=f"{result.streak} health checks in a row failed, {last}: "
+            f"{result.error or f'status {result.status}'}",
+        )
     if (more := len(down) - MOST_SHOWN) > 0:
-        yield _check("edge_functions_down", "edge functions", "unhealthy", f"{more} more are down")
+        yield failed(
+            name="edge_functions_down",
+            subject="edge functions",
+            reason="unhealthy",
+            advice=f"{more} more are down",
+        )
+    opened = sorted(name for name, state in breakers.items() if state is BreakerState.OPEN)
+    for name in opened[:MOST_SHOWN]:
+        yield failed(
+            name=f"edge_breaker_{name}",
+            subject=name,
+            reason="circuit_open",
+            advice="calls failed, so the function is left alone for a while",
+        )
 
 
-def breaker_checks(states: dict[str, BreakerState]) -> Iterable[Check]:
-    """A failed check for each function that is left alone, a bounded number of them."""
-    names = sorted(name for name, state in states.items() if state is BreakerState.OPEN)
-    for name in names[:MOST_SHOWN]:
-        advice = "calls failed, so the function is left alone for a while"
-        yield _check(f"edge_breaker_{name}", name, "circuit_open", advice)
+class EdgeMonitor:
+    """Runs beside the requests until it is stopped; without a registry file there is no thread.
 
+    Args:
+        client: whose functions are checked.
+        home: where the lock is.
+        spread: a random number between two, for the jitter.
+    """
 
-def _outage(result: FunctionHealth) -> Check:
-    how = result.error or f"status {result.status}"
-    when = datetime.fromtimestamp(result.checked_at, UTC).isoformat(timespec="seconds")
-    advice = f"{result.streak} health checks in a row failed, the last at {when}: {how}"
-    reason = str(result.error or "unexpected_status")
-    return _check(f"edge_function_{result.name}", result.name, reason, advice)
+    def __init__(
+        self,
+        client: EdgeClient,
+        home: Path,
+        *,
+        check_seconds: float = CHECK_SECONDS,
+        spread: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._client = client
+        self._lock = home / LOCK
+        self._check_seconds = check_seconds
+        self._spread = spread
+        self._share_at = self._check_at = 0.0
+        self._lock_held: contextlib.ExitStack | None = None
+        self._loop = BackgroundLoop(self._turn, "edge-monitor", IDLE_SECONDS)
 
+    def start(self) -> None:
+        """Begin; starting twice is starting once."""
+        if self._client.registry.configured:
+            self._loop.start()
 
-def _check(name: str, subject: str, reason: str, advice: str) -> Check:
-    return Check(name=name, kind="edge", subject=subject, ok=False, reason=reason, advice=advice)
+    def stop(self) -> None:
+        """Ask the thread to end and wait for it a moment; another worker checks from now on."""
+        self._loop.stop()
+        held, self._lock_held = self._lock_held, None
+        if held is not None:
+            held.close()
+
+    def _turn(self) -> float:
+        if not self._client.functions:
+            return IDLE_SECONDS
+        now = time.monotonic()
+        # Until this worker is the one that checks, it looks again at each turn.
+        if self._is_elected() and now >= self._check_at:
+            pause = self._check_seconds * self._spread(1 - JITTER, 1 + JITTER)
+            self._check_at = now + pause
+            with contextlib.suppress(NoTransport):
+                self._client.check_all()
+        if now >= self._share_at:
+            self._share_at = now + SHARE_SECONDS
+            self._client.share_state(idle=SHARE_IDLE_SECONDS)
+        return TICK
+
+    def _is_elected(self) -> bool:
+        """Whether this worker holds the lock, from now on until it stops."""
+        if self._lock_held is None:
+            held = contextlib.ExitStack()
+            try:
+                self._lock.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(exclusive(self._lock, wait=0))
+            except Busy:
+                return False
+            except OSError:
+                # Without a home nothing can be agreed upon: then every worker checks.
+                logger.debug("edge lock cannot be taken", exc_info=True)
+                return True
+            self._lock_held = held
+        return True

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 
-from app.edge.errors import ErrorKind
-from app.edge.exchange import (
+from app.edge.errors import CallFailed, ErrorKind
+from app.edge.transports import (
     GRACE_SECONDS,
-    Body,
-    CallFailed,
+    CallerBody,
     Collector,
     EdgeRequest,
-    EdgeResponse,
+    Outcome,
     Reply,
-    failed,
+    call_failed,
     proxy_for,
-    told,
 )
-from app.edge.loop_thread import LoopThread
 
 T = TypeVar("T")
 
-#: Calls of one batch in flight at once. A call's time begins when it gets its place.
+#: Calls of one batch in flight at once. A call's time begins when it gets its turn.
 MAX_IN_FLIGHT = 512
 #: Connections at once: a batch and a worker's whole share of calls beside it.
 MAX_CONNECTIONS = 1024
 #: Seconds that an address is remembered, and an idle connection kept.
 DNS_SECONDS, IDLE_SECONDS = 60, 30.0
 #: Chunks of a caller's body that wait to be sent.
-_WAITING_CHUNKS = 2
+WAITING_CHUNKS = 2
+#: Names are looked up in these threads; one that is slow to resolve must not hold up the others.
+RESOLVERS = 64
+JOIN_SECONDS = 5.0
+#: From the particular to the general: several of aiohttp's errors are more than one of these.
+_KINDS: tuple[tuple[type[Exception], ErrorKind], ...] = (
+    (TimeoutError, ErrorKind.TIMEOUT),
+    (aiohttp.ClientSSLError, ErrorKind.TLS),
+    (aiohttp.ClientConnectorError, ErrorKind.CONNECT),
+    (aiohttp.ClientHttpProxyError, ErrorKind.CONNECT),
+    (aiohttp.ClientError, ErrorKind.PROTOCOL),
+    (OSError, ErrorKind.CONNECT),
+)
 
 
 class AiohttpTransport:
@@ -49,56 +58,65 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession | None = None
         #: Calls whose answers are being passed on.
         self._read_on: set[_Call] = set()
-        self._loop = LoopThread("edge-aiohttp", self._close_session)
+        self._loop = _LoopThread("edge-aiohttp", self._end_all)
 
     def open(self, request: EdgeRequest) -> Reply:
         """Call, and come back with the answer or with its beginning."""
         call = _Call(request, time.monotonic() + request.timeout)
-        begun = self._loop.run(self._open(call))
+        opened = self._loop.run(self._open(call))
         try:
             if call.feed is not None:
-                self._pump(call.feed, call.until)
-            answer = _result(begun, call)
+                call.feed.fill(self._loop, call.until)
+            response, collector, whole = call.wait_for(opened)
         except BaseException:
-            begun.cancel()
-            self._end_soon(call)
+            opened.cancel()
+            self._loop.call(lambda: self._end(call))
             raise
-        return Reply(
-            answer.response.status,
-            tuple(answer.response.headers.items()),
-            bytes(answer.collector.held),
-            None if answer.whole else self._rest(call, answer),
-            None if answer.whole else lambda: self._end_soon(call),
-        )
+        headers = tuple(response.headers.items())
+        reply = Reply(response.status, headers, bytes(collector.held))
+        if not whole:
+            reply.rest = self._rest(call, response, collector)
+            reply.release = lambda: self._loop.call(lambda: self._end(call))
+        return reply
 
-    def send(self, batch: Sequence[EdgeRequest]) -> list[EdgeResponse]:
-        """Send all of them concurrently; the responses come in the order of the requests."""
+    def send(self, batch: Sequence[EdgeRequest]) -> list[Outcome]:
+        """Send all of them concurrently; the outcomes come in the order of the requests."""
         if not batch:
             return []
-        sent = self._loop.run(self._gather(batch))
-        patience = (1 + len(batch) // MAX_IN_FLIGHT) * max(r.timeout for r in batch)
+
+        async def send_all() -> list[Outcome]:
+            turns = asyncio.Semaphore(MAX_IN_FLIGHT)
+            return await asyncio.gather(*(self._check(turns, request) for request in batch))
+
+        sent = self._loop.run(send_all())
+        rounds = 1 + len(batch) // MAX_IN_FLIGHT
         try:
-            return sent.result(patience + GRACE_SECONDS)
+            return sent.result(rounds * max(r.timeout for r in batch) + GRACE_SECONDS)
         except (TimeoutError, CancelledError):
             # The loop is stopping, or starved.
             sent.cancel()
-            late = CallFailed(ErrorKind.TIMEOUT)
-            return [failed(request, late, request.timeout) for request in batch]
+            return [Outcome(request.timeout, None, ErrorKind.TIMEOUT) for request in batch]
 
     def close(self) -> None:
         """Stop the loop thread; calls in flight are given up."""
         self._loop.close()
 
-    async def _close_session(self) -> None:
-        session, self._session = self._session, None
-        for call in tuple(self._read_on):
+    async def _check(self, turns: asyncio.Semaphore, request: EdgeRequest) -> Outcome:
+        async with turns:
+            started = time.monotonic()
+            call = _Call(request, started + request.timeout)
+            try:
+                response, _, _ = await self._open(call)
+            except CallFailed as failure:
+                return Outcome(time.monotonic() - started, failure.status, failure.kind)
             self._end(call)
-        if session is not None:
-            await session.close()
+            return Outcome(time.monotonic() - started, response.status)
 
-    def _shared_session(self) -> aiohttp.ClientSession:
-        """The session, made in the loop that uses it."""
+    async def _open(self, call: _Call) -> tuple[aiohttp.ClientResponse, Collector, bool]:
+        """The answer, what of its body has come, and whether that is all."""
+        started = time.monotonic()
         if self._session is None:
+            # Made here, in the loop that uses it.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=MAX_CONNECTIONS,
@@ -110,40 +128,15 @@ class AiohttpTransport:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
             )
-        return self._session
-
-    async def _gather(self, batch: Sequence[EdgeRequest]) -> list[EdgeResponse]:
-        places = asyncio.Semaphore(MAX_IN_FLIGHT)
-        return await asyncio.gather(*(self._check(places, request) for request in batch))
-
-    async def _check(self, places: asyncio.Semaphore, request: EdgeRequest) -> EdgeResponse:
-        async with places:
-            started = time.monotonic()
-            call = _Call(request, started + request.timeout)
-            try:
-                answer = await self._open(call)
-            except CallFailed as failure:
-                return failed(request, failure, time.monotonic() - started)
-            self._end(call)
-            return EdgeResponse(
-                name=request.name,
-                id=request.id,
-                seconds=time.monotonic() - started,
-                status=answer.response.status,
-            )
-
-    async def _open(self, call: _Call) -> _Answer:
-        started = time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, call.until - started)):
-                answer = await self._exchange(call)
+                answer = await call.exchange(self._session)
         except BaseException as error:
             call.abort()
             if not isinstance(error, Exception):
                 raise
-            seconds = time.monotonic() - started
-            raise told(call.request, error, _kind(error), seconds) from error
-        if not answer.whole:
+            raise call.failed(error, started) from error
+        if not answer[2]:
             self._read_on.add(call)
         elif call.feed is not None:
             if not call.feed.sent:
@@ -152,57 +145,33 @@ class AiohttpTransport:
             call.feed.close()
         return answer
 
-    async def _exchange(self, call: _Call) -> _Answer:
-        _CALL.set(call)
-        request = call.request
-        call.response = response = await self._shared_session().request(
-            request.method,
-            request.url,
-            headers=request.all_headers(),
-            skip_auto_headers=("Content-Type",),
-            data=request.body if call.feed is None else call.feed.chunks(),
-            allow_redirects=False,
-            proxy=proxy_for(request.url),
-        )
-        collector = Collector(request, response.status, response.headers)
-        while collector.holds:
-            chunk = await response.content.readany()
-            collector.held += collector.count(chunk)
-            if not chunk:
-                return _Answer(response, collector, whole=True)
-        return _Answer(response, collector, whole=False)
+    def _rest(
+        self, call: _Call, response: aiohttp.ClientResponse, collector: Collector
+    ) -> Iterator[bytes]:
+        """What follows, read as it is asked for."""
+        started = time.monotonic()
+
+        async def read() -> bytes:
+            async with asyncio.timeout(max(0.0, call.until - time.monotonic())):
+                return await response.content.readany()
+
+        try:
+            while chunk := collector.count(call.wait_for(self._loop.run(read()))):
+                yield chunk
+        except Exception as error:
+            self._loop.call(lambda: self._end(call))
+            raise call.failed(error, started) from error
 
     def _end(self, call: _Call) -> None:
         self._read_on.discard(call)
         call.abort()
 
-    def _end_soon(self, call: _Call) -> None:
-        self._loop.call(lambda: self._end(call))
-
-    def _pump(self, feed: _Feed, until: float) -> None:
-        """Hand the caller's body to the loop from the caller's own thread."""
-        while not feed.closed:
-            chunk = feed.body.read()
-            put = self._loop.run(feed.put(chunk))
-            with contextlib.suppress(TimeoutError, CancelledError):
-                put.result(max(0.0, until - time.monotonic()))
-            if not chunk or not put.done() or put.cancelled():
-                break
-
-    def _rest(self, call: _Call, answer: _Answer) -> Iterator[bytes]:
-        """What follows, read as it is asked for."""
-        started = time.monotonic()
-        while True:
-            read = self._loop.run(_read(answer.response, call.until))
-            try:
-                chunk = answer.collector.count(_result(read, call))
-            except Exception as error:
-                self._end_soon(call)
-                seconds = time.monotonic() - started
-                raise told(call.request, error, _kind(error), seconds) from error
-            if not chunk:
-                return
-            yield chunk
+    async def _end_all(self) -> None:
+        session, self._session = self._session, None
+        for call in tuple(self._read_on):
+            self._end(call)
+        if session is not None:
+            await session.close()
 
 
 class _Call:
@@ -215,6 +184,44 @@ class _Call:
         self.feed = None if body is None or isinstance(body, bytes) else _Feed(body)
         self.transport: asyncio.Transport | None = None
         self.response: aiohttp.ClientResponse | None = None
+
+    async def exchange(
+        self, session: aiohttp.ClientSession
+    ) -> tuple[aiohttp.ClientResponse, Collector, bool]:
+        """Send it, and read the answer as far as it is held back."""
+        _CALL.set(self)
+        request = self.request
+        self.response = response = await session.request(
+            request.method,
+            request.url,
+            headers=request.all_headers(),
+            skip_auto_headers=("Content-Type",),
+            data=request.body if self.feed is None else self.feed.chunks(),
+            allow_redirects=False,
+            proxy=proxy_for(request.url),
+        )
+        collector = Collector(request, response.status, response.headers)
+        while collector.holds:
+            chunk = await response.content.readany()
+            collector.held += collector.count(chunk)
+            if not chunk:
+                return response, collector, True
+        return response, collector, False
+
+    def wait_for(self, result: Future[T]) -> T:
+        """What the loop brings, or a timeout when it is stopping or starved."""
+        try:
+            return result.result(max(0.0, self.until - time.monotonic()) + GRACE_SECONDS)
+        except (CancelledError, TimeoutError) as error:
+            result.cancel()
+            seconds = self.request.timeout if isinstance(error, TimeoutError) else 0.0
+            raise call_failed(self.request, error, ErrorKind.TIMEOUT, seconds) from error
+
+    def failed(self, error: Exception, started: float) -> CallFailed:
+        """The failure that the error amounts to."""
+        kinds = (kind for known, kind in _KINDS if isinstance(error, known))
+        kind = error.kind if isinstance(error, CallFailed) else next(kinds, ErrorKind.INTERNAL)
+        return call_failed(self.request, error, kind, time.monotonic() - started)
 
     def abort(self) -> None:
         """End its connection at once, unless it has been given back in good order.
@@ -237,7 +244,7 @@ _CALL: ContextVar[_Call] = ContextVar("_CALL")
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that tells its call which transport it goes out on."""
+    """A request that lets its call know which transport it goes out on."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         """Send it."""
@@ -245,27 +252,28 @@ class _Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What ``_open`` brings: a response, and what of its body has been read."""
-
-    response: aiohttp.ClientResponse
-    collector: Collector
-    whole: bool
-
-
 class _Feed:
     """A body on its way from a caller's thread into the loop."""
 
-    def __init__(self, body: Body) -> None:
-        self.body = body
+    def __init__(self, body: CallerBody) -> None:
         self.closed = self.sent = False
-        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_WAITING_CHUNKS)
+        self._body = body
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(WAITING_CHUNKS)
 
-    async def put(self, chunk: bytes) -> None:
-        """Wait for room, and add a chunk; an empty one ends the body."""
-        if not self.closed:
-            await self._chunks.put(chunk)
+    def fill(self, loop: _LoopThread, until: float) -> None:
+        """Hand the body to the loop from the caller's own thread."""
+
+        async def put(chunk: bytes) -> None:
+            if not self.closed:
+                await self._chunks.put(chunk)
+
+        while not self.closed:
+            chunk = self._body.read()
+            added = loop.run(put(chunk))
+            with contextlib.suppress(TimeoutError, CancelledError):
+                added.result(max(0.0, until - time.monotonic()))
+            if not chunk or not added.done() or added.cancelled():
+                break
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The chunks, for the one that sends them."""
@@ -280,37 +288,69 @@ class _Feed:
             self._chunks.get_nowait()
 
 
-async def _read(response: aiohttp.ClientResponse, until: float) -> bytes:
-    async with asyncio.timeout(max(0.0, until - time.monotonic())):
-        return await response.content.readany()
+class _LoopThread:
+    """An event loop in a thread of its own, which begins with the first use.
 
+    Args:
+        name: the thread's name.
+        at_end: awaited in the loop before it ends, when every task has been cancelled.
+    """
 
-def _result(begun: Future[T], call: _Call) -> T:
-    """What the loop brings, or a timeout when it is stopping or starved."""
-    try:
-        return begun.result(max(0.0, call.until - time.monotonic()) + GRACE_SECONDS)
-    except CancelledError as error:
-        raise told(call.request, TimeoutError("cancelled"), ErrorKind.TIMEOUT, 0.0) from error
-    except TimeoutError as error:
-        begun.cancel()
-        raise told(call.request, error, ErrorKind.TIMEOUT, call.request.timeout) from error
+    def __init__(self, name: str, at_end: Callable[[], Awaitable[None]]) -> None:
+        self._name = name
+        self._at_end = at_end
+        self._lock = threading.Lock()
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
+    def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin to run it; after ``close`` it is cancelled at once."""
+        with self._lock:
+            if not self._closed:
+                if self._loop is None:
+                    self._loop = loop = asyncio.new_event_loop()
+                    names = ThreadPoolExecutor(RESOLVERS, thread_name_prefix=f"{self._name}-names")
+                    loop.set_default_executor(names)
+                    self._thread = threading.Thread(
+                        target=self._serve, args=(loop,), name=self._name, daemon=True
+                    )
+                    self._thread.start()
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        never: Future[T] = Future()
+        never.cancel()
+        return never
 
-#: From the particular to the general: several of aiohttp's errors are more than one of these.
-_KINDS: tuple[tuple[type[Exception], ErrorKind], ...] = (
-    (TimeoutError, ErrorKind.TIMEOUT),
-    (aiohttp.ClientSSLError, ErrorKind.TLS),
-    (aiohttp.ClientConnectorError, ErrorKind.CONNECT),
-    (aiohttp.ClientHttpProxyError, ErrorKind.CONNECT),
-    (aiohttp.ClientError, ErrorKind.PROTOCOL),
-    (OSError, ErrorKind.CONNECT),
-)
+    def call(self, function: Callable[[], object]) -> None:
+        """Have it called soon, unless the loop has ended and everything with it."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
 
+    def close(self) -> None:
+        """Cancel what runs, and end the thread for good."""
+        with self._lock:
+            self._closed = True
+            loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(JOIN_SECONDS)
 
-def _kind(error: Exception) -> ErrorKind:
-    if isinstance(error, CallFailed):
-        return error.kind
-    return next((kind for known, kind in _KINDS if isinstance(error, known)), ErrorKind.INTERNAL)
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        async def end() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._at_end()
+
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            loop.run_until_complete(end())
+        finally:
+            loop.close()
 
 
 TRANSPORT = AiohttpTransport

@@ -1,49 +1,71 @@
 """Edge calls through requests: threads over one shared pool of connections.
 
 The library's adapter is used on its own. What a session would add is not wanted here: cookies of
-one caller for the next, redirects, credentials from the environment.
+one caller for the next, redirects, credentials from the environment. Its timeout is for each read,
+so a function that drips would hold a call for ever: a call's connection is cut at its deadline from
+another thread.
+
+Under an eventlet worker the threads are green: monkey patching has made threads, locks, queues and
+sockets cooperative, so what waits here lets other requests go on. An event loop in a thread of its
+own is what such a process cannot have.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from http.client import HTTPException
+from typing import Any
 
 import requests
 from requests import exceptions as requests_errors
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3 import exceptions as urllib3_errors
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from app.edge.adapter import Guard, GuardedAdapter
-from app.edge.deadlines import Deadlines
-from app.edge.errors import CallerFault, ErrorKind
-from app.edge.exchange import (
+from app.edge.errors import CallerFault, CallFailed, ErrorKind
+from app.edge.protection import Deadlines
+from app.edge.transports import (
     CHUNK_BYTES,
     GRACE_SECONDS,
-    Body,
-    CallFailed,
+    CallerBody,
     Collector,
     EdgeRequest,
-    EdgeResponse,
+    Outcome,
     Reply,
-    failed,
+    call_failed,
+    monkey_patched,
     proxy_for,
-    told,
 )
 
 #: Threads for health checks, and for calls. A thread is only made when it is needed.
 CHECK_THREADS, CALL_THREADS = 200, 512
+#: Hosts whose idle connections are kept, and how many for each.
+HOSTS, CONNECTIONS = 512, 256
+#: From the particular to the general: several of these errors are more than one of them.
+_KINDS: tuple[tuple[tuple[type[Exception], ...], ErrorKind], ...] = (
+    ((requests_errors.Timeout, urllib3_errors.TimeoutError, TimeoutError), ErrorKind.TIMEOUT),
+    ((requests_errors.SSLError, urllib3_errors.SSLError, ssl.SSLError), ErrorKind.TLS),
+    ((requests_errors.ProxyError,), ErrorKind.CONNECT),
+    ((requests_errors.ChunkedEncodingError,), ErrorKind.PROTOCOL),
+    ((urllib3_errors.HTTPError, HTTPException), ErrorKind.PROTOCOL),
+    ((requests_errors.RequestException,), ErrorKind.PROTOCOL),
+    ((OSError,), ErrorKind.CONNECT),
+)
 
 
 class RequestsTransport:
     """Sends through requests. The first threads start with the first call."""
 
-    name = "requests"
-
     def __init__(self) -> None:
-        self._adapter = GuardedAdapter()
+        self.name = "requests-eventlet" if monkey_patched() else "requests"
+        self._adapter = _Adapter(pool_connections=HOSTS, pool_maxsize=CONNECTIONS)
         self._deadlines = Deadlines()
         self._calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="edge-requests")
         self._checks = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="edge-requests-check")
@@ -59,19 +81,32 @@ class RequestsTransport:
             # A thread that is held where no deadline reaches, in a name lookup, is left behind.
             return call.result(request.timeout + GRACE_SECONDS)
         except (TimeoutError, CancelledError) as error:
-            call.cancel()
-            call.add_done_callback(_discard)
-            raise told(request, error, ErrorKind.TIMEOUT, request.timeout) from error
 
-    def send(self, batch: Sequence[EdgeRequest]) -> list[EdgeResponse]:
-        """Send all of them concurrently; the responses come in the order of the requests."""
+            def discard(late: Future[Reply]) -> None:
+                if not late.cancelled() and late.exception() is None:
+                    late.result().close()
+
+            call.cancel()
+            call.add_done_callback(discard)
+            raise call_failed(request, error, ErrorKind.TIMEOUT, request.timeout) from error
+
+    def send(self, batch: Sequence[EdgeRequest]) -> list[Outcome]:
+        """Send all of them concurrently; the outcomes come in the order of the requests."""
         if not batch:
             return []
-        calls = [self._checks.submit(self._check, request) for request in batch]
+        checks = [self._checks.submit(self._check, request) for request in batch]
         rounds = 1 + len(batch) // CHECK_THREADS
-        patience = rounds * max(request.timeout for request in batch) + GRACE_SECONDS
-        until = time.monotonic() + patience
-        return [_result(call, request, until) for call, request in zip(calls, batch, strict=True)]
+        until = time.monotonic() + rounds * max(r.timeout for r in batch) + GRACE_SECONDS
+        outcomes = []
+        for check, request in zip(checks, batch, strict=True):
+            try:
+                outcomes.append(check.result(max(0.0, until - time.monotonic())))
+            except (TimeoutError, CancelledError) as error:
+                # Its thread is held where no deadline reaches.
+                check.cancel()
+                late = call_failed(request, error, ErrorKind.TIMEOUT, request.timeout)
+                outcomes.append(Outcome(request.timeout, None, late.kind))
+        return outcomes
 
     def close(self) -> None:
         """Cut the calls in flight, which ends their threads, and close the connections."""
@@ -80,44 +115,21 @@ class RequestsTransport:
         self._adapter.close()
         self._deadlines.close()
 
-    def _check(self, request: EdgeRequest) -> EdgeResponse:
+    def _check(self, request: EdgeRequest) -> Outcome:
         started = time.monotonic()
         try:
             reply = self._open(request, started + request.timeout)
         except CallFailed as failure:
-            return failed(request, failure, time.monotonic() - started)
+            return Outcome(time.monotonic() - started, failure.status, failure.kind)
         reply.close()
-        seconds = time.monotonic() - started
-        return EdgeResponse(name=request.name, id=request.id, seconds=seconds, status=reply.status)
+        return Outcome(time.monotonic() - started, reply.status)
 
     def _open(self, request: EdgeRequest, until: float) -> Reply:
         call = _Call(request, until, self._deadlines)
         try:
-            return self._exchange(call)
+            return call.exchange(self._adapter, verify=self._verify)
         except Exception as error:
-            raise call.failure(error) from error
-
-    def _exchange(self, call: _Call) -> Reply:
-        request = call.request
-        proxy = proxy_for(request.url)
-        with self._adapter.guarded(call.guard):
-            response = self._adapter.send(
-                _prepared(request),
-                stream=True,
-                timeout=max(0.001, call.until - time.monotonic()),
-                verify=self._verify,
-                proxies={"http": proxy, "https": proxy} if proxy else None,
-            )
-        call.response = response
-        _check_headers(response)
-        collector = Collector(request, response.status_code, response.headers)
-        while collector.holds:
-            chunk = call.read()
-            collector.held += collector.count(chunk)
-            if not chunk:
-                call.close()
-                return _reply(response, collector, None, None)
-        return _reply(response, collector, call.rest(collector), call.close)
+            raise call.failed(error) from error
 
 
 class _Call:
@@ -126,58 +138,107 @@ class _Call:
     def __init__(self, request: EdgeRequest, until: float, deadlines: Deadlines) -> None:
         self.request = request
         self.until = until
-        self.guard = Guard()
-        self.response: requests.Response | None = None
+        self.connection: HTTPConnection | None = None
+        self._response: requests.Response | None = None
         self._started = time.monotonic()
-        self._watch = deadlines.watch(until, self.guard.cut)
+        self._watch = deadlines.watch(until, self.cut)
 
-    def read(self) -> bytes:
-        """Some more of the answer; nothing at its end."""
-        assert self.response is not None  # noqa: S101 - it is there once the head is
-        read: Callable[..., bytes] = self.response.raw.read1
-        chunk = read(CHUNK_BYTES, decode_content=False)
-        # A connection that was cut at the deadline can look like an answer's proper end.
-        if self._watch.expired or time.monotonic() > self.until:
-            raise CallFailed(ErrorKind.TIMEOUT, self.response.status_code)
-        return chunk
+    def exchange(self, adapter: HTTPAdapter, *, verify: bool | str) -> Reply:
+        """Send it, and read the answer as far as it is held back."""
+        request, proxy, body = self.request, proxy_for(self.request.url), self.request.body
+        prepared = requests.PreparedRequest()
+        prepared.prepare(
+            method=request.method,
+            url=request.url,
+            headers=request.all_headers(),
+            data=body if isinstance(body, bytes | None) else _Upload(body),
+        )
+        _current.call = self
+        try:
+            self._response = response = adapter.send(
+                prepared,
+                stream=True,
+                timeout=max(0.001, self.until - time.monotonic()),
+                verify=verify,
+                proxies={"http": proxy, "https": proxy} if proxy else None,
+            )
+        finally:
+            _current.call = None
+        # The library lets heads through that cannot be read, and that aiohttp would refuse.
+        original = getattr(response.raw, "_original_response", None)
+        defects = original is not None and original.msg.defects
+        if defects or not response.raw.headers.get("Content-Length", "0").isdecimal():
+            raise CallFailed(ErrorKind.PROTOCOL, response.status_code)
+        collector = Collector(request, response.status_code, response.headers)
+        chunks = self.chunks(response, collector)
+        whole = False
+        while collector.holds and not whole:
+            chunk = next(chunks, b"")
+            collector.held += chunk
+            whole = not chunk
+        headers = tuple(response.raw.headers.items())
+        reply = Reply(response.status_code, headers, bytes(collector.held))
+        if whole:
+            self.close()
+        else:
+            reply.rest, reply.release = self.rest(chunks), self.close
+        return reply
 
-    def rest(self, collector: Collector) -> Iterator[bytes]:
+    def chunks(self, response: requests.Response, collector: Collector) -> Iterator[bytes]:
+        """The answer's body, counted, as it comes."""
+        while True:
+            chunk = response.raw.read1(CHUNK_BYTES, decode_content=False)
+            # A connection that was cut at the deadline can look like an answer's proper end.
+            if self._watch.expired or time.monotonic() > self.until:
+                raise CallFailed(ErrorKind.TIMEOUT, response.status_code)
+            if not collector.count(chunk):
+                return
+            yield chunk
+
+    def rest(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """What follows, read as it is asked for."""
         try:
-            while chunk := collector.count(self.read()):
-                yield chunk
+            yield from chunks
         except Exception as error:
-            raise self.failure(error) from error
+            raise self.failed(error) from error
+
+    def cut(self) -> None:
+        """End whatever the connection is waiting for."""
+        sock = getattr(self.connection, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection back."""
         self._watch.cancel()
-        if self.response is not None:
-            self.response.close()
+        if self._response is not None:
+            self._response.close()
 
-    def failure(self, error: Exception) -> Exception:
-        """What the error amounts to."""
+    def failed(self, error: Exception) -> Exception:
+        """What the error amounts to; the connection is given back."""
         self.close()
         if isinstance(error, CallerFault):
             return error
-        kind = ErrorKind.TIMEOUT if self._watch.expired else _kind(error)
-        return told(self.request, error, kind, time.monotonic() - self._started)
-
-
-def _prepared(request: EdgeRequest) -> requests.PreparedRequest:
-    prepared = requests.PreparedRequest()
-    body = request.body
-    data = body if isinstance(body, bytes | None) else _Upload(body)
-    prepared.prepare(
-        method=request.method, url=request.url, headers=request.all_headers(), data=data
-    )
-    return prepared
+        if self._watch.expired:
+            kind = ErrorKind.TIMEOUT
+        elif isinstance(error, CallFailed):
+            kind = error.kind
+        elif type(error) is requests_errors.ConnectionError:
+            # One class for "no connection" and "connection broken": what it wraps tells them apart.
+            cause = error.args[0] if error.args else None
+            refused = isinstance(cause, urllib3_errors.MaxRetryError)
+            kind = ErrorKind.CONNECT if refused else ErrorKind.PROTOCOL
+        else:
+            kinds = (kind for known, kind in _KINDS if isinstance(error, known))
+            kind = next(kinds, ErrorKind.INTERNAL)
+        return call_failed(self.request, error, kind, time.monotonic() - self._started)
 
 
 class _Upload:
     """A caller's body as the library reads one."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: CallerBody) -> None:
         self._body = body
 
     def __len__(self) -> int:
@@ -189,65 +250,45 @@ class _Upload:
             yield chunk
 
 
-def _check_headers(response: requests.Response) -> None:
-    """Refuse a head that cannot be read, which the library lets through.
-
-    Raises:
-        CallFailed: for what aiohttp would refuse.
-    """
-    original = getattr(response.raw, "_original_response", None)
-    defects = original is not None and original.msg.defects
-    lengths = response.raw.headers.get("Content-Length", "0")
-    if defects or not lengths.isdecimal():
-        raise CallFailed(ErrorKind.PROTOCOL, response.status_code)
+#: Its ``call`` is the one that this thread is sending.
+_current = threading.local()
 
 
-def _reply(
-    response: requests.Response,
-    collector: Collector,
-    rest: Iterator[bytes] | None,
-    close: Callable[[], None] | None,
-) -> Reply:
-    headers = tuple(response.raw.headers.items())
-    return Reply(response.status_code, headers, bytes(collector.held), rest, close)
+class _Connection(HTTPConnection):
+    """A connection that lets the call of its thread know that it is in use."""
+
+    def connect(self) -> None:
+        _current.call.connection = self
+        super().connect()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        _current.call.connection = self
+        super().request(*args, **kwargs)
 
 
-def _result(call: Future[EdgeResponse], request: EdgeRequest, until: float) -> EdgeResponse:
-    """The call's response, or a timeout when its thread is held where no deadline reaches."""
-    try:
-        return call.result(max(0.0, until - time.monotonic()))
-    except (TimeoutError, CancelledError) as error:
-        call.cancel()
-        late = told(request, error, ErrorKind.TIMEOUT, request.timeout)
-        return failed(request, late, request.timeout)
+class _SecureConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
 
 
-def _discard(call: Future[Reply]) -> None:
-    """Close the answer that nobody waits for any more."""
-    if not call.cancelled() and call.exception() is None:
-        call.result().close()
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
 
 
-#: From the particular to the general: several of these errors are more than one of them.
-_KINDS: tuple[tuple[tuple[type[Exception], ...], ErrorKind], ...] = (
-    ((requests_errors.Timeout, urllib3_errors.TimeoutError, TimeoutError), ErrorKind.TIMEOUT),
-    ((requests_errors.SSLError, urllib3_errors.SSLError, ssl.SSLError), ErrorKind.TLS),
-    ((requests_errors.ProxyError,), ErrorKind.CONNECT),
-    ((requests_errors.ChunkedEncodingError,), ErrorKind.PROTOCOL),
-    ((urllib3_errors.HTTPError, HTTPException), ErrorKind.PROTOCOL),
-    ((requests_errors.RequestException,), ErrorKind.PROTOCOL),
-    ((OSError,), ErrorKind.CONNECT),
-)
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
 
 
-def _kind(error: Exception) -> ErrorKind:
-    if isinstance(error, CallFailed):
-        return error.kind
-    if type(error) is requests_errors.ConnectionError:
-        # One class for "no connection" and "connection broken": what it wraps tells them apart.
-        refused = isinstance(error.args[0] if error.args else None, urllib3_errors.MaxRetryError)
-        return ErrorKind.CONNECT if refused else ErrorKind.PROTOCOL
-    return next((kind for known, kind in _KINDS if isinstance(error, known)), ErrorKind.INTERNAL)
+class _Adapter(HTTPAdapter):
+    """One pool of such connections for any number of threads, with and without a proxy."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed on
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self.poolmanager.pool_classes_by_scheme
+        return manager
 
 
 TRANSPORT = RequestsTransport

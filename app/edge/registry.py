@@ -1,4 +1,4 @@
-"""The registry of edge functions: a TOML file, read whole or not at all.
+"""The registry of edge functions: a TOML file, read whole or not at all, and read again.
 
 ::
 
@@ -16,37 +16,66 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from app.edge.errors import RegistryError, RegistryFault
-from app.edge.functions import EdgeFunction, EdgeRegistry
-from app.edge.rules import (
-    HEADERS_EXPECTED,
-    NAME,
-    REQUIRED,
-    RULES,
-    UnsetVariable,
-    read_headers,
-)
-from app.edge.toml_lines import TomlLines
+from app.edge.functions import NAME, EdgeFunction, EdgeRegistry, UnsetVariable, rules
+from app.settings.files import FollowedFile, read_bounded
 
 logger = logging.getLogger(__name__)
 
 TABLE = "function"
+REQUIRED = ("name", "url")
 #: Twenty thousand functions fit; a file beyond it is somebody's mistake.
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_FAULTS = 20
-_SHOWN_KEY = 40
+#: Characters that a fault shows of what stands in the file.
+MAX_SHOWN = 80
 
 _SYNTAX_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+class RegistryFile:
+    """Reads the file once, and again when it has changed; safe to use from any thread.
+
+    While the file cannot be used, what it last registered stays, with the error beside it.
+
+    Args:
+        path: the file, or None when there is none.
+        environ: where the headers' values come from.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._registry = EdgeRegistry()
+        self._file = FollowedFile(path, self._load, clock=clock) if path else None
+
+    def current(self) -> EdgeRegistry:
+        """What is registered now; costs a ``stat`` of the file at most once a second."""
+        if self._file is not None:
+            self._file.refresh()
+        return self._registry
+
+    def _load(self) -> None:
+        self._registry = load_registry(self._path, self._environ, self._registry)
 
 
 def load_registry(
     path: Path | None, environ: Mapping[str, str] = os.environ, last: EdgeRegistry | None = None
 ) -> EdgeRegistry:
-    """Read the file at ``path``; a file that cannot be used is told at WARNING and in the result.
+    """Read the file; one that cannot be used is reported at WARNING and in the result.
 
     Never raises for anything that the file holds or is.
 
@@ -57,14 +86,14 @@ def load_registry(
     """
     if path is None:
         return EdgeRegistry()
-    kept = last.functions if last else ()
     try:
         functions = parse_registry(_read(path), environ)
     except RegistryError as error:
+        previous = last.functions if last else ()
         for fault in error.faults:
-            fields = {"file": path, "line": fault.line, "why": fault.message, "kept": len(kept)}
+            fields = {"file": path, "line": fault.line, "why": fault.message, "kept": len(previous)}
             logger.warning("edge functions file cannot be used", extra={"fields": fields})
-        return EdgeRegistry(functions=kept, error=error, configured=True)
+        return EdgeRegistry(functions=previous, error=error, configured=True)
     logger.info("edge functions registered", extra={"fields": {"count": len(functions)}})
     return EdgeRegistry(functions=functions, configured=True)
 
@@ -75,157 +104,166 @@ def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> tuple[
     Raises:
         RegistryError: with every fault and its line.
     """
-    document = _parse_toml(text)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _SYNTAX_LINE.search(str(error))
+        line = int(found[1]) if found and found[1] else text.rstrip("\n").count("\n") + 1
+        reason = _SYNTAX_LINE.sub("", str(error))
+        message = f"this is not valid TOML: {_shown(reason[:1].lower() + reason[1:])}"
+        raise RegistryError((RegistryFault(line, message),)) from error
+    except RecursionError as error:
+        fault = RegistryFault(None, "the TOML is nested too deeply")
+        raise RegistryError((fault,)) from error
     reader = _DocumentReader(TomlLines(text, TABLE), environ)
     functions = reader.functions(document)
     if reader.faults:
-        raise RegistryError(_first(reader.faults))
+        faults = sorted(reader.faults, key=lambda fault: fault.line or 0)
+        if (more := len(faults) - MAX_FAULTS) > 0:
+            faults[MAX_FAULTS:] = [RegistryFault(None, f"{more} more faults follow")]
+        raise RegistryError(tuple(faults))
     return functions
 
 
-def _first(faults: list[RegistryFault]) -> tuple[RegistryFault, ...]:
-    """The faults by line, and how many more there are when they are too many to read."""
-    faults = sorted(faults, key=lambda fault: fault.line or 0)
-    more = len(faults) - MAX_FAULTS
-    rest = [RegistryFault(None, f"{more} more faults follow")] if more > 0 else []
-    return (*faults[:MAX_FAULTS], *rest)
-
-
 def _read(path: Path) -> str:
-    content = _read_bytes(path)
-    if content is None:
-        raise _file_error("the file does not exist or is no regular file")
-    if len(content) > MAX_FILE_BYTES:
-        raise _file_error("the file is larger than 8 MiB")
     try:
-        return content.decode("utf-8")
+        return read_bounded(path, MAX_FILE_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise RegistryError((RegistryFault(line, "the text is not UTF-8"),)) from error
-
-
-def _read_bytes(path: Path) -> bytes | None:
-    """A little more than may be read, or None for what is no regular file.
-
-    A device or a pipe could keep the service from booting.
-    """
-    try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise _file_error("the file cannot be read") from error
-
-
-def _file_error(message: str) -> RegistryError:
-    return RegistryError((RegistryFault(None, message),))
-
-
-def _parse_toml(text: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RegistryError((_syntax_fault(str(error), text),)) from error
-    except RecursionError as error:
-        raise _file_error("the TOML is nested too deeply") from error
-
-
-def _syntax_fault(message: str, text: str) -> RegistryFault:
-    match = _SYNTAX_LINE.search(message)
-    last = text.rstrip("\n").count("\n") + 1
-    line = int(match[1]) if match and match[1] else last
-    reason = _SYNTAX_LINE.sub("", message)
-    return RegistryFault(line, f"this is not valid TOML: {_shown(reason[:1].lower() + reason[1:])}")
+        known = {
+            FileNotFoundError: "the file does not exist",
+            IsADirectoryError: "expected a regular file and no directory",
+        }
+        message = known.get(type(error), "the file cannot be read")
+        raise RegistryError((RegistryFault(None, message),)) from error
+    except ValueError as error:
+        message = f"{error}, of at most 8 MiB"
+        raise RegistryError((RegistryFault(None, message),)) from error
 
 
 def _shown(text: str) -> str:
-    """The text on one line of ASCII, so that a response or a log may hold it."""
-    return ascii(text)[1:-1]
+    """The text on one short line of ASCII, so that a response or a log may hold it."""
+    return ascii(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}...")[1:-1]
 
 
 class _DocumentReader:
     """Checks every table of the document and collects all faults."""
 
     def __init__(self, lines: TomlLines, environ: Mapping[str, str]) -> None:
-        self._lines = lines
-        self._environ = environ
         self.faults: list[RegistryFault] = []
-        self._names: dict[str, int] = {}
+        self._lines = lines
+        self._rules = rules(environ)
+
+    def fault(self, line: int | None, message: str) -> None:
+        self.faults.append(RegistryFault(line, message))
 
     def functions(self, document: dict[str, object]) -> tuple[EdgeFunction, ...]:
         for key in document:
             if key != TABLE:
-                self._fault(self._lines.top(key), f'unknown key "{_key(key)}"')
+                self.fault(self._lines.top(key), f'unknown key "{_shown(key)}"')
         tables = document.get(TABLE, [])
         if not isinstance(tables, list):
-            self._fault(self._lines.top(TABLE), "write [[function]] with two brackets")
+            self.fault(self._lines.top(TABLE), "write [[function]] with two brackets")
             return ()
-        read = (self._function(index, table) for index, table in enumerate(tables))
-        return tuple(function for function in read if function is not None)
+        functions, indexes = [], dict[object, int]()
+        for index, table in enumerate(tables):
+            if not isinstance(table, dict):
+                self.fault(self._lines.table(index), f"function {index + 1} is no table")
+                continue
+            functions.append(values := self.values(index, table))
+            first = indexes.setdefault(name := values.get("name", index), index)
+            if first != index:
+                taken = f"by the function of line {self._lines.table(first)}"
+                line = self._lines.key(index, "name")
+                self.fault(line, f'the name "{name}" is taken {taken}')
+        return () if self.faults else tuple(EdgeFunction(**values) for values in functions)
 
-    def _fault(self, line: int | None, message: str) -> None:
-        self.faults.append(RegistryFault(line, message))
-
-    def _function(self, index: int, table: object) -> EdgeFunction | None:
-        if not isinstance(table, dict):
-            self._fault(self._lines.table(index), f"function {index + 1} is no table")
-            return None
-        before = len(self.faults)
-        values = self._values(index, table)
-        if len(self.faults) > before:
-            return None
-        return EdgeFunction(**values)  # type: ignore[arg-type]
-
-    def _values(self, index: int, table: dict[str, object]) -> dict[str, object]:
-        """The table's known values, with a fault for everything missing, unknown or wrong."""
-        label = _label(index, table)
+    def values(self, index: int, table: dict[str, Any]) -> dict[str, Any]:
+        """The table's values, with a fault for everything missing, unknown or wrong."""
+        name = table.get("name")
+        known = isinstance(name, str) and NAME.fullmatch(name)
+        label = f'function "{name}"' if known else f"function {index + 1}"
         for key in REQUIRED:
             if key not in table:
-                self._fault(self._lines.table(index), f"{label} has no {key}")
+                self.fault(self._lines.table(index), f"{label} has no {key}")
         values = {}
         for key, value in table.items():
+            if (rule := self._rules.get(key)) is None:
+                self.fault(
+                    self._lines.key(index, key), f'{label} has an unknown key "{_shown(key)}"'
+                )
+                continue
             try:
-                values[key] = self._value(key, value)
-            except _WrongValue as wrong:
+                values[key] = rule.read(value)
+            except UnsetVariable as unset:
+                self.fault(self._lines.key(index, key), f"{label}: {unset}")
+            except (TypeError, ValueError):
                 # The value itself is not shown: it may hold a password.
-                self._fault(self._lines.key(index, key), f"{label}{wrong}")
-        self._check_unique(index, values.get("name"))
+                self.fault(self._lines.key(index, key), f"{label}: {key} must be {rule.expected}")
         return values
 
-    def _value(self, key: str, value: object) -> object:
-        expected = HEADERS_EXPECTED
-        try:
-            if key == "headers":
-                return read_headers(value, self._environ)
-            expected = RULES[key].expected
-            return RULES[key].read(value)
-        except KeyError:
-            raise _WrongValue(f' has an unknown key "{_key(key)}"') from None
-        except UnsetVariable as unset:
-            message = f": the environment variable {unset.variable} is not set"
-            raise _WrongValue(message) from None
-        except (TypeError, ValueError):
-            raise _WrongValue(f": {key} must be {expected}") from None
 
-    def _check_unique(self, index: int, name: object) -> None:
-        if not isinstance(name, str):
-            return
-        first = self._names.setdefault(name, index)
-        if first != index:
-            taken = f"by the function of line {self._lines.table(first)}"
-            self._fault(self._lines.key(index, "name"), f'the name "{name}" is taken {taken}')
+#: Comments and strings, in the order in which a reader of TOML meets them. The branches that
+#: come first keep a quote inside a comment, or a hash inside a string, from opening anything.
+_OPAQUE = re.compile(
+    r"#[^\n]*"
+    r'|"""(?:\\.|[^\\])*?"""+'
+    r"|'''.*?'''+"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'",
+    re.DOTALL,
+)
+_MULTI_LINE = ('"""', "'''")
 
 
-class _WrongValue(Exception):
-    """What is wrong with a value, to follow the function's name."""
+class TomlLines:
+    """The lines, counted from 1, of the tables of one array in a text that is valid TOML.
+
+    ``tomllib`` does not say them. A table written inline has no line of its own: its answers are
+    the line of its array.
+    """
+
+    def __init__(self, text: str, array: str) -> None:
+        def emptied(match: re.Match[str]) -> str:
+            long = match[0].startswith(_MULTI_LINE)
+            return "\n" * match[0].count("\n") if long else match[0]
+
+        # Multi-line strings are emptied, so that what they hold looks like no key.
+        self._lines = _OPAQUE.sub(emptied, text).split("\n")
+        self._array = array
+        header = re.compile(rf"\s*\[\[\s*{_spelled(array)}\s*\]\]")
+        self._tables = [n for n, line in enumerate(self._lines, 1) if header.match(line)]
+
+    def top(self, key: str) -> int | None:
+        """The line of a key, or of a table's header, of the document itself."""
+        return self.first(rf"\s*(?:\[\[?\s*)?{_spelled(key)}\s*[=.\]]", 1, len(self._lines))
+
+    def table(self, index: int) -> int | None:
+        """The line of the header of the array's table with this index."""
+        return self._tables[index] if index < len(self._tables) else self.top(self._array)
+
+    def key(self, index: int, key: str) -> int | None:
+        """The line of a key of that table, or the table's own when the key is not found."""
+        if index >= len(self._tables):
+            return self.top(self._array)
+        start, *rest = [*self._tables[index:], len(self._lines) + 1]
+        header = self.first(r"\s*\[", start + 1, len(self._lines)) or len(self._lines) + 1
+        subtable = rf"\s*\[\s*{_spelled(self._array)}\s*\.\s*{_spelled(key)}\s*[.\]]"
+        return (
+            self.first(rf"\s*{_spelled(key)}\s*[=.]", start + 1, header - 1)
+            or self.first(subtable, start + 1, rest[0] - 1)
+            or start
+        )
+
+    def first(self, pattern: str, begin: int, end: int) -> int | None:
+        """The first of these lines that begins so."""
+        opening = re.compile(pattern)
+        numbers = range(begin, end + 1)
+        return next((n for n in numbers if opening.match(self._lines[n - 1])), None)
 
 
-def _label(index: int, table: dict[str, object]) -> str:
-    name = table.get("name")
-    known = isinstance(name, str) and NAME.fullmatch(name)
-    return f'function "{name}"' if known else f"function {index + 1}"
-
-
-def _key(key: str) -> str:
-    return _shown(key if len(key) <= _SHOWN_KEY else f"{key[:_SHOWN_KEY]}...")
+def _spelled(key: str) -> str:
+    """A pattern for the key, bare or quoted."""
+    return rf"""["']?{re.escape(key)}["']?"""

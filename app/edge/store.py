@@ -11,20 +11,21 @@ import sqlite3
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.edge.errors import ErrorKind
 from app.edge.health import FunctionHealth, HealthState
+from app.healing.sqlite_file import set_aside
 
 FILE = "edge.sqlite3"
 #: Seconds that a statement waits for another process's.
 BUSY_SECONDS = 2.0
-#: The windows of an uptime in seconds, by name; what each is counted in; how long that is kept.
+#: The windows of an uptime in seconds, by name.
 WINDOWS = {"1h": 3600, "24h": 86400, "7d": 604800}
-FINE, COARSE = 300, 3600
-_FINE_KEPT, _COARSE_KEPT = 2 * 3600, 8 * 86400
+#: Checks are counted in spans of so many seconds, the finest first; for how long each is kept.
+SPANS = {300: 2 * 3600, 3600: 8 * 86400}
 #: A worker that has not said anything for so long, in seconds, is gone.
 WORKER_LIFETIME = 15.0
 
@@ -78,39 +79,34 @@ class EdgeStore:
         self._lock = threading.Lock()
         self._memory: sqlite3.Connection | None = None
 
-    def add(self, counts: Counts) -> None:
-        """Add what was counted since the last time."""
-        calls = [(*key, n, counts.seconds[key]) for key, n in counts.calls.items()]
+    def add(self, counts: Counts, rounds: Iterable[Iterable[FunctionHealth]], now: float) -> None:
+        """Add what was counted since the last time, and rounds of health checks."""
         with self._open() as db:
             db.executemany(
                 "INSERT INTO outcomes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET calls = calls + excluded.calls, seconds = seconds + excluded.seconds",
-                calls,
+                [(*key, calls, counts.seconds[key]) for key, calls in counts.calls.items()],
             )
             db.executemany(
                 "INSERT INTO latency VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET calls = calls + excluded.calls",
-                [(*key, n) for key, n in counts.latency.items()],
+                [(*key, calls) for key, calls in counts.latency.items()],
             )
-
-    def add_checks(self, results: Iterable[FunctionHealth], now: float) -> None:
-        """Keep the results of a round of health checks, and count them towards the uptime."""
-        results = list(results)
-        with self._open() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [_row(result) for result in results],
-            )
-            for span, kept in ((FINE, _FINE_KEPT), (COARSE, _COARSE_KEPT)):
-                start = int(now) // span * span
+            for result in (result for results in rounds for result in results):
+                db.execute(
+                    "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    astuple(result),
+                )
+                up, down = int(result.healthy), int(not result.healthy)
                 db.executemany(
                     "INSERT INTO uptime VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
                     " SET up = up + excluded.up, down = down + excluded.down",
-                    [(span, start, r.name, int(r.healthy), int(not r.healthy)) for r in results],
+                    [(span, int(now) // span * span, result.name, up, down) for span in SPANS],
                 )
-                db.execute("DELETE FROM uptime WHERE span = ? AND start < ?", (span, now - kept))
+            for span, age in SPANS.items():
+                db.execute("DELETE FROM uptime WHERE span = ? AND start < ?", (span, now - age))
 
-    def tell(self, worker: str, state: Mapping[str, object], now: float) -> None:
+    def announce(self, worker: str, state: Mapping[str, object], now: float) -> None:
         """Say what holds for one worker; forget those that are gone."""
         with self._open() as db:
             row = (worker, now, json.dumps(state))
@@ -118,7 +114,7 @@ class EdgeStore:
             db.execute("DELETE FROM workers WHERE seen < ?", (now - WORKER_LIFETIME,))
 
     def forget(self, worker: str) -> None:
-        """A worker that ends takes its word back."""
+        """Take back what a worker said that ends."""
         with self._open() as db:
             db.execute("DELETE FROM workers WHERE id = ?", (worker,))
 
@@ -127,13 +123,26 @@ class EdgeStore:
         outcomes: dict[str, dict[str, int]] = defaultdict(dict)
         seconds: dict[str, float] = defaultdict(float)
         latency: dict[str, dict[int, int]] = defaultdict(dict)
+        checks: dict[str, FunctionHealth] = {}
         with self._open() as db:
             for function, outcome, calls, spent in db.execute("SELECT * FROM outcomes"):
                 outcomes[function][outcome] = calls
                 seconds[function] += spent
             for function, bucket, calls in db.execute("SELECT * FROM latency"):
                 latency[function][bucket] = calls
-            checks = {row[0]: _health(row) for row in db.execute("SELECT * FROM checks")}
+            for name, healthy, state, streak, status, error, milliseconds, at in db.execute(
+                "SELECT * FROM checks"
+            ):
+                checks[name] = FunctionHealth(
+                    name=name,
+                    healthy=bool(healthy),
+                    state=HealthState(state),
+                    streak=streak,
+                    status=status,
+                    error=None if error is None else ErrorKind(error),
+                    milliseconds=milliseconds,
+                    checked_at=at,
+                )
             alive = db.execute(
                 "SELECT state FROM workers WHERE seen >= ? ORDER BY id", (now - WORKER_LIFETIME,)
             )
@@ -145,7 +154,7 @@ class EdgeStore:
         found: dict[str, dict[str, float | None]] = defaultdict(lambda: dict.fromkeys(WINDOWS))
         with self._open() as db:
             for window, length in WINDOWS.items():
-                span = FINE if length <= _FINE_KEPT else COARSE
+                span = next(span for span, age in SPANS.items() if length <= age)
                 rows = db.execute(
                     "SELECT function, SUM(up), SUM(down) FROM uptime"
                     " WHERE span = ? AND start > ? GROUP BY function",
@@ -167,7 +176,15 @@ class EdgeStore:
         is done every other second at most.
         """
         with self._lock:
-            connection = self._memory or self._connect()
+            try:
+                connection = self._memory or self._connect()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                if self._path is None:
+                    raise
+                set_aside(self._path)
+                connection = self._connect()
             try:
                 with connection as db:
                     db.execute("BEGIN")
@@ -179,19 +196,6 @@ class EdgeStore:
                     connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        try:
-            return self._prepared()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            if self._path is None:
-                raise
-            self._path.replace(self._path.with_name(f"{FILE}.corrupt"))
-            for rest in ("-wal", "-shm"):
-                self._path.with_name(FILE + rest).unlink(missing_ok=True)
-            return self._prepared()
-
-    def _prepared(self) -> sqlite3.Connection:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
@@ -208,30 +212,3 @@ class EdgeStore:
             connection.close()
             raise
         return connection
-
-
-def _row(result: FunctionHealth) -> tuple[object, ...]:
-    return (
-        result.name,
-        int(result.healthy),
-        str(result.state),
-        result.streak,
-        result.status,
-        None if result.error is None else str(result.error),
-        result.milliseconds,
-        result.checked_at,
-    )
-
-
-def _health(row: tuple[Any, ...]) -> FunctionHealth:
-    name, healthy, state, streak, status, error, milliseconds, checked_at = row
-    return FunctionHealth(
-        name=name,
-        healthy=bool(healthy),
-        state=HealthState(state),
-        streak=streak,
-        status=status,
-        error=None if error is None else ErrorKind(error),
-        milliseconds=milliseconds,
-        checked_at=checked_at,
-    )

@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed
-from app.edge import (
-    CallFailed,
-    EdgeClient,
-    Invocation,
-    report,
-)
-from app.edge.headers import TIMEOUT_HEADER, length, patience, returned
+from app.edge import CallFailed, EdgeClient, Invocation
+from app.edge.calls import TIMEOUT_HEADER, patience, returned
+from app.edge.transports import content_length
 from app.routes.bodies.edge_functions import (
     EdgeFunction,
     EdgeHealth,
@@ -51,7 +47,7 @@ def list_functions() -> Response:
 def status() -> Response:
     """The functions with their health, breakers and statistics over all workers; calls nobody."""
     edge, details = _edge(), details_allowed()
-    workers = report.workers(edge)
+    workers = edge.workers()
     given = {
         "workers": [worker(said) for said in workers],
         "functions": watched(edge, workers, details=details),
@@ -63,7 +59,7 @@ def status() -> Response:
 def metrics() -> Response:
     """Counts, latencies and uptime of each function over all workers, restarts included."""
     edge = _edge()
-    found = {name: statistics(counted) for name, counted in report.statistics(edge).items()}
+    found = {name: statistics(counted) for name, counted in edge.statistics_by_name().items()}
     return json_answer(overview(EdgeMetrics, edge, details=details_allowed(), functions=found))
 
 
@@ -124,7 +120,7 @@ def _response(invocation: Invocation) -> Response:
         body = () if request.method == "HEAD" else _stream(invocation)
         response = Response(body, status=invocation.status)
         response.automatically_set_content_length = False
-        if (known := length(invocation.headers)) is not None:
+        if (known := content_length(invocation.headers)) is not None:
             response.content_length = known
     # A function that names no type gets none: a browser must not guess one on this origin.
     response.headers.pop("Content-Type")

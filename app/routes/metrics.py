@@ -8,6 +8,7 @@ Mode, health and blueprints are those of the worker that answers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -22,8 +23,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.edge import EdgeClient, report
-from app.edge.histogram import cumulative
+from app.edge import BreakerState, EdgeClient
+from app.edge.statistics import cumulative
 from app.healing.report import Status
 from app.health import HealthReading
 from app.isolation.states import BlueprintState
@@ -197,9 +198,10 @@ def health_series(reading: HealthReading) -> Iterator[Metric]:
 
 def edge_series(edge: EdgeClient) -> Iterator[Metric]:
     """Edge functions: what is registered, how each is, and what all workers have counted."""
-    counted, breakers = report.statistics(edge), report.open_breakers(edge)
-    workers = [worker["functions"].values() for worker in report.workers(edge)]
-    in_flight = sum(state["in_flight"] for states in workers for state in states)
+    counted = edge.statistics_by_name()
+    states = [item for worker in edge.workers() for item in worker["functions"].items()]
+    in_flight = sum(state["in_flight"] for _, state in states)
+    breakers = Counter(name for name, state in states if state["breaker"] == BreakerState.OPEN)
     registered = len(edge.functions)
     yield gauge("edge_functions_registered", "Registered edge functions", {(): registered})
     valid = edge.registry.error is None

@@ -11,7 +11,7 @@ from flask import Request, abort, current_app, request
 from werkzeug.wsgi import get_input_stream
 
 from app.edge import BodyBroken, BodyTooLarge, BodyTooSlow, CallerBody
-from app.edge.deadlines import Deadlines, Watch
+from app.edge.protection import Deadlines, Watch
 from app.services import Services
 from app.web.problems import problem
 

@@ -14,7 +14,7 @@ from app.edge import EdgeClient, EdgeFunction, EdgeRegistry
 from app.edge.transports import monkey_patched
 from tests.support.edge_server import EdgeServer, edge_server
 
-Importer = Callable[[str], ModuleType | None]
+Load = Callable[[str], ModuleType | None]
 
 #: Seconds: enough for an answer from loopback on a busy machine.
 PATIENT = 20.0
@@ -22,12 +22,12 @@ PATIENT = 20.0
 SHORT = 0.3
 
 
-def without(*missing: str) -> Importer:
-    """An importer on a machine where some libraries are missing."""
+def without(*missing: str) -> Load:
+    """Loads modules as on a machine where some libraries are missing."""
     return lambda name: None if name in missing else importlib.import_module(name)
 
 
-IMPORTERS = {
+LOADERS = {
     "aiohttp": without(),
     "requests": without("aiohttp"),
     "requests-eventlet": without(),
@@ -45,12 +45,12 @@ class Clients:
     def __call__(
         self,
         *functions: EdgeFunction,
-        importer: Importer,
+        load: Load,
         **more: Any,  # noqa: ANN401 - passed on
     ) -> EdgeClient:
         """A client of these functions."""
         registry = EdgeRegistry(functions=functions, configured=True)
-        self.made.append(EdgeClient(registry, importer, **more))
+        self.made.append(EdgeClient(lambda: registry, load, **more))
         return self.made[-1]
 
 
@@ -83,7 +83,7 @@ def client(clients: Clients, server: EdgeServer, transport: str) -> EdgeClient:
     return clients(
         EdgeFunction(name="f", url=server.url, timeout=PATIENT),
         EdgeFunction(name="hasty", url=server.url, timeout=SHORT),
-        importer=IMPORTERS[transport],
+        load=LOADERS[transport],
     )
 
 

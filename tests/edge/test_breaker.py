@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from app.edge import Breaker, BreakerState, CircuitOpen
+from app.edge.errors import CircuitOpen
+from app.edge.protection import Breaker, BreakerState
 
 
 class World:
@@ -20,16 +21,17 @@ class World:
     def call(self, results: str) -> None:
         """Make calls that end so: ``+`` well, ``-`` badly, ``?`` without a verdict."""
         for result in results:
-            self.breaker.enter().settle(success={"+": True, "-": False, "?": None}[result])
+            success = {"+": True, "-": False, "?": None}[result]
+            self.breaker.record(self.breaker.allow(), success=success)
 
     def state(self) -> BreakerState:
         """The state of this moment."""
         return self.breaker.state
 
     def wait(self) -> float:
-        """Seconds that a caller is told to wait."""
+        """Seconds that a caller is asked to wait."""
         with pytest.raises(CircuitOpen) as caught:
-            self.breaker.enter()
+            self.breaker.allow()
         return caught.value.retry_after
 
 
@@ -70,11 +72,11 @@ class TestOpening:
         world.call("-" * 4)
         assert world.state() is BreakerState.CLOSED
 
-    def test_settled_once(self, world: World) -> None:
-        """A permit counts once."""
-        permit = world.breaker.enter()
+    def test_recorded_once(self, world: World) -> None:
+        """A permission counts once."""
+        permission = world.breaker.allow()
         for _ in range(10):
-            permit.settle(success=False)
+            world.breaker.record(permission, success=False)
         assert world.state() is BreakerState.CLOSED
 
 
@@ -90,14 +92,14 @@ class TestOpen:
 
     def test_late_results(self, world: World) -> None:
         """What calls from before the opening bring is ignored."""
-        late = [world.breaker.enter() for _ in range(8)]
+        late = [world.breaker.allow() for _ in range(8)]
         world.call("-" * 5)
-        for permit in late:
-            permit.settle(success=True)
+        for permission in late:
+            world.breaker.record(permission, success=True)
         assert world.state() is BreakerState.OPEN
         world.now = 30.0
-        probe = world.breaker.enter()
-        probe.settle(success=True)
+        probe = world.breaker.allow()
+        world.breaker.record(probe, success=True)
         assert world.state() is BreakerState.CLOSED
 
     @pytest.mark.parametrize(("spread", "first"), [(0.9, 27.0), (1.1, 33.0)])
@@ -136,7 +138,7 @@ class TestHalfOpen:
         def caller() -> None:
             gate.wait()
             try:
-                through.append(world.breaker.enter())
+                through.append(world.breaker.allow())
             except CircuitOpen as refusal:
                 refused.append(refusal.retry_after)
 
@@ -148,7 +150,7 @@ class TestHalfOpen:
         (probe,) = through
         assert len(refused) == 15
         assert all(seconds > 0 for seconds in refused)
-        probe.settle(success=True)
+        world.breaker.record(probe, success=True)
         assert world.state() is BreakerState.CLOSED
         assert world.breaker.retry_after == 0
 
@@ -171,7 +173,7 @@ class TestHalfOpen:
 
 def test_no_lock_during_a_call(world: World) -> None:
     """Calls under way keep no other call from beginning or ending."""
-    permits = [world.breaker.enter() for _ in range(100)]
-    for permit in permits:
-        permit.settle(success=True)
+    permissions = [world.breaker.allow() for _ in range(100)]
+    for permission in permissions:
+        world.breaker.record(permission, success=True)
     assert world.state() is BreakerState.CLOSED

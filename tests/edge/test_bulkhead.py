@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.edge import Saturated
-from app.edge.bulkhead import AdaptiveLimit, Bulkhead
+from app.edge.errors import Saturated
+from app.edge.protection import AdaptiveLimit, Bulkhead
 
 
 @pytest.fixture
@@ -22,18 +22,18 @@ class TestShare:
     """All functions together."""
 
     def test_never_more_than_the_share(self, now: list[float]) -> None:
-        """With every place taken a call is refused, and told when to come back."""
+        """With every slot taken a call is refused, and says when to come back."""
         bulkhead = _bulkhead(3, now)
         limits = [bulkhead.limit(None), bulkhead.limit(None)]
-        places = [bulkhead.enter(limits[n % 2]) for n in range(3)]
+        slots = [bulkhead.acquire(limits[n % 2]) for n in range(3)]
         with pytest.raises(Saturated) as caught:
-            bulkhead.enter(limits[0])
+            bulkhead.acquire(limits[0])
         assert caught.value.retry_after > 0
-        places[0].leave()
-        places[0].leave()
-        bulkhead.enter(limits[1])
+        slots[0].release()
+        slots[0].release()
+        bulkhead.acquire(limits[1])
         with pytest.raises(Saturated):
-            bulkhead.enter(limits[0])
+            bulkhead.acquire(limits[0])
 
     def test_one_function_alone(self, now: list[float]) -> None:
         """A function's own concurrency bounds it within the share."""
@@ -41,10 +41,10 @@ class TestShare:
         narrow, other = bulkhead.limit(2), bulkhead.limit(100)
         assert other.ceiling == 8
         for _ in range(2):
-            bulkhead.enter(narrow)
+            bulkhead.acquire(narrow)
         with pytest.raises(Saturated):
-            bulkhead.enter(narrow)
-        bulkhead.enter(other)
+            bulkhead.acquire(narrow)
+        bulkhead.acquire(other)
 
 
 class TestLimit:

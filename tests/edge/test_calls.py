@@ -30,8 +30,7 @@ from app.edge import (
     MethodRefused,
     UnknownFunction,
 )
-from app.edge.registry_file import FixedRegistry
-from tests.edge.conftest import IMPORTERS, PATIENT, SHORT, Clients, until
+from tests.edge.conftest import LOADERS, PATIENT, SHORT, Clients, until
 from tests.support.edge_server import MEBIBYTE, EdgeServer
 from tests.support.sockets import connections_to
 
@@ -109,7 +108,8 @@ class TestInvoke:
     def test_other_protocols(self, client: EdgeClient, server: EdgeServer) -> None:
         """A function that switches protocols keeps no connection, called or checked."""
         function = replace(client.functions[0], health_path="/switching")
-        client._source = FixedRegistry(EdgeRegistry(functions=(function,), configured=True))
+        registry = EdgeRegistry(functions=(function,), configured=True)
+        client._registered = lambda: registry
         for _ in range(4):
             invocation = client.invoke("f", path="switching")
             assert (invocation.status, invocation.error) == (101, ErrorKind.PROTOCOL)
@@ -134,20 +134,20 @@ class TestInvoke:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         function = EdgeFunction(name="f", url=f"http://127.0.0.1:{port}", timeout=PATIENT)
-        response = clients(function, importer=IMPORTERS[transport]).invoke("f")
+        response = clients(function, load=LOADERS[transport]).invoke("f")
         assert (response.error, response.status) == (ErrorKind.CONNECT, None)
 
     def test_no_such_host(self, clients: Clients, transport: str) -> None:
         """A host name that does not exist is a connection error or a timeout."""
         function = EdgeFunction(name="f", url="http://nobody.invalid", timeout=PATIENT)
-        response = clients(function, importer=IMPORTERS[transport]).invoke("f")
+        response = clients(function, load=LOADERS[transport]).invoke("f")
         assert response.error in {ErrorKind.CONNECT, ErrorKind.TIMEOUT}
 
     def test_not_tls(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """A server that speaks no TLS on an https URL is a TLS error."""
         url = server.url.replace("http:", "https:")
         function = EdgeFunction(name="f", url=url, timeout=PATIENT)
-        response = clients(function, importer=IMPORTERS[transport]).invoke("f")
+        response = clients(function, load=LOADERS[transport]).invoke("f")
         assert response.error is ErrorKind.TLS
 
     def test_cookies_are_not_kept(self, client: EdgeClient) -> None:
@@ -204,7 +204,7 @@ class TestCheckAll:
             )
             for path in paths
         ]
-        client = clients(*functions, importer=IMPORTERS[transport])
+        client = clients(*functions, load=LOADERS[transport])
         results = [(r.name, r.healthy, r.status, r.error) for r in client.check_all()]
         assert results == [
             ("health", True, 200, None),
@@ -220,7 +220,7 @@ class TestCheckAll:
             EdgeFunction(name=f"f{n}", url=server.url, health_path="/together", timeout=PATIENT)
             for n in range(50)
         ]
-        client = clients(*functions, importer=IMPORTERS[transport])
+        client = clients(*functions, load=LOADERS[transport])
         assert all(result.healthy for result in client.check_all())
 
     def test_more_than_the_threads(
@@ -230,7 +230,7 @@ class TestCheckAll:
         functions = [
             EdgeFunction(name=f"f{n}", url=server.url, timeout=PATIENT) for n in range(300)
         ]
-        results = clients(*functions, importer=IMPORTERS[transport]).check_all()
+        results = clients(*functions, load=LOADERS[transport]).check_all()
         assert [result.name for result in results if result.healthy] == [f.name for f in functions]
 
     def test_callers_share_a_run(
@@ -239,7 +239,7 @@ class TestCheckAll:
         """A second caller during a run gets its result without another call to the function."""
         server.expect(2)
         function = EdgeFunction(name="f", url=server.url, health_path="/together", timeout=PATIENT)
-        client = clients(function, importer=IMPORTERS[transport])
+        client = clients(function, load=LOADERS[transport])
         callers = [threading.Thread(target=client.check_all) for _ in range(5)]
         for caller in callers:
             caller.start()
@@ -251,7 +251,7 @@ class TestCheckAll:
 
     def test_no_functions(self, clients: Clients, transport: str) -> None:
         """With nothing registered there is nothing to check."""
-        assert clients(importer=IMPORTERS[transport]).check_all() == []
+        assert clients(load=LOADERS[transport]).check_all() == []
 
 
 def _body(data: bytes, length: int | None = None, step: int = 50_000) -> CallerBody:
@@ -324,7 +324,7 @@ class TestBodies:
             EdgeFunction(name="s", url=server.url, timeout=PATIENT, stream=True),
             EdgeFunction(name="narrow", url=server.url, timeout=PATIENT, max_request=100_000),
             EdgeFunction(name="hasty", url=server.url, timeout=SHORT, max_request=large),
-            importer=IMPORTERS[transport],
+            load=LOADERS[transport],
         )
 
     @pytest.mark.parametrize("announced", [True, False])
@@ -335,7 +335,7 @@ class TestBodies:
         invocation = wide.invoke("f", method="POST", path="count", body=body)
         assert (invocation.status, invocation.body) == (200, str(size).encode())
 
-    def test_announced_length_is_told(self, wide: EdgeClient, server: EdgeServer) -> None:
+    def test_announced_length_is_sent(self, wide: EdgeClient, server: EdgeServer) -> None:
         """A large body keeps its Content-Length; one without is sent in chunks."""
         wide.invoke("f", method="POST", path="count", body=_body(b"x" * 200_000, 200_000))
         wide.invoke("f", method="POST", path="count", body=_body(b"x" * 3 * MEBIBYTE))
@@ -352,7 +352,7 @@ class TestBodies:
         with pytest.raises(BodyTooLarge):
             wide.invoke("narrow", method="POST", body=_body(b"x" * 100_001, length))
         assert server.seen == []
-        assert wide.lanes()["narrow"].limit.in_flight == 0
+        assert wide.guarded()["narrow"].limit.in_flight == 0
 
     def test_gigabyte(self, wide: EdgeClient, server: EdgeServer) -> None:
         """A caller that sends without end is stopped at the limit."""
@@ -381,8 +381,8 @@ class TestBodies:
             with pytest.raises(BodyBroken):
                 wide.invoke("f", method="POST", path="count", body=CallerBody(length, read))
         assert server.paths() == []
-        lane = wide.lanes()["f"]
-        assert (lane.limit.in_flight, lane.breaker.state) == (0, BreakerState.CLOSED)
+        guarded = wide.guarded()["f"]
+        assert (guarded.limit.in_flight, guarded.breaker.state) == (0, BreakerState.CLOSED)
 
     def test_answer_before_the_body_was_read(self, wide: EdgeClient) -> None:
         """A function that refuses a large body early ends the call early."""
@@ -415,7 +415,8 @@ class TestBodies:
         function = replace(
             next(f for f in client.functions if f.name == name), url=f"http://127.0.0.1:{deaf.port}"
         )
-        client._source = FixedRegistry(EdgeRegistry(functions=(function,), configured=True))
+        registry = EdgeRegistry(functions=(function,), configured=True)
+        client._registered = lambda: registry
         body = _body(b"x" * 32 * MEBIBYTE, 32 * MEBIBYTE)
         invocation = client.invoke(name, method="POST", body=body)
         with contextlib.suppress(CallFailed):
@@ -424,13 +425,13 @@ class TestBodies:
 
     @pytest.mark.parametrize("path", ["large", "large-chunked"])
     def test_download(self, wide: EdgeClient, path: str) -> None:
-        """A long answer is passed on as it comes, and its place is kept until it is closed."""
+        """A long answer is passed on as it comes, and its slot is kept until it is closed."""
         invocation = wide.invoke("f", path=path)
         assert not invocation.whole
-        assert wide.lanes()["f"].limit.in_flight == 1
+        assert wide.guarded()["f"].limit.in_flight == 1
         assert sum(map(len, invocation.chunks())) == 3 * MEBIBYTE
         invocation.close()
-        assert wide.lanes()["f"].limit.in_flight == 0
+        assert wide.guarded()["f"].limit.in_flight == 0
         assert wide.invoke("f", path="health").status == 200
 
     @pytest.mark.parametrize(
@@ -450,7 +451,7 @@ class TestBodies:
         """An answer that has no body is whole at once, and counts as what it is."""
         invocation = wide.invoke(name, method=method, path=path)
         assert (invocation.status, invocation.whole, invocation.body) == (status, True, b"")
-        assert wide.lanes()[name].limit.in_flight == 0
+        assert wide.guarded()[name].limit.in_flight == 0
         found = wide.statistics.of(name, shared=wide.statistics.shared(now=True))
         assert found.outcomes == {"server_error" if status == 500 else "ok": 1}
         assert wide.invoke(name, path="health").status == 200
@@ -481,14 +482,14 @@ class TestBodies:
             list(invocation.chunks())
         invocation.close()
         assert caught.value.kind is kind
-        assert wide.lanes()[name].limit.in_flight == 0
+        assert wide.guarded()[name].limit.in_flight == 0
 
     def test_stream_past_its_time(
         self, clients: Clients, server: EdgeServer, transport: str
     ) -> None:
         """A stream that does not end ends with the call's time."""
         function = EdgeFunction(name="f", url=server.url, timeout=SHORT, stream=True)
-        invocation = clients(function, importer=IMPORTERS[transport]).invoke("f", path="drip")
+        invocation = clients(function, load=LOADERS[transport]).invoke("f", path="drip")
         started = time.monotonic()
         with pytest.raises(CallFailed) as caught:
             list(invocation.chunks())
@@ -496,12 +497,12 @@ class TestBodies:
         assert time.monotonic() - started < PATIENT / 2
 
     def test_reader_that_goes_away(self, wide: EdgeClient) -> None:
-        """An answer that nobody reads to its end gives its place and connection back."""
+        """An answer that nobody reads to its end gives its slot and connection back."""
         for _ in range(10):
             invocation = wide.invoke("f", path="large")
             next(invocation.chunks())
             invocation.close()
-        assert wide.lanes()["f"].limit.in_flight == 0
+        assert wide.guarded()["f"].limit.in_flight == 0
 
     def test_invalid_json(self, wide: EdgeClient) -> None:
         """What the bytes of an answer mean is the caller's business."""
@@ -522,7 +523,7 @@ class TestContract:
     """What the registry says of a function holds for its calls."""
 
     def _client(self, clients: Clients, transport: str, function: EdgeFunction) -> EdgeClient:
-        return clients(function, importer=IMPORTERS[transport])
+        return clients(function, load=LOADERS[transport])
 
     def test_registered_headers(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """Registered fields are sent with calls and health checks, and win over a caller's."""

@@ -30,11 +30,10 @@ from app.edge import (
     NoTransport,
     RegistryFile,
     Saturated,
-    load_registry,
 )
 from app.healing.report import Check
 from app.routes.bodies.edge_functions import EdgeBreaker, watched
-from tests.edge.conftest import IMPORTERS, PATIENT, SHORT, Clients, until, without
+from tests.edge.conftest import LOADERS, PATIENT, SHORT, Clients, until, without
 from tests.support.edge_server import MEBIBYTE, EdgeServer
 from tests.support.processes import ROOT, STALL
 
@@ -48,10 +47,10 @@ class TestChoice:
         """The same client moves from requests to aiohttp when aiohttp becomes importable."""
         missing = {"aiohttp"}
 
-        def importer(name: str) -> ModuleType | None:
+        def load(name: str) -> ModuleType | None:
             return None if name in missing else importlib.import_module(name)
 
-        client = clients(EdgeFunction(name="f", url=server.url, timeout=PATIENT), importer=importer)
+        client = clients(EdgeFunction(name="f", url=server.url, timeout=PATIENT), load=load)
         assert client.invoke("f").choice.fallback_reason == "aiohttp_unavailable"
         assert (client.transport_name(), client.fallback_reason()) == (
             "requests",
@@ -66,7 +65,7 @@ class TestChoice:
     def test_none(self, clients: Clients, server: EdgeServer) -> None:
         """With neither library a call is refused clearly, and the client still answers."""
         client = clients(
-            EdgeFunction(name="f", url=server.url), importer=without("aiohttp", "requests")
+            EdgeFunction(name="f", url=server.url), load=without("aiohttp", "requests")
         )
         for call in (lambda: client.invoke("f"), client.check_all):
             with pytest.raises(NoTransport):
@@ -122,12 +121,12 @@ class TestProtection:
     def guarded(
         self, clients: Clients, server: EdgeServer, transport: str, now: list[float]
     ) -> EdgeClient:
-        """A client with a share of two places and a clock of the test's own."""
+        """A client with a share of two slots and a clock of the test's own."""
         return clients(
             EdgeFunction(name="f", url=server.url, timeout=PATIENT),
             EdgeFunction(name="g", url=server.url, timeout=PATIENT),
             EdgeFunction(name="hasty", url=server.url, timeout=SHORT),
-            importer=IMPORTERS[transport],
+            load=LOADERS[transport],
             share=2,
             clock=lambda: now[0],
         )
@@ -162,11 +161,11 @@ class TestProtection:
 
     def test_impatient_callers(self, guarded: EdgeClient) -> None:
         """Callers with less time than the function has close it to nobody, and count as nothing."""
-        lane = guarded.lanes()["f"]
+        function = guarded.guarded()["f"]
         for patience in (1e-6, 1e-6, 1e-6, 1e-6, 1e-6, SHORT):
             invocation = guarded.invoke("f", path="hang", patience=patience)
             assert invocation.error is ErrorKind.TIMEOUT
-        assert (lane.breaker.state, lane.limit.limit) == (BreakerState.CLOSED, 2)
+        assert (function.breaker.state, function.limit.limit) == (BreakerState.CLOSED, 2)
         assert guarded.invoke("f").status == 200
         found = guarded.statistics.of("f", shared=guarded.statistics.shared(now=True))
         assert found.outcomes == {"cut_short": 6, "ok": 1}
@@ -186,7 +185,7 @@ class TestProtection:
     ) -> None:
         """A HEAD of a function that streams closes its breaker as any good call does."""
         function = EdgeFunction(name="f", url=server.url, timeout=PATIENT, stream=True)
-        client = clients(function, importer=IMPORTERS[transport], clock=lambda: now[0])
+        client = clients(function, load=LOADERS[transport], clock=lambda: now[0])
         for _ in range(5):
             client.invoke("f", method="HEAD", path="failing")
         assert client.breakers() == {"f": BreakerState.OPEN}
@@ -197,11 +196,11 @@ class TestProtection:
     def test_slow_calls_count(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """A call that nearly takes all of its time is a failure to the breaker."""
         function = EdgeFunction(name="f", url=server.url, timeout=2)
-        client = clients(function, importer=IMPORTERS[transport])
+        client = clients(function, load=LOADERS[transport])
         # The first call imports the library.
         assert client.invoke("f").status == 200
         calls = [threading.Thread(target=client.invoke, args=("f",), kwargs={"path": "gated"})]
-        client.lanes()["f"].limit.bound(8)
+        client.guarded()["f"].limit.bound(8)
         for call in calls:
             call.start()
         until(lambda: "/gated" in server.paths())
@@ -218,7 +217,7 @@ class TestProtection:
         function = EdgeFunction(
             name="f", url=server.url, timeout=1, max_request=large, max_response=large
         )
-        return clients(function, importer=IMPORTERS[transport])
+        return clients(function, load=LOADERS[transport])
 
     @staticmethod
     def _assert_not_blamed(client: EdgeClient) -> None:
@@ -268,10 +267,10 @@ class TestProtection:
         assert guarded.invoke("g").status == 200
 
     def test_share_of_checks(self, clients: Clients, server: EdgeServer, transport: str) -> None:
-        """Requests for checks take places, and leave half of them to calls of functions."""
+        """Requests for checks take slots, and leave half of them to calls of functions."""
         healthy = EdgeFunction(name="f", url=server.url, timeout=PATIENT)
         slow = replace(healthy, name="slow", health_path="/gated")
-        client = clients(healthy, slow, importer=IMPORTERS[transport], share=4)
+        client = clients(healthy, slow, load=LOADERS[transport], share=4)
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(client.check_all_for_request) for _ in range(2)]
             until(lambda: "/gated" in server.paths() and client._check_limit.in_flight == 2)
@@ -294,7 +293,7 @@ class TestProtection:
 
         write(f'url = "{server.url}/failing"')
         source = RegistryFile(file, clock=lambda: now[0])
-        client = EdgeClient(source, IMPORTERS[transport])
+        client = EdgeClient(source.current, LOADERS[transport])
         for _ in range(5):
             client.invoke("f")
         write(f'url = "{server.url}/failing"\ndescription = "changed"')
@@ -315,27 +314,27 @@ class TestHealth:
 
     def test_nothing_configured(self) -> None:
         """With no file configured the check is fine."""
-        (check,) = EdgeClient(EdgeRegistry(), without()).checks()
+        (check,) = EdgeClient(EdgeRegistry, without()).checks()
         assert (check.name, check.ok, check.critical) == ("edge_functions", True, False)
 
     def test_broken_file(self, tmp_path: Path) -> None:
         """A broken file is a failed check that says the line, and never a critical one."""
         file = tmp_path / "functions.toml"
         file.write_text("[[function]]\nname = 'a'\n")
-        (check,) = EdgeClient(load_registry(file), without()).checks()
+        (check,) = EdgeClient(RegistryFile(file).current, without()).checks()
         assert (check.ok, check.critical, check.reason) == (False, False, "registry_invalid")
         assert "line 1" in (check.advice or "")
         assert str(tmp_path) not in (check.advice or "")
 
     def test_fallback(self) -> None:
         """Running on requests for want of aiohttp is reported as a fallback, and as a fault."""
-        (check,) = EdgeClient(EdgeRegistry(), without("aiohttp")).checks()
+        (check,) = EdgeClient(EdgeRegistry, without("aiohttp")).checks()
         assert (check.ok, check.reason, check.fallback) == (False, "fallback_transport", "requests")
 
     def test_three_and_two(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """Three failures turn a function unhealthy, two successes turn it back."""
         function = EdgeFunction(name="f", url=server.url, health_path="/flaky", timeout=PATIENT)
-        client = clients(function, importer=IMPORTERS[transport])
+        client = clients(function, load=LOADERS[transport])
         server.failures = 3
         states = [client.check_all()[0].state for _ in range(2)]
         assert states == [HealthState.UNKNOWN] * 2
@@ -353,7 +352,7 @@ class TestHealth:
         """What was found out five minutes ago counts no more, without another call."""
         now = [1e9]
         function = EdgeFunction(name="f", url=server.url, health_path="/failing", timeout=PATIENT)
-        client = clients(function, importer=IMPORTERS[transport], wall_clock=lambda: now[0])
+        client = clients(function, load=LOADERS[transport], wall_clock=lambda: now[0])
         for _ in range(3):
             client.check_all()
         assert "edge_function_f" in self._checks(client)
@@ -375,7 +374,7 @@ class TestHealth:
             EdgeFunction(name=f"f{n}", url="http://127.0.0.1:9", timeout=PATIENT)
             for n in range(100)
         ]
-        client = clients(*functions, importer=IMPORTERS["aiohttp"])
+        client = clients(*functions, load=LOADERS["aiohttp"])
         for _ in range(3):
             client.check_all()
         checks = self._checks(client)
@@ -390,7 +389,7 @@ class TestWorkers:
     def pair(self, clients: Clients, server: EdgeServer, tmp_path: Path) -> list[EdgeClient]:
         """Two clients that share a home, as two workers do."""
         function = EdgeFunction(name="f", url=server.url, timeout=PATIENT)
-        return [clients(function, importer=without(), home=tmp_path) for _ in range(2)]
+        return [clients(function, load=without(), home=tmp_path) for _ in range(2)]
 
     def test_breakers_of_each(self, pair: list[EdgeClient]) -> None:
         """A breaker that is open in one worker shows in the other, which still calls."""

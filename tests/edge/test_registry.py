@@ -10,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.edge import (
-    EdgeFunction,
-    EdgeRegistry,
-    Priority,
-    RegistryError,
-    RegistryFile,
-    load_registry,
-    parse_registry,
-)
+from app.edge import EdgeFunction, EdgeRegistry, Priority, RegistryFile
+from app.edge.errors import RegistryError
+from app.edge.registry import load_registry, parse_registry
 from app.routes.bodies import edge_functions as bodies
 from app.web.json_bodies import encode
 
@@ -280,11 +274,11 @@ class TestRegistryFile:
 
     def test_directory(self, tmp_path: Path) -> None:
         """A directory is no registry."""
-        assert "no regular file" in str(self._rejected(tmp_path))
+        assert "a regular file" in str(self._rejected(tmp_path))
 
     def test_endless_device(self) -> None:
         """A device that never ends is not read."""
-        assert "no regular file" in str(self._rejected(Path(os.devnull).with_name("zero")))
+        assert "a regular file" in str(self._rejected(Path(os.devnull).with_name("zero")))
 
     def test_not_utf8(self, file: Path) -> None:
         """Text in another encoding is told with its line."""
@@ -294,7 +288,7 @@ class TestRegistryFile:
     def test_too_large(self, file: Path) -> None:
         """A file of nine megabytes is refused."""
         file.write_bytes(b"#" * (9 * 1024 * 1024))
-        assert "larger than" in str(self._rejected(file))
+        assert "a smaller file" in str(self._rejected(file))
 
     def test_relative_path(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A relative path counts from the directory that the service was started in."""
@@ -386,10 +380,10 @@ class TestFollowing:
         self._write(file, _table(name="a"), 1)
         source = RegistryFile(file, clock=lambda: now[0])
         self._write(file, _table(name="b"), 2)
-        assert [f.name for f in source.registry.functions] == ["a"]
+        assert [f.name for f in source.current().functions] == ["a"]
         now[0] = 1.0
-        assert [f.name for f in source.registry.functions] == ["b"]
-        assert source.registry is source.registry
+        assert [f.name for f in source.current().functions] == ["b"]
+        assert source.current() is source.current()
 
     def test_break_and_mend(
         self, tmp_path: Path, now: list[float], caplog: pytest.LogCaptureFixture
@@ -398,30 +392,30 @@ class TestFollowing:
         file = tmp_path / "functions.toml"
         self._write(file, _table(name="a"), 1)
         source = RegistryFile(file, clock=lambda: now[0])
-        good = source.registry.functions
+        good = source.current().functions
         self._write(file, "nonsense", 2)
         for now[0] in (1.0, 2.0, 3.0):
-            assert source.registry.functions == good
-            assert str(source.registry.error).startswith("line 1: ")
+            assert source.current().functions == good
+            assert str(source.current().error).startswith("line 1: ")
         assert sum(r.levelno == logging.WARNING for r in caplog.records) == 1
         file.unlink()
         now[0] = 4.0
-        assert source.registry.functions == good
-        assert "does not exist" in str(source.registry.error)
+        assert source.current().functions == good
+        assert "does not exist" in str(source.current().error)
         self._write(file, _table(name="c"), 3)
         now[0] = 5.0
-        assert [f.name for f in source.registry.functions] == ["c"]
-        assert source.registry.error is None
+        assert [f.name for f in source.current().functions] == ["c"]
+        assert source.current().error is None
 
     def test_file_that_appears(self, tmp_path: Path, now: list[float]) -> None:
         """A file that is not there at the start is read when it comes."""
         file = tmp_path / "functions.toml"
         source = RegistryFile(file, clock=lambda: now[0])
-        assert source.registry.functions == ()
+        assert source.current().functions == ()
         file.write_text(_table())
         now[0] = 1.0
-        assert len(source.registry.functions) == 1
+        assert len(source.current().functions) == 1
 
     def test_no_file(self) -> None:
         """Without a file there is nothing to follow."""
-        assert RegistryFile(None).registry == EdgeRegistry()
+        assert RegistryFile(None).current() == EdgeRegistry()

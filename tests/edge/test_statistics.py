@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from app.edge.health import FunctionHealth, HealthState
-from app.edge.histogram import bucket_of, cumulative, percentile
-from app.edge.statistics import Statistics
-from app.edge.store import EdgeStore
+from app.edge.statistics import Statistics, bucket_of, cumulative, percentile
+from app.edge.store import Counts, EdgeStore
 from tests.support.clock import Clock
 from tests.support.processes import ROOT
 
@@ -100,7 +99,8 @@ class TestSharing:
             "import sys; from pathlib import Path;"
             "from app.edge.statistics import Statistics; from app.edge.store import EdgeStore\n"
             "s = Statistics(EdgeStore(Path(sys.argv[1])))\n"
-            "for n in range(50):\n    s.count('f', 'ok', 0.01); s._try(s._flush)\n"
+            "for n in range(50):\n    s.count('f', 'ok', 0.01); s.refresh()\n"
+            "s.close()\n"
         )
         command = [sys.executable, "-c", program, str(tmp_path)]
         children = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
@@ -183,7 +183,7 @@ class TestUptime:
         store = EdgeStore(None)
         for hour in range(24 * 30):
             now[0] = hour * HOUR
-            store.add_checks([_result("f", healthy=True, at=now[0])], now[0])
+            store.add(Counts(), [[_result("f", healthy=True, at=now[0])]], now[0])
         with store._open() as db:
             (rows,) = db.execute("SELECT COUNT(*) FROM uptime").fetchone()
         assert rows <= 24 * 8 + 26
@@ -198,7 +198,8 @@ class TestBadDisk:
         statistics = Statistics(EdgeStore(tmp_path))
         statistics.count("f", "ok", 0.1)
         assert statistics.of("f", shared=statistics.shared(now=True)).outcomes == {"ok": 1}
-        assert (tmp_path / "edge.sqlite3.corrupt").read_bytes().startswith(b"canary")
+        (aside,) = tmp_path.glob("edge.sqlite3.corrupt-*")
+        assert aside.read_bytes().startswith(b"canary")
 
     def test_unusable_home(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A home that cannot be made is told once; what was counted is kept until it can."""

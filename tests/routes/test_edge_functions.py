@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from flask.testing import FlaskClient
 
-from app.edge import EdgeClient, load_registry
+from app.edge import EdgeClient, RegistryFile
 from app.telemetry.logs import ConsoleFormatter
 from tests.support.edge_server import MEBIBYTE, EdgeServer, edge_server
 from tests.support.http import (
@@ -57,7 +57,7 @@ class TestEdgeFunctions:
         file = _functions_file(tmp_path, server, hasty=0.3)
         app = build(edge_file=file)
         if transport == "requests":
-            app.extensions["edge"] = EdgeClient(load_registry(file), _without("aiohttp"))
+            app.extensions["edge"] = EdgeClient(RegistryFile(file).current, _without("aiohttp"))
         return app.test_client()
 
     @pytest.mark.parametrize("path", ["", "/status", "/health-check"])
@@ -206,7 +206,9 @@ class TestEdgeFunctions:
         """With neither library a call is 503 with Retry-After, and lists still answer."""
         file = _functions_file(tmp_path, server)
         app = build(edge_file=file)
-        app.extensions["edge"] = EdgeClient(load_registry(file), _without("aiohttp", "requests"))
+        app.extensions["edge"] = EdgeClient(
+            RegistryFile(file).current, _without("aiohttp", "requests")
+        )
         client = app.test_client()
         for path in ("f/invoke", "health-check"):
             response = client.get(f"/api/edge-functions/{path}")

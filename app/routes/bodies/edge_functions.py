@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeVar
 
 from app.edge import BreakerState, EdgeClient, ErrorKind, FunctionHealth, HealthState, Priority
 from app.edge import EdgeFunction as Registered
-from app.edge.histogram import percentile
-from app.edge.rules import LONGEST_TIMEOUT, MAX_TEXT, MOST_CONCURRENCY, MOST_RETRIES, NAME
-from app.edge.statistics import OK, PERCENTILES, FunctionStatistics
+from app.edge.calls import OK
+from app.edge.functions import LONGEST_TIMEOUT, MAX_TEXT, MOST_CONCURRENCY, MOST_RETRIES, NAME
+from app.edge.statistics import PERCENTILES, FunctionStatistics, percentile
 from app.edge.transports import AIOHTTP_UNAVAILABLE, EVENTLET_WORKER
 from app.healing.report import timestamp
 from app.web.json_bodies import Count, Keywords, Moment, Pid, Seconds, Share, filled
