@@ -88,7 +88,6 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     from flask import Flask
 
     from app.isolation import quarantine, registration
-    from app.telemetry import structured
     from app.web import setup
 
     def new_app() -> Flask:
@@ -113,7 +112,6 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     quarantine.init_app(app, states)
     services.limits.init_app(app)
     setup.init_app(app)
-    structured.configure()
     services.board.states = states
 
     # What can be said without importing more or asking others: those checks are made later.

@@ -69,7 +69,6 @@ PARTS = {
     "aiohttp": "import aiohttp",
     "prometheus-client": "import prometheus_client",
     "flask-limiter": "import flask_limiter",
-    "structlog": "import structlog",
     "application": "import app; application = app.create_app()",
 }
 PRINT_PARTS = """

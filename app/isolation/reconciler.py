@@ -22,7 +22,6 @@ from app.isolation.states import BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.on_disk import find_on_disk
 from app.services import Services
-from app.telemetry import structured
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +95,6 @@ class Reconciler:
                 "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
             }
         )
-        structured.configure()
         services.tracing.follow()
         if moved:
             # What an import fails for by now may be what can be healed.

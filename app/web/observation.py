@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.services import Services
-from app.telemetry import structured
 from app.telemetry.context import REQUEST_ID_HEADER, continued, enter, leave, request_id
 from app.telemetry.methods import METHODS
 from app.telemetry.notes import Note
@@ -100,7 +99,6 @@ class _Request:
             parent, self._method, environ["PATH_INFO"], environ["wsgi.url_scheme"]
         )
         self._work = enter(self._id, self._span.trace)
-        structured.forget_bound()
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:  # noqa: ANN401 - WSGI's own
         """Begin the answer; its route is the rule that matched, but for the method perhaps."""

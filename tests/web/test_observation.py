@@ -27,8 +27,9 @@ import logging
 import threading
 from contextvars import copy_context
 
-import structlog
 from flask import Blueprint, Response, current_app, request
+
+from app.telemetry import logs
 
 bp = Blueprint("noisy", __name__)
 logger = logging.getLogger("noisy")
@@ -93,9 +94,9 @@ def boom():
 
 @bp.get("/bound")
 def bound():
-    structlog.get_logger("noisy").info("before")
-    structlog.contextvars.bind_contextvars(user=request.args["user"])
-    structlog.get_logger("noisy").info("after")
+    logger.info("before")
+    logs.bind(user=request.args["user"])
+    logger.info("after")
     return "bound"
 """
 
@@ -208,7 +209,7 @@ class TestIds:
                 assert {line["request_id"] for line in lines} == {f"id-{name}"}
 
     def test_nothing_is_left_behind(self, noisy: House) -> None:
-        """A thread's next request has neither ids nor structlog's fields of the one before."""
+        """A thread's next request has neither the ids nor the bound fields of the one before."""
         with _served(noisy, THREADS="1") as server:
             _ask(server, "/noisy/bound?user=ann", "first")
             _ask(server, "/noisy/bound?user=bob")

@@ -31,7 +31,6 @@ REQUIRED: Mapping[str, str] = {
     "prometheus_client": "prometheus-client>=0.21",
     "requests": "requests>=2.31",
     "rich": "rich>=13.0",
-    "structlog": "structlog>=24.1",
     "urllib3": "urllib3>=2.0",
     "werkzeug": "werkzeug>=3.0",
 }
