@@ -105,7 +105,7 @@ def require_memory(megabytes: int, cgroup: Path = CGROUP) -> None:
         return
     if left < megabytes << 20:
         raise Unavailable(
-            f"this needs about {megabytes} MB, and this container's limit leaves"
+            f"this needs about {megabytes} MB more, and this container's limit leaves"
             f" {max(0, left) >> 20}: run it in a container of its own"
         )
 

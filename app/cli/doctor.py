@@ -25,8 +25,8 @@ from app.doctor.locking import mend
 from app.doctor.project import Project
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
-#: What the examination takes at its peak, with its children, and what uv takes beside it.
-EXAMINATION_MEGABYTES, INSTALLER_MEGABYTES = 70, 110
+#: What the examination takes at its peak beside this process, and with uv, which asks the index.
+EXAMINATION_MEGABYTES, INSTALLER_MEGABYTES = 40, 100
 
 
 @command(

@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
     """Knows its commands by name and imports one when it is asked for."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; even a wrong command line is told as JSON where JSON is asked for."""
+        """Run the command; where JSON is asked for, a wrong command line is reported in it."""
         as_json = "--json" in ctx.args
         try:
             return super().invoke(ctx)

@@ -14,7 +14,7 @@ from app.doctor.project import Project
 from app.web.json_bodies import members
 
 #: What the programs take at their peak that these commands run.
-UV_MEGABYTES, PIP_MEGABYTES = 170, 90
+UV_MEGABYTES, PIP_MEGABYTES = 130, 90
 UP_TO_DATE = "the locks are up to date"
 
 

@@ -83,7 +83,7 @@ class Examination:
     blueprints: bool = True
 
     def run(self, report: Report = lambda _: None) -> tuple[Finding, ...]:
-        """Everything that was found, worst first; ``report`` is told what goes on.
+        """Everything that was found, worst first; ``report`` gets each step as it begins.
 
         Changes nothing and raises nothing for what is found.
         """

@@ -22,7 +22,7 @@ from app.kinds.dependency.on_disk import find_on_disk, installed_version
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 
 FILE = "requirements-flask.txt"
-#: How alike two names are before one is taken for a slip of the other; 1 is the same.
+#: How alike two names are before one is taken for a misspelling of the other; 1 is the same.
 ALIKE = 0.8
 #: The same where the import is guarded: other libraries' names are often near.
 VERY_ALIKE = 0.85
@@ -191,7 +191,7 @@ class ImportChecker:
         names = {*self._known, *self._brought(self.requirements.names())}
         if standard:
             names |= sys.stdlib_module_names | self.graph.project.first_party
-        # Names that differ in their numbers alone: urllib2 is no slip of urllib3.
+        # Names that differ in their numbers alone: urllib2 does not misspell urllib3.
         letters = top.rstrip(string.digits)
         others = sorted(name for name in names if name.rstrip(string.digits) != letters)
         near = difflib.get_close_matches(top, others, 1, ALIKE if standard else VERY_ALIKE)

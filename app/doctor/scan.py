@@ -67,7 +67,7 @@ class Import:
 class Scan:
     """The imports of a file, in its order, and the names that it binds.
 
-    ``names`` is None when only running the file would tell them.
+    ``names`` is None when only running the file would show them.
     """
 
     imports: tuple[Import, ...]

@@ -195,7 +195,7 @@ def verify(layer: Layer, site: Path) -> tuple[Flaw, ...]:
     """What of a layer has changed since its heal.
 
     The manifest has the hash of each RECORD, and each RECORD the hashes of its files: a file, or a
-    file with its line in RECORD, cannot change unseen. (Symbolic links count as strangers.)
+    file with its line in RECORD, cannot change unseen. Symbolic links are in no RECORD.
     """
     listed: dict[str, str] = {}
     flaws: list[Flaw] = []

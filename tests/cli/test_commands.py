@@ -130,7 +130,7 @@ class TestAll:
 class TestHealing:
     """``fix``, and what the other commands say of it."""
 
-    def test_fix_heals_and_everything_tells(self, small: Checkout) -> None:
+    def test_fix_heals_and_everything_shows_it(self, small: Checkout) -> None:
         """Status, history, test-import, layers, health and drift agree on what was done."""
         assert small.run("test-import", "redis").code == 1
         fixed = small.run("fix", "redis", "--json")
@@ -158,8 +158,8 @@ class TestHealing:
         assert spent.code == 1
         assert "reset redis" in spent.out
         assert small.run("reset", "redis", "--json").json["attempts_left"] == 3
-        told = small.run("history", "--outcome", "hash_mismatch", "--since", "1h", "--json").json
-        assert len(told) == 3
+        listed = small.run("history", "--outcome", "hash_mismatch", "--since", "1h", "--json").json
+        assert len(listed) == 3
 
     @pytest.mark.parametrize("name", ["--index-url=x", "../x", "os;rm", "x" * 500, "é"])
     def test_what_is_no_module_name_is_refused(self, checkout: Checkout, name: str) -> None:
@@ -263,8 +263,8 @@ class TestLayers:
         (site / "new.py").touch()
         ended = small.run("layers", "verify", "redis", "--json")
         assert ended.code == 1
-        told = {flaw["file"]: flaw["reason"] for flaw in ended.json[0]["flaws"]}
-        assert told == {
+        listed = {flaw["file"]: flaw["reason"] for flaw in ended.json[0]["flaws"]}
+        assert listed == {
             "redis/__init__.py": "changed since the heal",
             "beta/__init__.py": "missing",
             "new.py": "in no RECORD",
@@ -277,7 +277,7 @@ class TestLayers:
         assert any(flaw["file"].endswith("RECORD") for flaw in flaws)
 
     def test_remove_undoes_a_fix(self, small: Checkout) -> None:
-        """The layer goes and with it the drift; another name is told."""
+        """The layer goes and with it the drift; another name is reported."""
         assert small.run("fix", "redis").code == 0
         assert small.run("layers", "remove", "redis", "--json").code == 0
         assert small.run("drift").code == 0

@@ -33,7 +33,7 @@ READ_ONLY = (
     'mount --bind "$PWD" "$PWD" && mount -o remount,ro,bind "$PWD" && cd "$PWD"'
     ' && exec "$0" -B -m app.cli drift --write --json'
 )
-#: What a hand does to a lock, and the line that tells it.
+#: What a hand does to a lock, and the line that is to blame.
 HAND_EDITS = [
     ("alpha==1.0", "alpha>=1.0", 3),
     ("--hash=sha256:", "--hash=md5:", 3),
@@ -79,11 +79,11 @@ class TestLock:
         assert (difference["subject"], difference["file"]) == ("beta==2.0", LOCK)
         locked.write(LOCK, text)
         locked.write(TEXT, "beta>=2.0\n")
-        told = locked.run("lock", "--check").out
-        assert "alpha==1.0 is in the lock, but nothing asks for it" in told
+        listed = locked.run("lock", "--check").out
+        assert "alpha==1.0 is in the lock, but nothing asks for it" in listed
         assert locked.read(LOCK) == text
 
-    def test_an_unreadable_lock_is_told_by_line(self, small: Checkout) -> None:
+    def test_an_unreadable_lock_is_reported_by_line(self, small: Checkout) -> None:
         """By the doctor and by the check, and left as it is."""
         right = small.read(LOCK)
         for old, new, line in HAND_EDITS:
@@ -135,7 +135,7 @@ class TestLock:
         assert "redis>=5.0" in small.read(TEXT)
         assert small.read(LOCK) == before
 
-    def test_a_read_only_checkout_is_told(self, small: Checkout) -> None:
+    def test_a_read_only_checkout_is_reported(self, small: Checkout) -> None:
         """Status 73, every file as it was. A full disk ends the same way."""
         assert small.run("fix", "redis").code == 0
         before = small.snapshot()
@@ -171,7 +171,7 @@ class TestLock:
         assert locked.snapshot() == before
 
     def test_waits_out_fresh_uploads(self, locked: Checkout) -> None:
-        """The day goes to uv: an index that tells no upload times has nothing older."""
+        """The day goes to uv: an index without upload times has nothing older."""
         ended = locked.run("lock", "--upgrade", "--exclude-newer", "2020-01-01", "--json")
         assert (ended.code, ended.json["error"]["code"]) == (65, "bad_file")
 
@@ -208,10 +208,10 @@ class TestWheelhouse:
         missing = {one["subject"] for one in found["findings"] if one["code"] == "wheel_missing"}
         assert missing == {"alpha", "beta", "redis"}
 
-    def test_tells_strangers_and_replaces_the_changed(
+    def test_names_other_files_and_replaces_the_changed(
         self, small: Checkout, world: World, tmp_path: Path
     ) -> None:
-        """A changed wheel is downloaded anew; another file is told and left."""
+        """A changed wheel is downloaded anew; another file is reported and left."""
         house = tmp_path / "wheels"
         assert small.run("wheelhouse", str(house)).code == 0
         changed = house / "beta-2.0-py3-none-any.whl"
@@ -246,7 +246,7 @@ class _Osv(BaseHTTPRequestHandler):
 VULNERABILITY = {
     "id": "PYSEC-2026-1",
     "aliases": ["CVE-2026-1"],
-    "summary": "alpha tells everything",
+    "summary": "alpha shows everything",
     "published": "2026-01-01T00:00:00Z",
     "affected": [
         {
@@ -271,7 +271,7 @@ class TestAudit:
         thread.join()
         server.server_close()
 
-    def test_tells_known_vulnerabilities(self, small: Checkout, osv: str) -> None:
+    def test_lists_known_vulnerabilities(self, small: Checkout, osv: str) -> None:
         """Status 1, the id and the version that mends it."""
         ended = small.run("audit", "--osv-url", osv, "--json")
         assert ended.code == 1, ended
@@ -284,7 +284,7 @@ class TestAudit:
         assert sorted(ended.json["audited"]) == ["alpha", "beta", "redis"]
 
     def test_no_news_is_not_good_news(self, small: Checkout) -> None:
-        """A service that does not answer is told with status 69."""
+        """A service that does not answer is reported with status 69."""
         ended = small.run("audit", "--osv-url", "http://127.0.0.1:9/v1/query", "--json")
         assert (ended.code, ended.json["error"]["code"]) == (69, "unavailable")
 

@@ -37,7 +37,7 @@ def test_a_command_stays_small(checkout: Checkout, arguments: str) -> None:
 
 
 def container(directory: Path, limit: str, used: int, files: int = 0) -> Path:
-    """The files by which the kernel tells a container's memory, in bytes."""
+    """The files by which the kernel shows a container's memory, in bytes."""
     (directory / "memory.max").write_text(f"{limit}\n")
     (directory / "memory.current").write_text(f"{used}\n")
     statistics = f"anon {used - files}\nactive_file {files}\ninactive_file 0\n"
@@ -48,7 +48,7 @@ def container(directory: Path, limit: str, used: int, files: int = 0) -> Path:
 def test_refuses_what_a_containers_limit_does_not_leave(tmp_path: Path) -> None:
     """Said beforehand, with both numbers: nothing is killed for it."""
     small = container(tmp_path, str(128 << 20), 100 << 20)
-    with pytest.raises(Unavailable, match=r"about 70 MB.* leaves 28:"):
+    with pytest.raises(Unavailable, match=r"about 70 MB more.* leaves 28:"):
         require_memory(70, small)
     require_memory(20, small)
 

@@ -24,7 +24,7 @@ OWN = {"ENV_FILE": "", "FLASK_SKIP_DOTENV": "1"}
 SECRETS = [variable.name for variable in VARIABLES if variable.secret]
 
 
-def _told(ended: Ended) -> dict[str, Any]:
+def _by_name(ended: Ended) -> dict[str, Any]:
     return {one["name"]: one for one in ended.json["settings"]}
 
 
@@ -32,10 +32,10 @@ def test_shows_every_setting_and_its_source(checkout: Checkout) -> None:
     """The environment's, the file's with its line, and the defaults."""
     checkout.write(".env", "# ours\nPORT=8080\nTHREADS=3\n")
     ended = checkout.flask("settings", "--json", **OWN, THREADS="4")
-    told = _told(ended)
+    listed = _by_name(ended)
     assert (ended.code, ended.json["ok"], ended.json["faults"]) == (0, True, [])
-    assert list(told) == [one.name for one in VARIABLES]
-    found = {name: (told[name]["value"], told[name]["source"]) for name in told}
+    assert list(listed) == [one.name for one in VARIABLES]
+    found = {name: (listed[name]["value"], listed[name]["source"]) for name in listed}
     assert found["PORT"] == ("8080", ".env line 2")
     assert found["THREADS"] == ("4", "the environment")
     assert found["LOG_LEVEL"] == ("INFO", "default")
@@ -47,7 +47,7 @@ def test_shows_every_setting_and_its_source(checkout: Checkout) -> None:
 
 
 def test_shows_what_is_wrong_instead_of_dying(checkout: Checkout) -> None:
-    """Status 78, everything else told all the same, each fault with its source."""
+    """Status 78, everything else reported all the same, each fault with its source."""
     checkout.write(".env", f"AUTO_FIX_MODE=maybe\n{SECRET}\nAUTO_FIX_WHEELHUOSE=x\n")
     ended = checkout.run("settings", "--json", ENV_FILE="", PORT="x", THREADS="4")
     assert (ended.code, ended.json["ok"]) == (78, False)
@@ -57,9 +57,9 @@ def test_shows_what_is_wrong_instead_of_dying(checkout: Checkout) -> None:
         "AUTO_FIX_MODE in .env line 1 is 'maybe'; expected heal, report or off",
         "PORT in the environment is 'x'; expected 1 to 65535",
     ]
-    told = _told(ended)
-    assert [name for name in told if not told[name]["usable"]] == ["AUTO_FIX_MODE", "PORT"]
-    assert told["THREADS"]["value"] == "4"
+    listed = _by_name(ended)
+    assert [name for name in listed if not listed[name]["usable"]] == ["AUTO_FIX_MODE", "PORT"]
+    assert listed["THREADS"]["value"] == "4"
     (warning,) = ended.json["warnings"]
     assert "AUTO_FIX_WHEELHOUSE is" in warning
     plain = checkout.run("settings", ENV_FILE="", PORT="x")
@@ -86,12 +86,12 @@ def test_shows_no_secret(checkout: Checkout, *, right: bool) -> None:
         plain = checkout.run("settings", **environ, **more)
         assert ended.code == plain.code == (0 if right else 78)
         assert SECRET not in f"{ended}{plain}"
-        told = _told(ended)
+        listed = _by_name(ended)
         shown = {
-            name: told[name]["value"] for name in SECRETS if name in {*more, "AUTO_FIX_TOKENS"}
+            name: listed[name]["value"] for name in SECRETS if name in {*more, "AUTO_FIX_TOKENS"}
         }
         assert set(shown.values()) == {"set" if right else None}
-        assert told["OTEL_EXPORTER_OTLP_ENDPOINT"]["value"] is not None
+        assert listed["OTEL_EXPORTER_OTLP_ENDPOINT"]["value"] is not None
 
 
 def test_prints_the_table_of_the_readme(checkout: Checkout) -> None:
@@ -156,11 +156,11 @@ TEXTS = st.text(st.characters(exclude_characters="\0"), max_size=20).map(SECRET.
 @given(
     st.dictionaries(st.sampled_from([*SECRETS, "AUTO_FIX_TOKENS_FILE", "AUTO_FIX_TKOEN"]), TEXTS)
 )
-def test_no_secret_is_in_anything_that_is_told(values: dict[str, str]) -> None:
+def test_no_secret_is_in_anything_that_is_reported(values: dict[str, str]) -> None:
     """Whatever is wrong with it, and however it is looked at."""
     environ = Environment(values)
     settings, faults = examine(environ)
     readings = [variable.read(environ) for variable in VARIABLES]
     shown = [one.show(read.value) for one, read in zip(VARIABLES, readings, strict=True)]
-    told = [environ, settings, faults, [str(fault) for fault in faults], readings, shown]
-    assert SECRET not in json.dumps([repr(one) for one in (*told, misspellings(environ))])
+    listed = [environ, settings, faults, [str(fault) for fault in faults], readings, shown]
+    assert SECRET not in json.dumps([repr(one) for one in (*listed, misspellings(environ))])

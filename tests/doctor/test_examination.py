@@ -55,7 +55,7 @@ def test_finds_nothing_in_this_project(checkout: Checkout) -> None:
 class TestBlueprints:
     """Each is imported in a process of its own."""
 
-    def test_one_that_raises_is_told_with_its_line(self, checkout: Checkout) -> None:
+    def test_one_that_raises_is_reported_with_its_line(self, checkout: Checkout) -> None:
         """The others are imported all the same."""
         checkout.write("app/routes/metrics.py", "import json\njson.nothing\n")
         found = only(findings(checkout, blueprints=True))
@@ -65,13 +65,13 @@ class TestBlueprints:
     @pytest.mark.parametrize(
         "body", ["import os\nos._exit(0)\n", "import os\nos.kill(os.getpid(), 11)\n"]
     )
-    def test_one_that_ends_python_is_told(self, checkout: Checkout, body: str) -> None:
+    def test_one_that_ends_python_is_reported(self, checkout: Checkout, body: str) -> None:
         """Whatever status it ends with."""
         checkout.write("app/routes/metrics.py", body)
         found = only(findings(checkout, blueprints=True))
         assert (found.code, found.subject) == (Code.BLUEPRINT_FAILS, "app.routes.metrics")
 
-    def test_what_the_imports_told_already_is_told_once(self, checkout: Checkout) -> None:
+    def test_what_the_imports_showed_already_is_reported_once(self, checkout: Checkout) -> None:
         """The line is the finding, not each process that meets it."""
         checkout.write("app/routes/metrics.py", "import quuxframework\n")
         found = only(findings(checkout, blueprints=True))
@@ -134,7 +134,7 @@ class TestLock:
         assert not fails([found], strict=False)
 
     def test_the_map_and_the_requirements_disagree(self, checkout: Checkout) -> None:
-        """A program that nothing imports is missed all the same; another range is told."""
+        """A program that nothing imports is missed all the same; another range is reported."""
         checkout.drop("eventlet")
         checkout.write(TEXT, checkout.read(TEXT).replace("requests>=2.31", "requests>=2.32"))
         found = {one.subject: one for one in findings(checkout) if one.code is Code.MAP_DISAGREES}
@@ -145,13 +145,13 @@ class TestLock:
 class TestSurroundings:
     """Settings, files and places."""
 
-    def test_every_wrong_setting_is_told(self, checkout: Checkout) -> None:
+    def test_every_wrong_setting_is_reported(self, checkout: Checkout) -> None:
         """All at once, each by its name."""
         found = findings(checkout, PORT="abc", AUTO_FIX_MODE="maybe")
         assert {one.subject for one in found} == {"PORT", "AUTO_FIX_MODE"}
         assert codes(found) == {"setting_invalid"}
 
-    def test_the_edge_functions_file_is_told_by_line(
+    def test_the_edge_functions_file_is_reported_by_line(
         self, checkout: Checkout, tmp_path: Path
     ) -> None:
         """As the service would, but before it."""

@@ -60,8 +60,8 @@ def examined(project: Project) -> list[Finding]:
 def test_finds_what_is_planted_and_nothing_else(variant: dict[str, Any], tmp_path: Path) -> None:
     """Severity, code, place and subject of each finding are exactly the expected ones."""
     found = examined(plant(variant, tmp_path))
-    told = [f"{one.severity} {one.code} {one.place} {one.subject}" for one in found]
-    assert sorted(told) == sorted(variant.get("expect", []))
+    listed = [f"{one.severity} {one.code} {one.place} {one.subject}" for one in found]
+    assert sorted(listed) == sorted(variant.get("expect", []))
     if "advice" in variant:
         assert variant["advice"] in found[0].advice
     if "chain" in variant:

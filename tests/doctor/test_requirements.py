@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 class TestReading:
     """Every kind of line, and every fault with its place."""
 
-    def test_tells_lines_apart(self, path: Path) -> None:
+    def test_distinguishes_lines(self, path: Path) -> None:
         """Requirements, editables, URLs, options, continuations, comments and hashes."""
         text = read_requirements(
             listing(
@@ -53,8 +53,8 @@ class TestReading:
                 "here @ https://example.com/here.zip ; python_version < '3'\n",
             )
         )
-        told = [(line.line, line.kind, line.name) for line in text.lines]
-        assert told == [
+        listed = [(line.line, line.kind, line.name) for line in text.lines]
+        assert listed == [
             (2, Kind.OPTION, ""),
             (3, Kind.REQUIREMENT, "flask"),
             (5, Kind.EDITABLE, ""),
@@ -170,7 +170,7 @@ class TestEditing:
         assert b"aiohttp" in real.read_bytes()
 
 
-def test_the_command_tells_file_and_line(checkout: Checkout) -> None:
+def test_the_command_names_file_and_line(checkout: Checkout) -> None:
     """A broken requirements file is one finding among the others, and changes nothing."""
     checkout.write("requirements-flask.txt", "flask>=3.0\nthis is = nothing\n")
     before = checkout.snapshot()
