@@ -113,7 +113,7 @@ def fix() -> Response:
     services: Services = current_app.extensions["services"]
     asked = read_object(MAX_BODY)
     if "kind" in asked:
-        return fix_fault(asked, services)
+        return _fix_fault(asked, services)
     name = asked.get("module")
     if not isinstance(name, str) or not name:
         return problem("module_required", 'The body must name a module: {"module": "NAME"}')
@@ -138,21 +138,14 @@ def fix() -> Response:
     )
 
 
-def fix_fault(asked: dict[str, object], services: Services) -> Response:
+def _fix_fault(asked: dict[str, object], services: Services) -> Response:
     """Heal one open fault of any kind; with ``plan`` only if that digest is still its plan's."""
     kind, subject, plan = (asked.get(name) for name in ("kind", "subject", "plan"))
-    named = isinstance(kind, str) and isinstance(subject, str)
-    if not named or not (plan is None or isinstance(plan, str)):
+    if not (isinstance(kind, str) and isinstance(subject, str) and isinstance(plan, str | None)):
         return problem("fault_required")
-    repair = services.fixer.fix_fault(str(kind), str(subject), plan if plan is None else str(plan))
+    repair = services.fixer.fix_fault(kind, subject, plan)
     services.health.refresh(Group.READY, wait=SEEN_WITHIN)
-    body = Repaired(
-        kind=str(kind),
-        subject=str(subject),
-        healed=repair.healed,
-        outcome=repair.outcome,
-        installed=list(repair.installed),
-    )
+    body = filled(Repaired, repair, kind=kind, subject=subject)
     if repair.healed:
         return json_answer(body)
     problem_kind, later = not_fixed(repair.outcome), repair.retry_after or None

@@ -64,7 +64,7 @@ def index() -> Response:
         status=report.overall_status,
         headline=_HEADLINES[report.overall_status],
         report=report,
-        troubles=troubles(report.checks, fixer.open_faults(), fixer.mode),
+        troubles=_troubles(report.checks, fixer.open_faults(), fixer.mode),
         blueprints=states,
         links=[(address, text) for name, address, text in _LINKS if name in active],
         details=details_allowed(),
@@ -83,7 +83,7 @@ def index() -> Response:
     return Response(page, mimetype="text/html", headers=headers)
 
 
-def troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -> list[Trouble]:
+def _troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -> list[Trouble]:
     """Every open fault, and the checks that fail for anything else; critical ones first.
 
     A fault makes the checks of its subject and of whatever needs it fail: it stands for them.
@@ -107,7 +107,7 @@ def troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -
                 critical=any(check.critical for check in own),
                 fallback=next((check.fallback for check in own if check.fallback), None),
                 needed_by=needed_by,
-                coming=coming(opened, mode),
+                coming=_coming(opened, mode),
             )
         )
     found += [
@@ -117,7 +117,7 @@ def troubles(checks: Iterable[Check], faults: Iterable[OpenFault], mode: Mode) -
     return sorted(found, key=lambda trouble: not trouble.critical)
 
 
-def coming(opened: OpenFault, mode: Mode) -> str:
+def _coming(opened: OpenFault, mode: Mode) -> str:
     """What will be done about a fault: whether a fix is tried, how often and when."""
     left, why = opened.budget, f": {opened.reason}" if opened.reason else ""
     if mode is not Mode.HEAL or not opened.fault.fixable:

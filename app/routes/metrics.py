@@ -49,7 +49,7 @@ def metrics() -> Response:
 
 
 @metrics_bp.record
-def begin(state: BlueprintSetupState) -> None:
+def _begin(state: BlueprintSetupState) -> None:
     """Count from now on, and make the application a registry of its own.
 
     So two applications of a process do not mix, and share what the process has counted.
@@ -84,18 +84,18 @@ class SystemCollector(Collector):
         yield from services.metrics.collect()
         yield from engine_series(services.fixer)
         yield from health_series(services.health.read())
-        yield gauge(
+        yield _gauge(
             "auto_fix_blueprint_active",
             "1 for a blueprint that serves in the worker that answers, 0 for one in quarantine",
             {(state.name,): state.active for state in states},
             "blueprint",
         )
         living = len(services.workers.read())
-        yield gauge("auto_fix_workers", "Living workers of the host", {(): living})
+        yield _gauge("auto_fix_workers", "Living workers of the host", {(): living})
         yield from edge_series(services.edge)
 
 
-def gauge(
+def _gauge(
     name: str, text: str, values: Mapping[tuple[str, ...], float | bool], *labels: str
 ) -> Metric:
     """A gauge with a value for each combination of its labels' values."""
@@ -123,13 +123,13 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
         attempted[total.kind, total.subject] = left.attempts_left
     yield counts
     yield seconds
-    yield gauge(
+    yield _gauge(
         "auto_fix_budget_attempts_left",
         "Attempts left on the host before a pause, for each subject that was attempted",
         attempted,
         *labels[:2],
     )
-    yield gauge(
+    yield _gauge(
         "auto_fix_fault",
         "1 for each fault that is open on the host, with the outcome of what was tried about it",
         {
@@ -139,19 +139,19 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
         *labels,
     )
     fixes = fixer.fixes()
-    yield gauge(
+    yield _gauge(
         "auto_fix_fixes",
         "What runs on the host only because it was fixed",
         {(fix.kind, fix.subject): 1 for fix in fixes},
         *labels[:2],
     )
-    yield gauge(
+    yield _gauge(
         "auto_fix_drift",
         "1 for each fix on the host that the requirements do not list",
         {(fix.kind, fix.subject): 1 for fix in fixes if not fix.listed},
         *labels[:2],
     )
-    yield gauge(
+    yield _gauge(
         "auto_fix_mode",
         "Mode in force in the worker that answers, 1 for the one that holds",
         {(str(mode),): mode == fixer.mode for mode in Mode},
@@ -162,18 +162,18 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
 def health_series(reading: HealthReading) -> Iterator[Metric]:
     """What the worker that answers knows of health."""
     checks = reading.report.checks
-    yield gauge(
+    yield _gauge(
         "auto_fix_health_status",
         "Overall health in the worker that answers, 1 for the one that holds",
         {(str(status),): status == reading.report.overall_status for status in Status},
         "status",
     )
-    yield gauge(
+    yield _gauge(
         "auto_fix_health_age_seconds",
         "Age of the health reading in the worker that answers",
         {(): reading.age_seconds},
     )
-    yield gauge(
+    yield _gauge(
         "auto_fix_failed_checks",
         "Checks that fail in the worker that answers",
         {
@@ -187,7 +187,7 @@ def health_series(reading: HealthReading) -> Iterator[Metric]:
         # Two of one name are one series: a scrape with the same series twice is refused whole.
         key = check.name, str(check.critical).lower()
         failing[key] = failing.get(key, False) or not check.ok
-    yield gauge(
+    yield _gauge(
         "auto_fix_check_failing",
         "1 for a check that fails in the worker that answers, 0 for one that passes",
         failing,
@@ -203,23 +203,23 @@ def edge_series(edge: EdgeClient) -> Iterator[Metric]:
     in_flight = sum(state["in_flight"] for _, state in states)
     breakers = Counter(name for name, state in states if state["breaker"] == BreakerState.OPEN)
     registered = len(edge.functions)
-    yield gauge("edge_functions_registered", "Registered edge functions", {(): registered})
+    yield _gauge("edge_functions_registered", "Registered edge functions", {(): registered})
     valid = edge.registry.error is None
-    yield gauge("edge_registry_valid", "1 while the registry file can be used", {(): valid})
-    yield gauge("edge_calls_in_flight", "Edge calls under way in all workers", {(): in_flight})
-    yield gauge(
+    yield _gauge("edge_registry_valid", "1 while the registry file can be used", {(): valid})
+    yield _gauge("edge_calls_in_flight", "Edge calls under way in all workers", {(): in_flight})
+    yield _gauge(
         "edge_function_up",
         "1 when the last health check on the host went well",
         {(result.name,): result.healthy for result in edge.results.values()},
         "function",
     )
-    yield gauge(
+    yield _gauge(
         "edge_breaker_open",
         "Workers whose breaker of a function is open",
         {(function.name,): breakers[function.name] for function in edge.functions},
         "function",
     )
-    yield gauge(
+    yield _gauge(
         "edge_function_uptime_ratio",
         "Share of health checks on the host that went well",
         {

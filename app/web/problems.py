@@ -82,12 +82,12 @@ def problem(
 def init_app(app: Flask) -> None:
     """Answer every error of the application as a problem."""
     for kind in ERRORS:
-        app.register_error_handler(kind, domain_problem)
-    app.register_error_handler(HTTPException, http_problem)
+        app.register_error_handler(kind, _domain_problem)
+    app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, unexpected_problem)
 
 
-def domain_problem(error: Exception) -> Response:
+def _domain_problem(error: Exception) -> Response:
     """What an error that a view lets escape means over HTTP."""
     detail = None
     if isinstance(error, InvalidModuleName):
@@ -105,7 +105,7 @@ def domain_problem(error: Exception) -> Response:
     return response
 
 
-def http_problem(error: HTTPException) -> BaseResponse:
+def _http_problem(error: HTTPException) -> BaseResponse:
     """The framework's own errors, with their headers and without their HTML."""
     if error.response is not None:
         # What abort() was given, a problem already.
