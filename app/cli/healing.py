@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from app.cli.command import OK, USAGE, WRONG, Output, command, healing_engine, reading_engine
@@ -16,6 +14,7 @@ from app.kinds.dependency.requirements import check_module_name, top_level
 from app.routes.bodies.auto_fix import Import, imported
 from app.settings.errors import BadFile, CannotWrite, CommandError
 from app.utils.auto_fix import AutoFixer
+from app.web.json_bodies import members
 
 
 class UnknownSubject(CommandError):
@@ -65,15 +64,16 @@ def fix(output: Output, subject: str) -> int:
             except UnknownFault as error:
                 raise UnknownSubject(f"nothing is wrong with {subject}") from error
     mended = report.success if report is not None else repair.healed
+    advice = None if mended else repair.advice or fixer.advice(kind, repair.outcome)
     output.document(
         {
-            **(asdict(imported(Import, report, details=True)) if report is not None else {}),
+            **(members(imported(Import, report, details=True)) if report is not None else {}),
             "kind": kind,
             "subject": name,
             "healed": mended and repair.healed,
             "outcome": repair.outcome,
             "mode_reason": fixer.mode_reason,
-            "advice": repair.advice or None,
+            "advice": advice,
             "installed": list(repair.installed),
             "retry_after": round(repair.retry_after, 1),
         }
@@ -82,8 +82,8 @@ def fix(output: Output, subject: str) -> int:
     if report is not None:
         _print_diagnosis(output, report)
     if not mended:
-        reason = f" ({fixer.mode_reason})" if repair.outcome == Outcome.MODE else ""
-        output.line(f"  {repair.outcome}{reason.replace('(None)', '')}: {repair.advice}")
+        reason = f" ({fixer.mode_reason})" if fixer.mode_reason else ""
+        output.line(f"  {repair.outcome}{reason}: {advice}")
         if repair.retry_after > 0:
             wait = f"{repair.retry_after:.0f} s"
             output.line(f"  again in {wait}, or after: auto-fix reset {subject}")

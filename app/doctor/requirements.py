@@ -82,17 +82,8 @@ def load(path: Path) -> Requirements:
         if first.line.name == second.line.name and not _satisfiable(both):
             place = f"{first.line.file}:{first.line.line}"
             message = f"{second.requirement} contradicts {first.requirement} of {place}"
-            line = second.line
-            found.append(
-                error(
-                    Code.REQUIREMENTS_CONFLICT,
-                    message,
-                    "keep one of them",
-                    line.file,
-                    line.line,
-                    line.name,
-                )
-            )
+            where = (second.line.file, second.line.line, second.line.name)
+            found.append(error(Code.REQUIREMENTS_CONFLICT, message, "keep one of them", *where))
     for line in text.lines:
         # What no index serves under a hash cannot be locked, so no image may have it.
         direct = line.kind is Kind.REQUIREMENT and "@" in line.text.partition(";")[0]
@@ -194,14 +185,8 @@ def _pinned(project: Project, lock: Lock, sources: list[Requirements]) -> Iterat
     wanted = {entry.name for name in names for entry in lock.closure(name)}
     if unasked := sorted(lock.entries.keys() - wanted):
         message = f"the lock has what nothing asks for: {', '.join(unasked)}"
-        yield warning(
-            Code.LOCK_STALE,
-            message,
-            LOCK_ADVICE,
-            project.lock_path.name,
-            subject=unasked[0],
-            relock=True,
-        )
+        file, first = project.lock_path.name, unasked[0]
+        yield warning(Code.LOCK_STALE, message, LOCK_ADVICE, file, subject=first, relock=True)
 
 
 def _split(project: Project, requirements: Requirements) -> Iterator[Finding]:
