@@ -38,7 +38,7 @@ from app.edge.transports import (
 from app.healing.background import SharedCall
 from app.healing.report import Check
 from app.telemetry.context import request_id, work_of
-from app.telemetry.tracing import NullTracer, Tracer
+from app.telemetry.tracing import Tracer
 
 #: Calls that may be under way at once in a worker whose threads are green.
 GREEN_SHARE = 256
@@ -108,7 +108,7 @@ class EdgeClient:
         share: int = 4,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        tracer: Callable[[], Tracer] = NullTracer,
+        tracer: Callable[[], Tracer] = Tracer,
     ) -> None:
         self._registered = registry
         self.statistics = Statistics(EdgeStore(home), clock=wall_clock)

@@ -95,7 +95,7 @@ class Reconciler:
                 "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
             }
         )
-        services.tracing.follow()
+        services.tracing.try_start()
         if moved:
             # What an import fails for by now may be what can be healed.
             self._look_at = 0.0

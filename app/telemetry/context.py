@@ -1,8 +1,8 @@
 """Whose work this is: the request's id, and its place in a trace.
 
 Trace context is that of the W3C (https://www.w3.org/TR/trace-context/). A request and the calls
-that are made for it share one, and their log lines show it. It follows the work of a request into
-the threads that are started with a copy of its context.
+that are made for it share one, and their log lines show it. It goes with the work of a request
+into the threads that are started with a copy of its context.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _current: ContextVar[Work | None] = ContextVar("current_work", default=None)
 
 
 def enter(request_id: str, trace: Trace) -> Work:
-    """Do what follows for this request: it is ``current``, and its ids stand on every log line."""
+    """Work for this request from now on: it is ``current``, and its ids stand on every log line."""
     work = Work(request_id, trace)
     _current.set(work)
     logs.bind(request_id=request_id, trace_id=trace.trace_id)
@@ -69,12 +69,6 @@ def leave(work: Work) -> None:
 def current() -> Work | None:
     """The request that this is done for; None outside of any."""
     return _current.get()
-
-
-def current_trace() -> Trace | None:
-    """The place in a trace of the request that this is done for."""
-    work = _current.get()
-    return work.trace if work is not None else None
 
 
 def current_id() -> str:
@@ -99,7 +93,9 @@ def request_id(given: str | None) -> str:
 def continued(traceparent: str | None, tracestate: str | None = None) -> Trace | None:
     """The caller's place in a trace; None when it names none, or none that is valid."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    if match is None or not _is_valid(match):
+    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["more"]):
+        return None
+    if not match["trace"].strip("0") or not match["span"].strip("0"):
         return None
     state = tracestate if tracestate and _TRACESTATE.fullmatch(tracestate) else ""
     return Trace(match["trace"], match["span"], match["flags"], state)
@@ -120,9 +116,3 @@ def _hex(size: int) -> str:
     its own, after a fork too.
     """
     return random.randbytes(size).hex()  # noqa: S311 - guards nothing
-
-
-def _is_valid(match: re.Match[str]) -> bool:
-    version = match["version"]
-    known = version != "ff" and not (version == "00" and match["more"])
-    return known and set(match["trace"]) != {"0"} and set(match["span"]) != {"0"}

@@ -1,6 +1,6 @@
 """The directory in which the workers of a server count together.
 
-Each worker has files of its own there, and a scrape adds them up (:mod:`app.telemetry.slots`). It
+Each worker has files of its own there, and a scrape adds them up (:mod:`app.telemetry.series`). It
 belongs in memory: every request writes to it. A server's master provides it before it has workers,
 and before anything imports prometheus_client, which asks the same variable.
 """
@@ -25,8 +25,6 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "orchestrator-metrics-"
 #: Each living master holds a shared lock on it, so whoever can have it alone is the only one.
 MASTERS = "masters.lock"
-#: What a worker leaves behind: its counts, and the file that said which were its own.
-LEFT_BEHIND = ("*.db", "*.slot")
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of its own is made there
 
 
@@ -66,22 +64,19 @@ def handed_on() -> dict[str, str]:
 
 
 def _make() -> Path:
+    """A new directory, in memory where it can be; those are removed whose masters were killed."""
     for base in (IN_MEMORY, Path(tempfile.gettempdir())):
-        if os.access(base, os.W_OK | os.X_OK):
-            _sweep(base)
-            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        if not os.access(base, os.W_OK | os.X_OK):
+            continue
+        for left in base.glob(f"{PREFIX}*"):
+            # Anybody can put anything here. One whose lock a living master holds raises and stays.
+            with suppress(OSError):
+                if left.lstat().st_uid == os.getuid():
+                    with (left / MASTERS).open("rb") as file:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     raise FileNotFoundError("no directory for temporary files can be written")
-
-
-def _sweep(base: Path) -> None:
-    """Remove what masters have left that were killed."""
-    for left in base.glob(f"{PREFIX}*"):
-        # Anybody can put anything here. A lock that a living master holds raises, and it all stays.
-        with suppress(OSError):
-            if left.lstat().st_uid == os.getuid():
-                with (left / MASTERS).open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _hold(directory: Path) -> int:
@@ -98,7 +93,8 @@ def _hold(directory: Path) -> int:
             break
         os.close(descriptor)
     if alone:
-        for left in (path for pattern in LEFT_BEHIND for path in directory.glob(pattern)):
+        # What workers leave behind: their counts, and the files that said which were whose.
+        for left in (*directory.glob("*.db"), *directory.glob("*.slot")):
             left.unlink(missing_ok=True)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The methods of RFC 9110 and 5789; anything else that a caller sends is counted as one.
+METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
 #: Attempts to heal that are remembered until they can be counted: that of prometheus_client itself
 #: is one of them.
-KEPT_WAITING = 100
+MOST_WAITING = 100
 
 
 class AuthenticationFailure(StrEnum):
@@ -57,7 +61,7 @@ class Metrics:
         self._make: Callable[[Path | None], Series] | None = None
         self._series: Series | None = None
         #: Each with the process that made it: a fork's child has them too, and must not count them.
-        self._waiting: deque[tuple[int, Attempt]] = deque(maxlen=KEPT_WAITING)
+        self._waiting: deque[tuple[int, Attempt]] = deque(maxlen=MOST_WAITING)
 
     def begin(self, make: Callable[[Path | None], Series]) -> None:
         """Count from now on, in what ``make`` returns; beginning twice is beginning once."""

@@ -25,9 +25,9 @@ from opentelemetry.trace.propagation import set_span_in_context
 
 from app.healing.journal import Attempt
 from app.healing.kind import Outcome
-from app.telemetry.context import Trace, current_trace
-from app.telemetry.methods import METHODS
-from app.telemetry.tracing import NullTracer, Tracer
+from app.telemetry.context import Trace, current
+from app.telemetry.metrics import METHODS
+from app.telemetry.tracing import Span, Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -44,46 +44,54 @@ _NANOSECONDS = 1_000_000_000
 def tracer(endpoint: str) -> Tracer:
     """A tracer that sends to ``endpoint``, or to where the SDK's own variable for traces says.
 
-    Starts the thread that sends. With ``OTEL_SDK_DISABLED`` there is no such thread, and nobody
-    hears of a span.
+    Starts the thread that sends. With ``OTEL_SDK_DISABLED`` there is no such thread, and no span
+    is sent.
     """
     url = None if os.environ.get(_TRACES_ENDPOINT) else f"{endpoint.rstrip('/')}/v1/traces"
-    provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+    # What sends is named by the SDK's variables, or else by the name of this service.
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith(_UNNAMED):
+        resource = resource.merge(Resource({SERVICE_NAME: SERVICE}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     if isinstance(provider.get_tracer(SERVICE), api.NoOpTracer):
-        return NullTracer()
-    told = _SdkRecords()
-    provider.add_span_processor(BatchSpanProcessor(_Exporter(OTLPSpanExporter(url), told)))
-    return OtelTracer(provider, told)
+        return Tracer()
+    records = SdkRecords()
+    exporter = Exporter(OTLPSpanExporter(url), records)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return OtelTracer(provider, records)
 
 
-class OtelTracer:
+class OtelTracer(Tracer):
     """Makes spans that are sent in batches. A collector that is slow or gone costs spans alone."""
 
-    def __init__(self, provider: TracerProvider, told: _SdkRecords) -> None:
+    def __init__(self, provider: TracerProvider, records: SdkRecords) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer(SERVICE)
-        self._told = told
+        self._records = records
 
     def request(self, parent: Trace | None, method: str, path: str, scheme: str) -> OtelSpan:
         """A server span, named after its method until its route is known."""
         attributes = {"url.path": path, "url.scheme": scheme, **_method(method)}
-        name = method if method in METHODS else "HTTP"
-        span = self._tracer.start_span(
-            name, _below(parent, remote=True), SpanKind.SERVER, attributes
-        )
+        name, context = method if method in METHODS else "HTTP", _below(parent, remote=True)
+        span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes)
         return OtelSpan(span, _SERVER_ERROR, name)
 
     def call(self, parent: Trace | None, function: str, method: str, url: str) -> OtelSpan:
         """A client span."""
-        attributes = {"edge.function": function, **_method(method), **_peer(url)}
-        span = self._tracer.start_span(
-            f"{method} {function}", _below(parent), SpanKind.CLIENT, attributes
-        )
+        parts = urlsplit(url)
+        attributes: dict[str, str | int] = {
+            "edge.function": function,
+            "server.address": parts.hostname or "",
+            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+            **_method(method),
+        }
+        name, context = f"{method} {function}", _below(parent)
+        span = self._tracer.start_span(name, context, SpanKind.CLIENT, attributes)
         return OtelSpan(span, _CLIENT_ERROR)
 
     def heal(self, attempt: Attempt) -> None:
         """A span of the attempt's own time."""
-        end = attempt.at or time.time()
+        end, work = attempt.at or time.time(), current()
         attributes = {
             "auto_fix.kind": attempt.kind,
             "auto_fix.module": attempt.subject,
@@ -92,7 +100,7 @@ class OtelTracer:
         }
         span = self._tracer.start_span(
             f"heal {attempt.subject}",
-            _below(current_trace()),
+            _below(work.trace if work else None),
             attributes=attributes,
             start_time=int((end - attempt.seconds) * _NANOSECONDS),
         )
@@ -103,17 +111,25 @@ class OtelTracer:
     def close(self) -> None:
         """Send what has not been sent, and end the thread."""
         self._provider.shutdown()
-        self._told.remove()
+        self._records.remove()
 
 
-class OtelSpan:
+class OtelSpan(Span):
     """A span under way."""
 
-    __slots__ = ("_failed_from", "_name", "_span", "trace")
+    __slots__ = ("_failed_from", "_name", "_span")
 
     def __init__(self, span: api.Span, failed_from: int, name: str = "") -> None:
         self._span, self._failed_from, self._name = span, failed_from, name
-        self.trace = _trace(span)
+        place = span.get_span_context()
+        super().__init__(
+            Trace(
+                api.format_trace_id(place.trace_id),
+                api.format_span_id(place.span_id),
+                f"{place.trace_flags:02x}",
+                place.trace_state.to_header(),
+            )
+        )
 
     def end(
         self, *, status: int | None = None, error: str | None = None, route: str | None = None
@@ -132,11 +148,11 @@ class OtelSpan:
         span.end()
 
 
-class _Exporter(SpanExporter):
+class Exporter(SpanExporter):
     """Sends, and says once that this fails and once that it works again."""
 
-    def __init__(self, exporter: SpanExporter, told: _SdkRecords) -> None:
-        self._exporter, self._told = exporter, told
+    def __init__(self, exporter: SpanExporter, records: SdkRecords) -> None:
+        self._exporter, self._records = exporter, records
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -144,11 +160,11 @@ class _Exporter(SpanExporter):
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
-            fields = {"reason": self._told.reason}
+            fields = {"reason": self._records.reason}
             logger.warning("traces cannot be sent, spans are lost", extra={"fields": fields})
         elif self._failing and not failing:
             logger.info("traces are sent again")
-            self._told.forget()
+            self._records.forget()
         self._failing = failing
         return result
 
@@ -157,10 +173,10 @@ class _Exporter(SpanExporter):
         self._exporter.shutdown()
 
 
-class _SdkRecords(logging.Handler):
+class SdkRecords(logging.Handler):
     """What the SDK logs: each kind of line once, and the exporter's only as a reason.
 
-    The SDK tells of every batch and every retry that fails, for as long as a collector is down.
+    The SDK logs every batch and every retry that fails, for as long as a collector is down.
     """
 
     def __init__(self) -> None:
@@ -172,7 +188,7 @@ class _SdkRecords(logging.Handler):
         self._logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record, or pass it on."""
+        """Pass the record on, unless it is one more of its kind."""
         kind = (record.name, record.msg)
         if record.name.startswith("opentelemetry.exporter"):
             self.reason = record.getMessage()
@@ -190,13 +206,6 @@ class _SdkRecords(logging.Handler):
         self._logger.propagate = True
 
 
-def _resource() -> Resource:
-    """What sends: by the SDK's variables, or else by the name of this service."""
-    found = Resource.create()
-    named = not str(found.attributes[SERVICE_NAME]).startswith(_UNNAMED)
-    return found if named else found.merge(Resource({SERVICE_NAME: SERVICE}))
-
-
 def _below(parent: Trace | None, *, remote: bool = False) -> Context:
     """The context of a child of ``parent``, or of a root, whatever the thread is in."""
     if parent is None:
@@ -211,24 +220,8 @@ def _below(parent: Trace | None, *, remote: bool = False) -> Context:
     return set_span_in_context(api.NonRecordingSpan(place), Context())
 
 
-def _trace(span: api.Span) -> Trace:
-    place = span.get_span_context()
-    return Trace(
-        api.format_trace_id(place.trace_id),
-        api.format_span_id(place.span_id),
-        f"{place.trace_flags:02x}",
-        place.trace_state.to_header(),
-    )
-
-
 def _method(method: str) -> Mapping[str, str]:
     return {"http.request.method": method if method in METHODS else _OTHER_METHOD}
-
-
-def _peer(url: str) -> Mapping[str, str | int]:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return {"server.address": parts.hostname or "", "server.port": port}
 
 
 def _fail(span: api.Span, kind: str) -> None:

@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.services import Services
 from app.telemetry.context import REQUEST_ID_HEADER, continued, enter, leave, request_id
-from app.telemetry.methods import METHODS
+from app.telemetry.metrics import METHODS
 from app.telemetry.notes import Note
 from app.web.headers import SECURITY_HEADERS, TLS_HEADERS
 
@@ -156,7 +156,7 @@ class _Request:
                 time.time(),
                 wanted != "off" if notable else wanted == "all" and route not in QUIET_ROUTES,
             )
-            observation.notes.add(note)
+            observation.notes.put(note)
             leave(self._work)
 
     def _of_another_method(self, asked: Request) -> Rule | None:

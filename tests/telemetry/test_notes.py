@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from app.telemetry.batches import MOST_WAITING, Batches
+from app.telemetry.notes import MOST_WAITING, Batches
 from tests.support.processes import ROOT, wait_until
 
 NAME = "batches of a test"
@@ -146,7 +146,7 @@ def test_a_forked_child() -> None:
     """It does what it put itself, and nothing of its parent's, whatever the parent was at."""
     code = """
 import os, sys, threading, time
-from app.telemetry.batches import Batches
+from app.telemetry.notes import Batches
 lock = threading.Lock()
 def work(items):
     with lock:

@@ -15,8 +15,14 @@ from contextvars import copy_context
 import pytest
 
 from app.healing.background import BoundedCall
-from app.telemetry.gathering_handler import MOST_LINES, GatheringHandler
-from app.telemetry.logs import ConsoleFormatter, JsonFormatter, bind, logging_dict
+from app.telemetry.logs import (
+    MOST_LINES,
+    ConsoleFormatter,
+    GatheringHandler,
+    JsonFormatter,
+    bind,
+    logging_dict,
+)
 
 HOSTILE = 'x\n2026-01-01T00:00:00.000Z ERROR root forged\r\x1b[31m\u2028\u202e"\ud800'
 
@@ -267,7 +273,7 @@ class TestGathering:
         assert stream.getvalue() == "x\n" * MOST_LINES
         assert handler.stream is stream
 
-    def test_a_record_that_cannot_be_told(
+    def test_a_record_that_cannot_be_formatted(
         self, handler: GatheringHandler, stream: io.StringIO, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """It costs its own line, and says so as logging does."""

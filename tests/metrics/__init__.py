@@ -1,1 +1,0 @@
-"""Metrics: counting, exposing, and what is made of them."""
