@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import NotFound
 
 from app.isolation.states import BlueprintState
 from app.utils.auto_fix import AutoFixer
@@ -21,13 +22,20 @@ STATE = "/api/auto-fix/status"
 def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
     """Answer 503 for every method and path of a quarantined blueprint, and for lazy imports.
 
+    It answers only where no rule of the application does: a blueprint that serves keeps its
+    addresses whatever prefix another one has, and so do its 405s. Of several quarantined ones the
+    one with the longest prefix answers.
+
     Args:
         app: the application, its blueprints registered.
         states: what became of each blueprint.
     """
     quarantined = [(path, state) for state in states if not state.active for path in state.paths]
+    quarantined.sort(key=lambda found: len(found[0]), reverse=True)
 
     def refuse() -> Response | None:
+        if not isinstance(request.routing_exception, NotFound):
+            return None
         for path, state in quarantined:
             if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
                 request.environ[ROUTE] = path
@@ -43,7 +51,7 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
 
     app.register_error_handler(ModuleNotFoundError, missing_in_a_view)
     if quarantined:
-        # Before routing has a say: an unknown path or method below the prefix is no 404 or 405.
+        # Before the view is called: an unknown path below the prefix is no 404.
         app.before_request(refuse)
 
 

@@ -125,9 +125,16 @@ class Reconciler:
         report = fixer.import_report(state.path)
         if state.needs_restart or report is None:
             return False
-        if report.diagnosis is None or self._is_due(state, report.diagnosis, changed=changed):
+        # One that is still being imported costs a look, whether it has ended by now.
+        importing = report.diagnosis is not None and report.diagnosis.cause is Cause.IMPORTING
+        if (
+            importing
+            or report.diagnosis is None
+            or self._is_due(state, report.diagnosis, changed=changed)
+        ):
+            patience = 0.0 if importing else PATIENCE
             fixer.resilient_blueprint_import(
-                state.path, critical=state.critical, heal=False, patience=PATIENCE
+                state.path, critical=state.critical, heal=False, patience=patience
             )
             report = fixer.import_report(state.path) or report
         if report.diagnosis is None:

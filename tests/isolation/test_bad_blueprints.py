@@ -90,11 +90,24 @@ class TestHanging:
             assert statuses(server, "/hangs") == {503}
             assert (house.directory / "hanging").exists()
             assert not (house.directory / "let_go").exists()
+            assert server.get("/hangs").json()["code"] == "importing"
             advice = status(server)["blueprints"]["hangs"]["advice"]
             assert "has not finished importing" in advice
+            assert server.get("/readyz").status == 200
             before = set(serving(server, 2, "good"))
             (house.directory / "released").touch()
             assert set(serving(server, 2, "hangs")) == before
+            assert statuses(server, "/hangs") == {200}
+
+    def test_a_critical_one_is_not_ready_meanwhile(self, house: House) -> None:
+        """The service is out of rotation until its import has ended, and in it soon after."""
+        house.add("hangs", HANGING + working("hangs"), critical=True)
+        with house.serve(workers=1) as server:
+            assert server.get("/readyz").status == 503
+            assert server.get("/livez").status == 200
+            assert reason(server, "hangs") == "importing"
+            (house.directory / "released").touch()
+            wait_until(lambda: server.get("/readyz").status == 200, timeout=LIVE)
             assert statuses(server, "/hangs") == {200}
 
     def test_several_share_the_boots_patience(self, house: House) -> None:

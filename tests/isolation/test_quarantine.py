@@ -78,6 +78,26 @@ class TestAnswers:
         """Healthy blueprints do not notice."""
         assert ask(app, path).status_code == 200
 
+    def test_it_takes_no_address_below_its_prefix(self, house: House, build: Build) -> None:
+        """Healthy blueprints below its prefix are served, their 405s too; the rest is its own."""
+        house.add("red", "1 / 0\n", url_prefix="/api")
+        house.add("green", working("green"), url_prefix="/api/green")
+        app = build(house)
+        assert ask(app, "/api/auto-fix/status").status_code == 200
+        assert ask(app, "/api/openapi.json").status_code == 200
+        assert ask(app, "/api/green").text == "green"
+        assert ask(app, "/api/green", "POST").status_code == 405
+        for path in ("/api", "/api/orders", "/api/green/unknown"):
+            assert ask(app, path).get_json()["blueprint"] == "red"
+
+    def test_the_longest_prefix_answers_first(self, house: House, build: Build) -> None:
+        """Of two quarantined blueprints the one that is mounted below the other says why."""
+        house.add("red", "1 / 0\n", url_prefix="/api")
+        house.add("green", "import absent_thing\n", url_prefix="/api/green")
+        app = build(house)
+        assert ask(app, "/api/green/x").get_json()["blueprint"] == "green"
+        assert ask(app, "/api/other").get_json()["blueprint"] == "red"
+
     @pytest.mark.parametrize("token", [None, "secret"])
     def test_advice_is_not_in_the_error(
         self, house: House, build: Build, token: str | None

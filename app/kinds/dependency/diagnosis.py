@@ -40,6 +40,7 @@ class Cause(StrEnum):
     CIRCULAR_IMPORT = "circular_import"
     SHADOWED = "shadowed"
     CODE_ERROR = "code_error"
+    IMPORTING = "importing"
     CRASHED_PROBE = "crashed_probe"
 
 
@@ -60,7 +61,13 @@ REMOVED = {
 }
 #: Causes for which it does not matter what distribution brings a module.
 OF_NO_DISTRIBUTION = frozenset(
-    {Cause.STDLIB_MISSING, Cause.CIRCULAR_IMPORT, Cause.SHADOWED, Cause.CODE_ERROR}
+    {
+        Cause.STDLIB_MISSING,
+        Cause.CIRCULAR_IMPORT,
+        Cause.SHADOWED,
+        Cause.CODE_ERROR,
+        Cause.IMPORTING,
+    }
 )
 PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 #: What this kind of fault is called everywhere.

@@ -135,5 +135,7 @@ def _unfinished(path: str, awaited: Diagnosis | None, *, forked: bool) -> Import
         return ImportReport(path, success=False, available=True, diagnosis=awaited)
     what = f"{path} has not finished importing"
     advice = f"{what}: restart this worker" if forked else f"{what}: find out what it waits for"
-    diagnosis = Diagnosis(cause=Cause.CODE_ERROR, module=path, advice=advice, chain=(path,))
+    # After a fork nobody goes on with it, so it is not being imported any more.
+    cause = Cause.CODE_ERROR if forked else Cause.IMPORTING
+    diagnosis = Diagnosis(cause=cause, module=path, advice=advice, chain=(path,))
     return ImportReport(path, success=False, available=True, diagnosis=diagnosis, stuck=forked)

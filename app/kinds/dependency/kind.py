@@ -39,6 +39,7 @@ MEANINGS: Mapping[str, str] = {
     Cause.CIRCULAR_IMPORT: "Modules wait for each other to be imported.",
     Cause.SHADOWED: "A local file hides a package.",
     Cause.CODE_ERROR: "A module failed while it was imported.",
+    Cause.IMPORTING: "A module is still being imported.",
     Cause.CRASHED_PROBE: "A package that was installed crashes when it is imported.",
 }
 
