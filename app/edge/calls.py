@@ -11,9 +11,16 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from urllib.parse import quote
 
-from app.edge.errors import CallerFault, CallFailed, ErrorKind, InvalidPath, MethodRefused
+from app.edge.errors import (
+    CallerFault,
+    CallFailed,
+    ErrorKind,
+    InvalidPath,
+    MethodRefused,
+    Saturated,
+)
 from app.edge.functions import IDEMPOTENT, EdgeFunction
-from app.edge.protection import Breaker, Permission, Slot
+from app.edge.protection import AdaptiveLimit, Breaker, BreakerState, Bulkhead, Permission, Slot
 from app.edge.transports import (
     CHUNK_BYTES,
     CallerBody,
@@ -172,6 +179,45 @@ def send(transport: Transport, request: EdgeRequest, until: float, retries: int)
         pause *= 2
 
 
+@dataclass(frozen=True, slots=True)
+class GuardedFunction:
+    """A registered function with what protects it in this process."""
+
+    function: EdgeFunction
+    breaker: Breaker
+    limit: AdaptiveLimit
+
+    def enter(self, bulkhead: Bulkhead) -> tuple[Permission, Slot]:
+        """Permission and room for one call.
+
+        Raises:
+            CircuitOpen: when its breaker is open.
+            Saturated: when there is no slot.
+        """
+        permission = self.breaker.allow()
+        try:
+            return permission, bulkhead.acquire(self.limit)
+        except Saturated:
+            self.breaker.record(permission, success=None)
+            raise
+
+    def state(self) -> dict[str, object] | None:
+        """What other workers may want to know of it.
+
+        None when there is nothing to say: closed, idle, and at its ceiling.
+        """
+        limit, breaker = self.limit, self.breaker
+        idle = not limit.in_flight and limit.limit >= limit.ceiling
+        if idle and breaker.state is BreakerState.CLOSED:
+            return None
+        return {
+            "breaker": str(breaker.state),
+            "retry_after": round(breaker.retry_after, 1),
+            "limit": limit.limit,
+            "in_flight": limit.in_flight,
+        }
+
+
 @dataclass(slots=True)
 class Invocation:
     """A call that was permitted: a function's answer, or why there is none, and what carried it.
@@ -182,11 +228,10 @@ class Invocation:
     outcome and the seconds of the call, once.
     """
 
-    registered: EdgeFunction
+    guarded: GuardedFunction
     id: str
     choice: TransportChoice
     span: Span
-    breaker: Breaker
     permission: Permission
     slot: Slot
     count: Callable[[str, str, float], None]
@@ -201,7 +246,7 @@ class Invocation:
     @property
     def function(self) -> str:
         """The function's name."""
-        return self.registered.name
+        return self.guarded.function.name
 
     @property
     def status(self) -> int | None:
@@ -236,9 +281,9 @@ class Invocation:
         try:
             if body is not None:
                 in_by = until - request.timeout * BODY_MARGIN
-                limit = self.registered.max_request
+                limit = self.guarded.function.max_request
                 request = replace(request, body=body.admit(limit, in_by, self.waiting_for_caller))
-            self.reply = send(self.choice.transport, request, until, self.registered.retries)
+            self.reply = send(self.choice.transport, request, until, self.guarded.function.retries)
         except CallFailed as failure:
             self.error, self.failed_status = failure.kind, failure.status
         except CallerFault:
@@ -298,14 +343,14 @@ class Invocation:
             return
         self.recorded = True
         seconds = self.waited
-        slow = seconds > self.registered.timeout * SLOW_SHARE
+        slow = seconds > self.guarded.function.timeout * SLOW_SHARE
         if outcome is None:
             failed = (self.status or 0) >= _FIRST_SERVER_ERROR
             outcome = SERVER_ERROR if failed else SLOW if slow else OK
         elif outcome == ErrorKind.TIMEOUT and not slow:
             outcome = CUT_SHORT
         known = outcome not in _NOT_ITS_FAULT
-        self.breaker.record(self.permission, success=outcome == OK if known else None)
+        self.guarded.breaker.record(self.permission, success=outcome == OK if known else None)
         if known:
             self.slot.observe(seconds, answered=outcome != ErrorKind.TIMEOUT)
         self.count(self.function, str(outcome), seconds)

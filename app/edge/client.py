@@ -7,24 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app.edge.calls import Invocation, address, forwarded, method_for
-from app.edge.errors import CircuitOpen, NoTransport, Refused, Saturated, UnknownFunction
+from app.edge.calls import GuardedFunction, Invocation, address, forwarded, method_for
+from app.edge.errors import CircuitOpen, NoTransport, Refused, UnknownFunction
 from app.edge.functions import EdgeFunction, EdgeRegistry
 from app.edge.health import LIFETIME, FunctionHealth, failed_checks, judge
-from app.edge.protection import (
-    AdaptiveLimit,
-    Breaker,
-    BreakerState,
-    Bulkhead,
-    Deadlines,
-    Permission,
-    Slot,
-)
+from app.edge.protection import Breaker, BreakerState, Bulkhead, Deadlines
 from app.edge.statistics import FunctionStatistics, Statistics
 from app.edge.store import EdgeStore
 from app.edge.transports import (
@@ -44,45 +35,6 @@ from app.telemetry.tracing import Tracer
 GREEN_SHARE = 256
 #: Outcomes of calls that were not made.
 CIRCUIT_OPEN, SATURATED = "circuit_open", "saturated"
-
-
-@dataclass(frozen=True, slots=True)
-class GuardedFunction:
-    """A registered function with what protects it in this process."""
-
-    function: EdgeFunction
-    breaker: Breaker
-    limit: AdaptiveLimit
-
-    def enter(self, bulkhead: Bulkhead) -> tuple[Permission, Slot]:
-        """Permission and room for one call.
-
-        Raises:
-            CircuitOpen: when its breaker is open.
-            Saturated: when there is no slot.
-        """
-        permission = self.breaker.allow()
-        try:
-            return permission, bulkhead.acquire(self.limit)
-        except Saturated:
-            self.breaker.record(permission, success=None)
-            raise
-
-    def state(self) -> dict[str, object] | None:
-        """What other workers may want to know of it.
-
-        None when there is nothing to say: closed, idle, and at its ceiling.
-        """
-        limit, breaker = self.limit, self.breaker
-        idle = not limit.in_flight and limit.limit >= limit.ceiling
-        if idle and breaker.state is BreakerState.CLOSED:
-            return None
-        return {
-            "breaker": str(breaker.state),
-            "retry_after": round(breaker.retry_after, 1),
-            "limit": limit.limit,
-            "in_flight": limit.in_flight,
-        }
 
 
 class EdgeClient:
@@ -124,7 +76,9 @@ class EdgeClient:
         self._guarded: dict[str, GuardedFunction] = {}
         self._guarded_of: EdgeRegistry | None = None
         self._results: dict[str, FunctionHealth] = {}
-        self._check_all = SharedCall(self._check_now)
+        #: Calls every function's health path concurrently; callers at the same time share one run.
+        #: Raises NoTransport when nothing that could make calls can be imported.
+        self.check_all = SharedCall(self._check_now)
 
     @property
     def registry(self) -> EdgeRegistry:
@@ -205,7 +159,7 @@ class EdgeClient:
         """
         guarded = self.guarded().get(name)
         if guarded is None:
-            raise UnknownFunction(name)
+            raise UnknownFunction("no edge function has this name")
         function, fields = guarded.function, list(headers)
         work = work_of({key.lower(): value for key, value in fields})
         method, url = method_for(function, method), address(function.url, path, query)
@@ -216,37 +170,22 @@ class EdgeClient:
             outcome = CIRCUIT_OPEN if isinstance(refusal, CircuitOpen) else SATURATED
             self.statistics.count(name, outcome)
             raise
-        invocation = Invocation(
-            function,
-            work.request_id,
-            choice,
-            self._tracer().call(work.trace, name, method, function.url),
-            guarded.breaker,
-            permission,
-            slot,
-            self.statistics.count,
-        )
+        span = self._tracer().call(work.trace, name, method, function.url)
+        count = self.statistics.count
+        invocation = Invocation(guarded, work.request_id, choice, span, permission, slot, count)
         request = EdgeRequest(
             name=name,
             id=work.request_id,
             method=method,
             url=url,
             timeout=min(function.timeout, patience or function.timeout),
-            headers=forwarded(function, fields, work.request_id, invocation.span.trace),
+            headers=forwarded(function, fields, work.request_id, span.trace),
             body=body if isinstance(body, bytes) else None,
             max_bytes=function.max_response,
             stream=function.stream,
         )
         invocation.call(request, body if isinstance(body, CallerBody) else None)
         return invocation
-
-    def check_all(self) -> list[FunctionHealth]:
-        """Call every function's health path concurrently; callers at the same time share one run.
-
-        Raises:
-            NoTransport: when nothing that could make calls can be imported.
-        """
-        return self._check_all()
 
     def check_all_for_request(self) -> list[FunctionHealth]:
         """``check_all`` for somebody whose thread waits for it.
@@ -260,7 +199,7 @@ class EdgeClient:
         """
         slot = self._bulkhead.acquire(self._check_limit)
         try:
-            return self._check_all()
+            return self.check_all()
         finally:
             slot.release()
 

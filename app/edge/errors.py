@@ -80,10 +80,6 @@ class RegistryError(EdgeError):
 class UnknownFunction(EdgeError):
     """No function of that name is registered."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__("no edge function has this name")
-        self.name = name
-
 
 class InvalidPath(EdgeError):
     """The path has dot segments, backslashes or control characters."""

@@ -161,12 +161,10 @@ def _is_url(url: str) -> bool:
     return match is not None and urlsplit(url).port != 0 and _is_path(match["path"] or "/")
 
 
-def _is_text(text: str) -> bool:
-    return len(text) <= MAX_TEXT and all(c.isprintable() or c in "\n\t" for c in text)
-
-
 _read_name = _valid(NAME.fullmatch, str)
-_read_text = _valid(_is_text, str)
+_read_text = _valid(
+    lambda text: len(text) <= MAX_TEXT and all(c.isprintable() or c in "\n\t" for c in text), str
+)
 _read_url = _valid(_is_url, str)
 _read_seconds = _valid(lambda seconds: 0 < seconds <= LONGEST_TIMEOUT, int, float)
 _read_statuses = _list(_whole(200, 599), 1)

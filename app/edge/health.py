@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -142,23 +142,18 @@ class EdgeMonitor:
     Args:
         client: whose functions are checked.
         home: where the lock is.
-        spread: a random number between two, for the jitter.
+        check_seconds: the time between two health checks, on average.
     """
 
     def __init__(
-        self,
-        client: EdgeClient,
-        home: Path,
-        *,
-        check_seconds: float = CHECK_SECONDS,
-        spread: Callable[[float, float], float] = random.uniform,
+        self, client: EdgeClient, home: Path, *, check_seconds: float = CHECK_SECONDS
     ) -> None:
         self._client = client
         self._lock = home / LOCK
         self._check_seconds = check_seconds
-        self._spread = spread
         self._share_at = self._check_at = 0.0
-        self._lock_held: contextlib.ExitStack | None = None
+        self._held = contextlib.ExitStack()
+        self._elected = False
         self._loop = BackgroundLoop(self._turn, "edge-monitor", IDLE_SECONDS)
 
     def start(self) -> None:
@@ -169,9 +164,8 @@ class EdgeMonitor:
     def stop(self) -> None:
         """Ask the thread to end and wait for it a moment; another worker checks from now on."""
         self._loop.stop()
-        held, self._lock_held = self._lock_held, None
-        if held is not None:
-            held.close()
+        self._elected = False
+        self._held.close()
 
     def _turn(self) -> float:
         if not self._client.functions:
@@ -179,8 +173,8 @@ class EdgeMonitor:
         now = time.monotonic()
         # Until this worker is the one that checks, it looks again at each turn.
         if self._is_elected() and now >= self._check_at:
-            pause = self._check_seconds * self._spread(1 - JITTER, 1 + JITTER)
-            self._check_at = now + pause
+            spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+            self._check_at = now + self._check_seconds * spread
             with contextlib.suppress(NoTransport):
                 self._client.check_all()
         if now >= self._share_at:
@@ -190,16 +184,14 @@ class EdgeMonitor:
 
     def _is_elected(self) -> bool:
         """Whether this worker holds the lock, from now on until it stops."""
-        if self._lock_held is None:
-            held = contextlib.ExitStack()
+        if not self._elected:
             try:
                 self._lock.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive(self._lock, wait=0))
+                self._held.enter_context(exclusive(self._lock, wait=0))
+                self._elected = True
             except Busy:
                 return False
             except OSError:
                 # Without a home nothing can be agreed upon: then every worker checks.
                 logger.debug("edge lock cannot be taken", exc_info=True)
-                return True
-            self._lock_held = held
         return True

@@ -41,6 +41,7 @@ JOIN_SECONDS = 5.0
 #: From the particular to the general: several of aiohttp's errors are more than one of these.
 _KINDS: tuple[tuple[type[Exception], ErrorKind], ...] = (
     (TimeoutError, ErrorKind.TIMEOUT),
+    (CancelledError, ErrorKind.TIMEOUT),
     (aiohttp.ClientSSLError, ErrorKind.TLS),
     (aiohttp.ClientConnectorError, ErrorKind.CONNECT),
     (aiohttp.ClientHttpProxyError, ErrorKind.CONNECT),
@@ -67,22 +68,20 @@ class AiohttpTransport:
         try:
             if call.feed is not None:
                 call.feed.fill(self._loop, call.until)
-            response, collector, whole = call.wait_for(opened)
+            response, collector = call.wait_for(opened)
         except BaseException:
             opened.cancel()
             self._loop.call(lambda: self._end(call))
             raise
         headers = tuple(response.headers.items())
         reply = Reply(response.status, headers, bytes(collector.held))
-        if not whole:
+        if not collector.whole:
             reply.rest = self._rest(call, response, collector)
             reply.release = lambda: self._loop.call(lambda: self._end(call))
         return reply
 
     def send(self, batch: Sequence[EdgeRequest]) -> list[Outcome]:
-        """Send all of them concurrently; the outcomes come in the order of the requests."""
-        if not batch:
-            return []
+        """Send one or more concurrently; the outcomes come in the order of the requests."""
 
         async def send_all() -> list[Outcome]:
             turns = asyncio.Semaphore(MAX_IN_FLIGHT)
@@ -106,15 +105,13 @@ class AiohttpTransport:
             started = time.monotonic()
             call = _Call(request, started + request.timeout)
             try:
-                response, _, _ = await self._open(call)
+                response, _ = await self._open(call)
             except CallFailed as failure:
                 return Outcome(time.monotonic() - started, failure.status, failure.kind)
             self._end(call)
             return Outcome(time.monotonic() - started, response.status)
 
-    async def _open(self, call: _Call) -> tuple[aiohttp.ClientResponse, Collector, bool]:
-        """The answer, what of its body has come, and whether that is all."""
-        started = time.monotonic()
+    async def _open(self, call: _Call) -> _Answer:
         if self._session is None:
             # Made here, in the loop that uses it.
             self._session = aiohttp.ClientSession(
@@ -129,27 +126,24 @@ class AiohttpTransport:
                 auto_decompress=False,
             )
         try:
-            async with asyncio.timeout(max(0.0, call.until - started)):
+            async with asyncio.timeout(max(0.0, call.until - time.monotonic())):
                 answer = await call.exchange(self._session)
         except BaseException as error:
             call.abort()
             if not isinstance(error, Exception):
                 raise
-            raise call.failed(error, started) from error
-        if not answer[2]:
+            raise call.failed(error) from error
+        if not answer[1].whole:
             self._read_on.add(call)
-        elif call.feed is not None:
-            if not call.feed.sent:
-                # The answer came before all of the body was sent: the connection is of no more use.
-                call.abort()
-            call.feed.close()
+        elif call.feed is not None and not call.feed.sent:
+            # The answer came before all of the body was sent: the connection is of no more use.
+            call.abort()
         return answer
 
     def _rest(
         self, call: _Call, response: aiohttp.ClientResponse, collector: Collector
     ) -> Iterator[bytes]:
         """What follows, read as it is asked for."""
-        started = time.monotonic()
 
         async def read() -> bytes:
             async with asyncio.timeout(max(0.0, call.until - time.monotonic())):
@@ -160,7 +154,7 @@ class AiohttpTransport:
                 yield chunk
         except Exception as error:
             self._loop.call(lambda: self._end(call))
-            raise call.failed(error, started) from error
+            raise call.failed(error) from error
 
     def _end(self, call: _Call) -> None:
         self._read_on.discard(call)
@@ -185,9 +179,7 @@ class _Call:
         self.transport: asyncio.Transport | None = None
         self.response: aiohttp.ClientResponse | None = None
 
-    async def exchange(
-        self, session: aiohttp.ClientSession
-    ) -> tuple[aiohttp.ClientResponse, Collector, bool]:
+    async def exchange(self, session: aiohttp.ClientSession) -> _Answer:
         """Send it, and read the answer as far as it is held back."""
         _CALL.set(self)
         request = self.request
@@ -202,11 +194,8 @@ class _Call:
         )
         collector = Collector(request, response.status, response.headers)
         while collector.holds:
-            chunk = await response.content.readany()
-            collector.held += collector.count(chunk)
-            if not chunk:
-                return response, collector, True
-        return response, collector, False
+            collector.add(await response.content.readany())
+        return response, collector
 
     def wait_for(self, result: Future[T]) -> T:
         """What the loop brings, or a timeout when it is stopping or starved."""
@@ -214,14 +203,14 @@ class _Call:
             return result.result(max(0.0, self.until - time.monotonic()) + GRACE_SECONDS)
         except (CancelledError, TimeoutError) as error:
             result.cancel()
-            seconds = self.request.timeout if isinstance(error, TimeoutError) else 0.0
-            raise call_failed(self.request, error, ErrorKind.TIMEOUT, seconds) from error
+            raise self.failed(error) from error
 
-    def failed(self, error: Exception, started: float) -> CallFailed:
+    def failed(self, error: Exception) -> CallFailed:
         """The failure that the error amounts to."""
         kinds = (kind for known, kind in _KINDS if isinstance(error, known))
         kind = error.kind if isinstance(error, CallFailed) else next(kinds, ErrorKind.INTERNAL)
-        return call_failed(self.request, error, kind, time.monotonic() - started)
+        seconds = time.monotonic() - self.until + self.request.timeout
+        return call_failed(self.request, error, kind, seconds)
 
     def abort(self) -> None:
         """End its connection at once, unless it has been given back in good order.
@@ -239,6 +228,8 @@ class _Call:
             self.transport.abort()
 
 
+#: A response, and what of its body has been read.
+_Answer = tuple[aiohttp.ClientResponse, Collector]
 #: The call that a task makes.
 _CALL: ContextVar[_Call] = ContextVar("_CALL")
 
@@ -262,14 +253,9 @@ class _Feed:
 
     def fill(self, loop: _LoopThread, until: float) -> None:
         """Hand the body to the loop from the caller's own thread."""
-
-        async def put(chunk: bytes) -> None:
-            if not self.closed:
-                await self._chunks.put(chunk)
-
         while not self.closed:
             chunk = self._body.read()
-            added = loop.run(put(chunk))
+            added = loop.run(self._chunks.put(chunk))
             with contextlib.suppress(TimeoutError, CancelledError):
                 added.result(max(0.0, until - time.monotonic()))
             if not chunk or not added.done() or added.cancelled():

@@ -91,9 +91,7 @@ class RequestsTransport:
             raise call_failed(request, error, ErrorKind.TIMEOUT, request.timeout) from error
 
     def send(self, batch: Sequence[EdgeRequest]) -> list[Outcome]:
-        """Send all of them concurrently; the outcomes come in the order of the requests."""
-        if not batch:
-            return []
+        """Send one or more concurrently; the outcomes come in the order of the requests."""
         checks = [self._checks.submit(self._check, request) for request in batch]
         rounds = 1 + len(batch) // CHECK_THREADS
         until = time.monotonic() + rounds * max(r.timeout for r in batch) + GRACE_SECONDS
@@ -170,35 +168,32 @@ class _Call:
         if defects or not response.raw.headers.get("Content-Length", "0").isdecimal():
             raise CallFailed(ErrorKind.PROTOCOL, response.status_code)
         collector = Collector(request, response.status_code, response.headers)
-        chunks = self.chunks(response, collector)
-        whole = False
-        while collector.holds and not whole:
-            chunk = next(chunks, b"")
-            collector.held += chunk
-            whole = not chunk
+        chunks = self.chunks(response)
+        while collector.holds:
+            collector.add(next(chunks, b""))
         headers = tuple(response.raw.headers.items())
         reply = Reply(response.status_code, headers, bytes(collector.held))
-        if whole:
+        if collector.whole:
             self.close()
         else:
-            reply.rest, reply.release = self.rest(chunks), self.close
+            reply.rest, reply.release = self.rest(chunks, collector), self.close
         return reply
 
-    def chunks(self, response: requests.Response, collector: Collector) -> Iterator[bytes]:
-        """The answer's body, counted, as it comes."""
+    def chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """The answer's body, as it comes."""
         while True:
             chunk = response.raw.read1(CHUNK_BYTES, decode_content=False)
             # A connection that was cut at the deadline can look like an answer's proper end.
             if self._watch.expired or time.monotonic() > self.until:
                 raise CallFailed(ErrorKind.TIMEOUT, response.status_code)
-            if not collector.count(chunk):
+            if not chunk:
                 return
             yield chunk
 
-    def rest(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """What follows, read as it is asked for."""
+    def rest(self, chunks: Iterator[bytes], collector: Collector) -> Iterator[bytes]:
+        """What follows, counted, as it is asked for."""
         try:
-            yield from chunks
+            yield from map(collector.count, chunks)
         except Exception as error:
             raise self.failed(error) from error
 

@@ -199,28 +199,26 @@ class AdaptiveLimit:
             self._limit = min(float(self.ceiling), self._limit + 1 / self._limit)
 
 
+@dataclass(slots=True)
 class Slot:
     """Room for one call."""
 
-    __slots__ = ("_bulkhead", "_limit", "_released")
-
-    def __init__(self, bulkhead: Bulkhead, limit: AdaptiveLimit) -> None:
-        self._bulkhead = bulkhead
-        self._limit = limit
-        self._released = False
+    bulkhead: Bulkhead
+    limit: AdaptiveLimit
+    released: bool = False
 
     def observe(self, seconds: float, *, answered: bool) -> None:
         """Let the function's limit learn from the call."""
-        with self._bulkhead.lock:
-            self._limit.observe(seconds, answered=answered)
+        with self.bulkhead.lock:
+            self.limit.observe(seconds, answered=answered)
 
     def release(self) -> None:
         """Make room for the next; releasing twice is releasing once."""
-        with self._bulkhead.lock:
-            if not self._released:
-                self._released = True
-                self._limit.in_flight -= 1
-                self._bulkhead.in_flight -= 1
+        with self.bulkhead.lock:
+            if not self.released:
+                self.released = True
+                self.limit.in_flight -= 1
+                self.bulkhead.in_flight -= 1
 
 
 class Bulkhead:
@@ -260,22 +258,20 @@ class Bulkhead:
         return Slot(self, limit)
 
 
+@dataclass(slots=True, eq=False)
 class Watch:
     """One thing that must be over by a time; cancel it when it is."""
 
-    __slots__ = ("_action", "expired")
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self._action: Callable[[], None] | None = action
-        self.expired = False
+    action: Callable[[], None] | None
+    expired: bool = False
 
     def cancel(self) -> None:
         """It is over: nothing will be done."""
-        self._action = None
+        self.action = None
 
     def expire(self) -> None:
         """Do what is to be done, unless it was cancelled."""
-        action, self._action = self._action, None
+        action, self.action = self.action, None
         if action is not None:
             self.expired = True
             action()

@@ -113,8 +113,7 @@ def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> tuple[
         message = f"this is not valid TOML: {_shown(reason[:1].lower() + reason[1:])}"
         raise RegistryError((RegistryFault(line, message),)) from error
     except RecursionError as error:
-        fault = RegistryFault(None, "the TOML is nested too deeply")
-        raise RegistryError((fault,)) from error
+        raise RegistryError((RegistryFault(None, "the TOML is nested too deeply"),)) from error
     reader = _DocumentReader(TomlLines(text, TABLE), environ)
     functions = reader.functions(document)
     if reader.faults:
@@ -139,8 +138,7 @@ def _read(path: Path) -> str:
         message = known.get(type(error), "the file cannot be read")
         raise RegistryError((RegistryFault(None, message),)) from error
     except ValueError as error:
-        message = f"{error}, of at most 8 MiB"
-        raise RegistryError((RegistryFault(None, message),)) from error
+        raise RegistryError((RegistryFault(None, f"{error}, of at most 8 MiB"),)) from error
 
 
 def _shown(text: str) -> str:

@@ -199,13 +199,23 @@ class Collector:
         events = headers.get("Content-Type", "").lower().startswith("text/event-stream")
         at_once = not bodiless and (request.stream or events or length > HOLD_BYTES)
         self.held = bytearray()
+        self.whole = False
         self._hold = -1 if at_once else HOLD_BYTES
         self._status, self._limit, self._seen = status, request.max_bytes, 0
 
     @property
     def holds(self) -> bool:
         """Whether more is to be held back before the answer is passed on."""
-        return len(self.held) <= self._hold
+        return not self.whole and len(self.held) <= self._hold
+
+    def add(self, chunk: bytes) -> None:
+        """Hold a chunk back; an empty one ends the body.
+
+        Raises:
+            CallFailed: when the body is larger than the limit.
+        """
+        self.held += self.count(chunk)
+        self.whole = not chunk
 
     def count(self, chunk: bytes) -> bytes:
         """The chunk, counted.
@@ -285,7 +295,7 @@ class Transport(Protocol):
         """
 
     def send(self, batch: Sequence[EdgeRequest]) -> list[Outcome]:
-        """Send all of them concurrently; the outcomes come in the order of the requests."""
+        """Send one or more concurrently; the outcomes come in the order of the requests."""
 
     def close(self) -> None:
         """Give back threads and connections. The transport sends nothing afterwards."""

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed
-from app.edge import CallFailed, EdgeClient, Invocation
+from app.edge import EdgeClient, Invocation
 from app.edge.calls import TIMEOUT_HEADER, patience, returned
+from app.edge.errors import CallFailed
 from app.edge.transports import content_length
 from app.routes.bodies.edge_functions import (
     EdgeFunction,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
-from app.edge import EXPLANATIONS, ErrorKind
+from app.edge.errors import EXPLANATIONS, ErrorKind
 from app.healing.kind import ADVICE, Outcome
 from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.kind import MEANINGS

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from app.access.errors import ChangesDisabled, RateLimited, TokenRequired, TooManyAttempts
-from app.edge import (
+from app.edge.errors import (
     BodyBroken,
     BodyTooLarge,
     BodyTooSlow,

@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 @contextlib.contextmanager
 def served(directory: Path, registry: str, **environ: str) -> Iterator[Server]:
-    """A server with these functions, in one worker of a few threads unless told otherwise."""
+    """A server with these functions, in one worker of a few threads unless said otherwise."""
     file = directory / "functions.toml"
     file.write_text(registry)
     settings = {

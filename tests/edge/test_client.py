@@ -19,18 +19,14 @@ import pytest
 from app.edge import (
     BreakerState,
     CallerBody,
-    CallFailed,
-    CircuitOpen,
     EdgeClient,
     EdgeFunction,
     EdgeMonitor,
     EdgeRegistry,
-    ErrorKind,
     HealthState,
-    NoTransport,
     RegistryFile,
-    Saturated,
 )
+from app.edge.errors import CallFailed, CircuitOpen, ErrorKind, NoTransport, Saturated
 from app.healing.report import Check
 from app.routes.bodies.edge_functions import EdgeBreaker, watched
 from tests.edge.conftest import LOADERS, PATIENT, SHORT, Clients, until, without
@@ -414,6 +410,25 @@ class TestWorkers:
         second.statistics.refresh()
         assert second.results["f"].healthy
         assert len(server.seen) == 1
+
+    def test_nothing_registered(self, tmp_path: Path) -> None:
+        """Without a file there is no thread; a file that registers nothing costs no disk."""
+        EdgeMonitor(EdgeClient(EdgeRegistry, without()), tmp_path).start()
+        assert "edge-monitor" not in {thread.name for thread in threading.enumerate()}
+        looks: list[EdgeRegistry] = []
+
+        def empty() -> EdgeRegistry:
+            looks.append(EdgeRegistry(configured=True))
+            return looks[-1]
+
+        client = EdgeClient(empty, without(), home=tmp_path / "home")
+        monitor = EdgeMonitor(client, tmp_path / "home")
+        monitor.start()
+        until(lambda: len(looks) >= 2)
+        assert (client.results, client.statistics_by_name(), len(client.workers())) == ({}, {}, 1)
+        monitor.stop()
+        client.close()
+        assert not (tmp_path / "home").exists()
 
     def test_one_checks(self, pair: list[EdgeClient], server: EdgeServer, tmp_path: Path) -> None:
         """One worker checks in the background; when it ends another takes its place."""

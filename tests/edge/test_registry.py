@@ -1,4 +1,4 @@
-"""The registry file: what it may hold, what is wrong with it and where, and how it is followed."""
+"""The registry file: what it may hold, what is wrong with it, and how changes are noticed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestRegistry:
         assert function.priority is Priority.HIGH
 
     def test_defaults(self) -> None:
-        """A name and a URL are enough; a closing slash of the URL is not kept."""
+        """A name and a URL are enough; a closing slash of the URL is dropped."""
         (function,) = parse_registry(_table(url="http://127.0.0.1:8787/"))
         assert function == EdgeFunction(name="orders", url="http://127.0.0.1:8787")
 
@@ -167,7 +167,7 @@ class TestRegistry:
         assert line == 4
 
     def test_all_faults_at_once(self) -> None:
-        """Every fault of every table is told, each with its own line."""
+        """Every fault of every table is reported, each with its own line."""
         text = (
             "# our functions\n"
             "\n"
@@ -190,7 +190,7 @@ class TestRegistry:
         assert [line for line, _ in _faults(text)] == [5, 7, 15, 17]
 
     def test_duplicate_names_both_lines(self) -> None:
-        """A name that is taken is told with the line of the one that has it."""
+        """A name that is taken is reported with the line of the one that has it."""
         ((line, message),) = _faults(_table() + _table())
         assert line == 5
         assert message == 'the name "orders" is taken by the function of line 1'
@@ -202,7 +202,7 @@ class TestRegistry:
 
     @pytest.mark.parametrize("text", ["function = 3", "[function]\nname = 'a'", "function = [1]"])
     def test_not_an_array_of_tables(self, text: str) -> None:
-        """Another shape than an array of tables is told with its line."""
+        """Another shape than an array of tables is reported with its line."""
         ((line, _),) = _faults(text)
         assert line == 1
 
@@ -216,7 +216,7 @@ class TestRegistry:
         ],
     )
     def test_broken_syntax(self, text: str, line: int) -> None:
-        """What is not TOML is told with its line."""
+        """What is not TOML is reported with its line."""
         ((found, message),) = _faults(text)
         assert found == line
         assert message.startswith("this is not valid TOML")
@@ -232,7 +232,7 @@ class TestRegistry:
         assert len(message) < 200
 
     def test_many_faults_are_cut(self) -> None:
-        """A thousand faults are told as the first twenty and a number."""
+        """A thousand faults are reported as the first twenty and a number."""
         faults = _faults("[[function]]\n" * 1000)
         assert len(faults) == 21
         assert "more faults" in faults[-1][1]
@@ -259,7 +259,7 @@ class TestRegistryFile:
         return registry.error
 
     def test_missing(self, file: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A missing file is told at WARNING and in the result, without its path in the sentence."""
+        """A missing file is reported at WARNING and in the result, which does not name its path."""
         error = self._rejected(file)
         assert "does not exist" in str(error)
         assert str(file) not in str(error)
@@ -267,7 +267,7 @@ class TestRegistryFile:
         assert record.levelno == logging.WARNING
 
     def test_broken(self, file: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A broken file is told with its line, in the log as well."""
+        """A broken file is reported with its line, in the log as well."""
         file.write_text("[[function]]\nname = 'a'\nurl = 'nonsense'\n")
         assert str(self._rejected(file)).startswith("line 3: ")
         assert [vars(record)["fields"]["line"] for record in caplog.records] == [3]
@@ -281,7 +281,7 @@ class TestRegistryFile:
         assert "a regular file" in str(self._rejected(Path(os.devnull).with_name("zero")))
 
     def test_not_utf8(self, file: Path) -> None:
-        """Text in another encoding is told with its line."""
+        """Text in another encoding is reported with its line."""
         file.write_bytes(b"# fine\n# caf\xe9\n")
         assert str(self._rejected(file)) == "line 2: the text is not UTF-8"
 
@@ -317,7 +317,7 @@ url = "https://orders.example.com"
         return fault.line, fault.message
 
     def test_value_from_the_environment(self) -> None:
-        """A variable's value is put in its place, and is shown nowhere."""
+        """A variable's value is put in, and is shown nowhere."""
         line = 'headers = { Authorization = "Bearer ${VALUE}", X-Plain = "$5" }'
         function = self._read(line, VALUE="canary")
         assert function.headers == (("Authorization", "Bearer canary"), ("X-Plain", "$5"))
@@ -388,7 +388,7 @@ class TestFollowing:
     def test_break_and_mend(
         self, tmp_path: Path, now: list[float], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """While the file is broken or gone the last good one holds, and the fault is told once."""
+        """While the file is broken or gone the last good one holds; the fault is logged once."""
         file = tmp_path / "functions.toml"
         self._write(file, _table(name="a"), 1)
         source = RegistryFile(file, clock=lambda: now[0])
@@ -417,5 +417,5 @@ class TestFollowing:
         assert len(source.current().functions) == 1
 
     def test_no_file(self) -> None:
-        """Without a file there is nothing to follow."""
+        """Without a file nothing is read."""
         assert RegistryFile(None).current() == EdgeRegistry()

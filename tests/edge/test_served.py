@@ -355,19 +355,19 @@ def test_registry_follows_its_file(tmp_path: Path, real: Mapping[str, str]) -> N
         file.write_text(function("a", real["healthy"]) + function("b", real["healthy"]))
 
         def both_know() -> bool:
-            told = server.get("/api/edge-functions/status").json()
-            return len(told["workers"]) == 2 and told["total"] == 2
+            body = server.get("/api/edge-functions/status").json()
+            return len(body["workers"]) == 2 and body["total"] == 2
 
         wait_until(lambda: server.get(INVOKE.format("b", "")).status == 200)
         # The kernel hands connections to the same worker for a while: ask often.
         wait_until(lambda: both_know() and _often(server, INVOKE.format("b", ""), 150) == {200})
         file.write_text("[[function]]\nname = 'a'\nurl = 'nonsense'\n")
 
-        def told() -> bool:
+        def reported() -> bool:
             body = server.get("/api/edge-functions").json()["configuration"]
             return bool(body["state"] == "invalid" and body["faults"][0]["line"] == 3)
 
-        wait_until(told)
+        wait_until(reported)
         assert server.get(INVOKE.format("b", "")).status == 200
         wait_until(lambda: server.get("/healthz").json()["status"] == "degraded", timeout=20)
 

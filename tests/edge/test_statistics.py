@@ -108,7 +108,7 @@ class TestSharing:
         assert Statistics(EdgeStore(tmp_path)).of("f").outcomes == {"ok": 150}
 
     def test_workers_say_how_they_are(self, tmp_path: Path) -> None:
-        """A worker's word is there until it ends, or has not been heard of for a while."""
+        """What a worker says is there until it ends, or has not been heard of for a while."""
         now = [1000.0]
         workers = [Statistics(EdgeStore(tmp_path), clock=lambda: now[0]) for _ in range(2)]
         for worker in workers:
@@ -202,7 +202,7 @@ class TestBadDisk:
         assert aside.read_bytes().startswith(b"canary")
 
     def test_unusable_home(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A home that cannot be made is told once; what was counted is kept until it can."""
+        """A home that cannot be made is logged once; what was counted waits until it can."""
         now = [0.0]
         (tmp_path / "file").touch()
         statistics = Statistics(EdgeStore(tmp_path / "file" / "home"), clock=lambda: now[0])

@@ -1,13 +1,15 @@
-"""The circuit breaker, state by state, with a clock of the test's own."""
+"""Breakers, bulkheads and deadlines, with clocks of the tests' own where they have one."""
 
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from app.edge.errors import CircuitOpen
-from app.edge.protection import Breaker, BreakerState
+from app.edge.errors import CircuitOpen, Saturated
+from app.edge.protection import AdaptiveLimit, Breaker, BreakerState, Bulkhead, Deadlines
+from tests.edge.conftest import PATIENT
 
 
 class World:
@@ -177,3 +179,148 @@ def test_no_lock_during_a_call(world: World) -> None:
     for permission in permissions:
         world.breaker.record(permission, success=True)
     assert world.state() is BreakerState.CLOSED
+
+
+@pytest.fixture
+def now() -> list[float]:
+    """The time that the bulkhead sees."""
+    return [0.0]
+
+
+def _bulkhead(share: int, now: list[float]) -> Bulkhead:
+    return Bulkhead(lambda: share, clock=lambda: now[0])
+
+
+class TestShare:
+    """All functions together."""
+
+    def test_never_more_than_the_share(self, now: list[float]) -> None:
+        """With every slot taken a call is refused, and says when to come back."""
+        bulkhead = _bulkhead(3, now)
+        limits = [bulkhead.limit(None), bulkhead.limit(None)]
+        slots = [bulkhead.acquire(limits[n % 2]) for n in range(3)]
+        with pytest.raises(Saturated) as caught:
+            bulkhead.acquire(limits[0])
+        assert caught.value.retry_after > 0
+        slots[0].release()
+        slots[0].release()
+        bulkhead.acquire(limits[1])
+        with pytest.raises(Saturated):
+            bulkhead.acquire(limits[0])
+
+    def test_one_function_alone(self, now: list[float]) -> None:
+        """A function's own concurrency bounds it within the share."""
+        bulkhead = _bulkhead(8, now)
+        narrow, other = bulkhead.limit(2), bulkhead.limit(100)
+        assert other.ceiling == 8
+        for _ in range(2):
+            bulkhead.acquire(narrow)
+        with pytest.raises(Saturated):
+            bulkhead.acquire(narrow)
+        bulkhead.acquire(other)
+
+
+class TestLimit:
+    """One function's limit."""
+
+    def _limit(self, now: list[float]) -> AdaptiveLimit:
+        limit = AdaptiveLimit(4, 16, lambda: now[0])
+        limit.in_flight = 16
+        for _ in range(20):
+            limit.observe(0.02, answered=True)
+        return limit
+
+    def test_starts_at_the_ceiling(self, now: list[float]) -> None:
+        """Usual answers keep it there."""
+        assert self._limit(now).limit == 16
+
+    def test_slow_answers(self, now: list[float]) -> None:
+        """Answers that become slow bring it down by steps of a third."""
+        limit = self._limit(now)
+        for now[0], expected in ((1, 11), (2, 7), (3, 5)):
+            for _ in range(10):
+                limit.observe(1.0, answered=True)
+            assert limit.limit == expected
+
+    def test_floor(self, now: list[float]) -> None:
+        """It never goes below the floor."""
+        limit = self._limit(now)
+        for now[0] in range(1, 30):
+            limit.observe(5.0, answered=False)
+        assert limit.limit == 4
+
+    def test_one_slow_answer(self, now: list[float]) -> None:
+        """A single slow answer among many changes nothing."""
+        limit = self._limit(now)
+        limit.observe(1.0, answered=True)
+        assert limit.limit == 16
+
+    def test_no_answer(self, now: list[float]) -> None:
+        """A call that brought no answer brings it down, once for all calls of a round."""
+        limit = self._limit(now)
+        for _ in range(5):
+            limit.observe(5.0, answered=False)
+        assert limit.limit == 11
+
+    def test_recovers(self, now: list[float]) -> None:
+        """Good answers bring it back to the ceiling, one more for each round."""
+        limit = self._limit(now)
+        limit.observe(5.0, answered=False)
+        limit.in_flight = limit.limit
+        for _ in range(12):
+            limit.observe(0.02, answered=True)
+        assert limit.limit == 12
+        limit.in_flight = 16
+        for _ in range(200):
+            limit.observe(0.02, answered=True)
+        assert limit.limit == 16
+
+    def test_idle(self, now: list[float]) -> None:
+        """A limit that is not made use of does not grow."""
+        limit = self._limit(now)
+        limit.observe(5.0, answered=False)
+        limit.in_flight = 1
+        for _ in range(200):
+            limit.observe(0.02, answered=True)
+        assert limit.limit == 11
+
+    def test_new_usual(self, now: list[float]) -> None:
+        """What stays slow becomes usual, and the limit comes back."""
+        limit = self._limit(now)
+        for now[0] in range(1, 400):
+            limit.observe(0.3, answered=True)
+        assert limit.limit > 4
+
+
+class TestDeadlines:
+    """What must be over by a time."""
+
+    def test_order(self) -> None:
+        """Actions are done at their times, the earliest first, and never for what is over."""
+        deadlines, done, last = Deadlines(), list[str](), threading.Event()
+        begin = time.monotonic()
+        watches = {
+            name: deadlines.watch(begin + seconds, lambda name=name: done.append(name))  # type: ignore[misc]
+            for name, seconds in (("second", 0.2), ("first", 0.1), ("over", 0.15))
+        }
+        watches["over"].cancel()
+        deadlines.watch(begin + 0.3, last.set)
+        assert last.wait(PATIENT)
+        assert time.monotonic() >= begin + 0.3
+        assert done == ["first", "second"]
+        assert [watches[name].expired for name in ("first", "second", "over")] == [
+            True,
+            True,
+            False,
+        ]
+        deadlines.close()
+
+    def test_close(self) -> None:
+        """Closing does at once what is left, and ends the thread; a later watch works again."""
+        deadlines, ended, again = Deadlines(), threading.Event(), threading.Event()
+        watch = deadlines.watch(time.monotonic() + 1000, ended.set)
+        deadlines.close()
+        assert (ended.is_set(), watch.expired) == (True, True)
+        deadlines.watch(time.monotonic(), again.set)
+        assert again.wait(PATIENT)
+        deadlines.close()
