@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.base_async import AsyncWorker
 
-from app.serving.refusals import Refusing
-from app.serving.strict_request import Strict
+from app.serving.requests import Strict
 from app.settings.declarations import Settings
 
 with warnings.catch_warnings():
@@ -44,7 +43,7 @@ LINGER = 0.5
 ACCEPT_PAUSE = 0.1
 
 
-class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
+class EventletWorker(Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ships no type hints
     """Serves each connection on a green thread of one patched process."""
 
     request_timeout: float = Settings().request_timeout
@@ -68,9 +67,9 @@ class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gun
         return WaitingConnection(self)
 
     def run(self) -> None:
-        """Serve until told to stop; then answer what was begun, and end."""
+        """Serve until a signal; then answer what was begun within the graceful timeout, and end."""
         pool = eventlet.greenpool.GreenPool(self.worker_connections)
-        acceptors = [eventlet.spawn(self._accept, _green(sock), pool) for sock in self.sockets]
+        acceptors = [eventlet.spawn(self._accept, listener, pool) for listener in self.sockets]
         while self.alive:
             self.notify()
             if self.ppid != os.getppid():
@@ -79,7 +78,13 @@ class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gun
             eventlet.sleep(TICK)
         for acceptor in acceptors:
             acceptor.kill()
-        self._drain(pool)
+        stopped = time.monotonic()
+        while pool.running() and time.monotonic() - stopped < self.cfg.graceful_timeout:
+            self.notify()
+            if time.monotonic() - stopped >= LINGER:
+                for connection in tuple(self.waiting):
+                    connection.end()
+            eventlet.sleep(LOOK)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:  # noqa: ANN401 - gunicorn's own
         """Serve one connection."""
@@ -119,26 +124,19 @@ class EventletWorker(Refusing, Strict, AsyncWorker):  # type: ignore[misc] # gun
         finally:
             taken.cancel()
 
-    def _accept(self, listener: socket.socket, pool: eventlet.greenpool.GreenPool) -> None:
+    def _accept(self, listener: Any, pool: eventlet.greenpool.GreenPool) -> None:  # noqa: ANN401
         """Hand each connection to a green thread; with none free, connections wait."""
+        # The same listening socket, taken over by the patched standard library.
+        sock = socket.socket(listener.FAMILY, socket.SOCK_STREAM, fileno=listener.sock.detach())
+        sock.settimeout(None)
         while True:
             try:
-                client, address = listener.accept()
+                client, address = sock.accept()
             except OSError:
                 self.log.exception("Connection cannot be accepted")
                 eventlet.sleep(ACCEPT_PAUSE)
             else:
-                pool.spawn_n(self.handle, listener, client, address)
-
-    def _drain(self, pool: eventlet.greenpool.GreenPool) -> None:
-        """Wait for what was begun, within the graceful timeout."""
-        stopped = time.monotonic()
-        while pool.running() and time.monotonic() - stopped < self.cfg.graceful_timeout:
-            self.notify()
-            if time.monotonic() - stopped >= LINGER:
-                for connection in tuple(self.waiting):
-                    connection.end()
-            eventlet.sleep(LOOK)
+                pool.spawn_n(self.handle, sock, client, address)
 
 
 class WaitingConnection:
@@ -168,10 +166,3 @@ class WaitingConnection:
     def end(self) -> None:
         """Wait no longer."""
         eventlet.greenthread.kill(self._thread, self._timeout)
-
-
-def _green(listener: Any) -> socket.socket:  # noqa: ANN401 - gunicorn's own
-    """The same listening socket, taken over by the patched standard library."""
-    sock = socket.socket(listener.FAMILY, socket.SOCK_STREAM, fileno=listener.sock.detach())
-    sock.settimeout(None)
-    return sock

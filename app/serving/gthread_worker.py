@@ -9,7 +9,6 @@ the client has taken the answer; here the poller sends what the client does not 
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import logging
 import math
@@ -23,25 +22,22 @@ from functools import partial
 from typing import Any
 
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker
 
-from app.serving.answer_socket import KEPT_BYTES, AnswerSocket
-from app.serving.refusals import HeadTooSlow, Refusing
-from app.serving.strict_request import Strict, StrictRequest
+from app.serving.connections import UNSENT_BYTES, AnswerSocket, Connection, Head
+from app.serving.requests import HeadTooSlow, Strict, StrictRequest
 from app.settings.declarations import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of a request's head, and what is asked of a socket at once. nginx takes 32 KiB by default.
-HEAD_BYTES, RECEIVE_BYTES = 32 * 1024, 8 * 1024
-#: Seconds and bytes for which a connection is still read after its last answer, so that the answer
-#: is not lost in a reset (RFC 9112 section 9.6). gunicorn's own numbers.
-LINGER_SECONDS, LINGER_BYTES = 2.0, 64 * 1024
-#: Seconds in which a client has to take what was kept of an answer: 1 MiB at most, so 70 kbit/s.
+#: Seconds for which a connection is still read after its last answer, so that the answer is not
+#: lost in a reset (RFC 9112 section 9.6); gunicorn's own number.
+LINGER_SECONDS = 2.0
+#: Seconds in which a client has to take the unsent rest of an answer: 1 MiB at most, so 70 kbit/s.
 TAKING_SECONDS = 120.0
-#: Bytes that are kept for all connections of a worker together, about what the worker itself takes.
+#: Unsent bytes of all connections of a worker together, about what the worker itself takes.
 #: Past that the client that has taken nothing for longest is given up.
-KEPT_BYTES_OF_ALL = 64 * KEPT_BYTES
+ALL_UNSENT_BYTES = 64 * UNSENT_BYTES
 #: Seconds that a stopping worker has left when it gives up answers that are not taken.
 STOP_MARGIN = 2.0
 #: Seconds that a connection has in any case: with all of them younger, new ones wait their turn.
@@ -50,88 +46,22 @@ LEAST_WAIT = 0.25
 SPARE = 32
 #: Seconds before accepting is tried again then.
 ACCEPT_PAUSE = 0.1
-_END = b"\r\n\r\n"
 
 
-class Head(enum.Enum):
-    """How much of a request's head is here."""
-
-    PARTIAL = enum.auto()
-    WHOLE = enum.auto()
-    TOO_LARGE = enum.auto()
-    #: The client ended the connection.
-    NEVER = enum.auto()
-
-
-class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
-    """A connection whose requests' heads are gathered without waiting."""
-
-    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - gunicorn's own
-        super().__init__(*args)
-        self.head = bytearray()
-        self.drained = 0
-        #: What serving the last request came to; None when it was refused.
-        self.served: Future[object] | None = None
-        #: When the whole of an answer has to be taken.
-        self.taken_until = math.inf
-        self.given_up = False
-        # gunicorn's handler must not wait for bytes in its thread.
-        self.data_ready = True
-
-    def gather(self, came: bytes) -> Head:
-        """Add bytes; the head is whole too when it cannot become a valid one."""
-        # The end may have begun in what was here before.
-        searched = max(0, len(self.head) - len(_END))
-        self.head += came
-        if self.head.find(_END, searched) >= 0:
-            return Head.WHOLE
-        if len(self.head) > HEAD_BYTES:
-            return Head.TOO_LARGE
-        # gunicorn's parser refuses a bare line feed as soon as it sees one, and reads no further.
-        bare = self.head.count(b"\n") != self.head.count(b"\r\n")
-        return Head.WHOLE if bare else Head.PARTIAL
-
-    def receive(self) -> Head:
-        """Gather what has come."""
-        try:
-            came = self.sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return Head.PARTIAL
-        except OSError:
-            return Head.NEVER
-        return self.gather(came) if came else Head.NEVER
-
-    def hand_over(self) -> None:
-        """Give the parser what was gathered."""
-        self.init()
-        self.parser.unreader.unread(bytes(self.head))
-        self.head.clear()
-
-    def drain(self) -> bool:
-        """Whether there may be more to read after the last answer."""
-        try:
-            came = self.sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        self.drained += len(came)
-        return bool(came) and self.drained < LINGER_BYTES
-
-
-class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
+class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
     """Serves requests on threads that no client can hold by being slow.
 
     A head that is not whole ``request_timeout`` seconds after its first byte (the first one of a
     connection: after the connection was accepted) is answered with 408. An answer of which the
     client takes nothing for that long is given up, and so is one of which it has not taken the end
     ``TAKING_SECONDS`` after the thread is done; until then the connection serves no other request.
-    Only a streamed or very large answer, with more than ``KEPT_BYTES`` not yet taken, waits in its
-    thread. With as many connections as there may be, the one that has waited longest makes room
-    for a new one, so that silent clients keep nobody out.
+    Only a streamed or very large answer, with more than ``UNSENT_BYTES`` not yet taken, waits in
+    its thread. With as many connections as there may be, the one that has waited longest makes room
+    for a new one, so that silent clients shut nobody out.
     """
 
     request_timeout: float = Settings().request_timeout
+    worker_connections: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)
@@ -158,11 +88,24 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
         try:
             client, address = listener.accept()
         except OSError as error:
-            self._not_accepted(error)
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                if error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
+                    raise
+                return
+            fewer = max(2 * self.cfg.threads, self.nr_conns - SPARE)
+            if fewer < self.worker_connections:
+                self.worker_connections = fewer
+                fields = {"connections": fewer}
+                logger.warning("no descriptors left, fewer connections", extra={"fields": fields})
+            self._fewer_until = time.monotonic() + self.request_timeout
+            time.sleep(ACCEPT_PAUSE)
             return
         self.nr_conns += 1
-        answering = AnswerSocket(client, self.request_timeout, self._on_kept)
-        self._await_head(Connection(self.cfg, answering, address, listener.getsockname()))
+        # A thread has something left to send: the poller sends it.
+        on_unsent = partial(self.method_queue.defer, self.on_unsent)
+        sock = AnswerSocket(client, self.request_timeout, on_unsent)
+        conn = Connection(self.cfg, sock, address, listener.getsockname())
+        self._proceed(conn, Head.PARTIAL)
 
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """Take more of a head that is waited for."""
@@ -177,6 +120,44 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._proceed(conn, conn.receive())
+
+    def on_unsent(self, client: AnswerSocket) -> None:
+        """Wait until a client takes more of its answer; its thread may be adding to it."""
+        if client.unsent:
+            self.poller.register(client, selectors.EVENT_WRITE, self.on_unsent_socket_writable)
+
+    def on_unsent_socket_writable(self, client: AnswerSocket) -> None:
+        """Send more of an answer."""
+        if not client.unsent:
+            # It was given up in the same round of events.
+            return
+        try:
+            taken, left = client.push()
+        except OSError:
+            taken, left = 0, 0
+        # Only what push() said counts: a thread may have left more by now.
+        if left == 0:
+            self.poller.unregister(client)
+        conn = self.sending.pop(client, None) if taken or left == 0 else None
+        if conn is None:
+            return
+        if left and time.monotonic() < conn.taken_until:
+            # The first in ``sending`` has waited longest.
+            conn.timeout = time.monotonic() + self.request_timeout
+            self.sending[client] = conn
+        elif left:
+            self._give_up(conn)
+        elif taken:
+            self._go_on(conn)
+        else:
+            self._drop(conn)
+
+    def on_lingering_socket_readable(self, conn: Connection, client: socket.socket) -> None:
+        """Read on after the last answer, until the client ends the connection."""
+        if not conn.drain():
+            self.poller.unregister(client)
+            self.lingering.remove(conn)
+            self._drop(conn)
 
     def handle(self, conn: Connection) -> object:
         """Serve one request whose head is here; runs in a thread."""
@@ -203,7 +184,7 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
         if conn.given_up:
             self._give_up(conn)
         else:
-            self._go_on_when_sent(conn)
+            self._go_on(conn)
 
     def murder_pending(self) -> None:
         """End what has waited too long; one that sent nothing has asked for no answer.
@@ -217,9 +198,15 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
                 self._drop(conn)
         for conn in self._expired(self.lingering):
             self._drop(conn)
-        for conn in self._not_taken():
+        now, unsent = time.monotonic(), sum(len(client.unsent) for client in self.sending)
+        while self.sending:
+            conn = next(iter(self.sending.values()))
+            until = min(conn.timeout, self._sending_until)
+            if now < until and unsent <= ALL_UNSENT_BYTES:
+                break
+            unsent -= len(conn.sock.unsent)
             self._give_up(conn)
-        if time.monotonic() >= self._fewer_until:
+        if now >= self._fewer_until:
             # Others may have had the descriptors. If not, it shows with the next connection.
             self.worker_connections = self.cfg.worker_connections
         while self.nr_conns >= self.worker_connections and self._make_room():
@@ -236,7 +223,12 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
         if head is Head.WHOLE:
             self.enqueue_req(conn)
         elif head is Head.PARTIAL:
-            self._await_head(conn)
+            # The same time for all leaves the queue in the order of its times.
+            conn.timeout = time.monotonic() + self.request_timeout
+            self.pending_conns.append(conn)
+            conn.sock.settimeout(0)
+            on_readable = partial(self.on_pending_socket_readable, conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
         elif head is Head.NEVER:
             self._drop(conn)
         elif b"\r\n" in conn.head:
@@ -244,111 +236,43 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
         else:
             self._refuse(conn, LimitRequestLine(len(conn.head)))
 
-    def _await_head(self, conn: Connection) -> None:
-        # The same time for all keeps the queue in the order of its times.
-        conn.timeout = time.monotonic() + self.request_timeout
-        self.pending_conns.append(conn)
-        conn.sock.settimeout(0)
-        on_readable = partial(self.on_pending_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
-
     def _refuse(self, conn: Connection, error: Exception) -> None:
         self.handle_error(None, conn.sock, conn.client, error)
         conn.served = None
-        self._go_on_when_sent(conn)
-
-    def _go_on_when_sent(self, conn: Connection) -> None:
-        if conn.sock.kept:
-            conn.sock.settimeout(0)
-            conn.taken_until = time.monotonic() + TAKING_SECONDS
-            self._await_taking(conn)
-        else:
-            self._go_on(conn)
+        self._go_on(conn)
 
     def _go_on(self, conn: Connection) -> None:
-        served = conn.served
-        if served is None or served.exception() or not served.result():
-            self._linger(conn)
+        """Wait until the answer is sent, or then for another request or the end."""
+        served, now = conn.served, time.monotonic()
+        if conn.sock.unsent:
+            conn.sock.settimeout(0)
+            conn.taken_until, conn.timeout = now + TAKING_SECONDS, now + self.request_timeout
+            self.sending[conn.sock] = conn
+        elif served is None or served.exception() or not served.result():
+            # Nothing more comes: wait without a thread until the client has seen that.
+            try:
+                conn.sock.shutdown(socket.SHUT_WR)
+                conn.sock.settimeout(0)
+            except OSError:
+                self._drop(conn)
+                return
+            conn.timeout = now + LINGER_SECONDS
+            self.lingering.append(conn)
+            on_readable = partial(self.on_lingering_socket_readable, conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
         elif rest := conn.parser.unreader.take_buffered():
             self._proceed(conn, conn.gather(rest))
         else:
             super().finish_request(conn, served)
-
-    def _on_kept(self, client: AnswerSocket) -> None:
-        # Called in a thread, which may go on with its answer meanwhile.
-        self.method_queue.defer(self._send_kept, client)
-
-    def _send_kept(self, client: AnswerSocket) -> None:
-        if client.kept:
-            self.poller.register(client, selectors.EVENT_WRITE, self._on_kept_socket_writable)
-
-    def _on_kept_socket_writable(self, client: AnswerSocket) -> None:
-        if not client.kept:
-            # It was given up in the same round of events.
-            return
-        try:
-            taken, left = client.push()
-        except OSError:
-            taken, left = 0, 0
-        # Only what push() said counts: a thread may have had more to keep by now.
-        if left == 0:
-            self.poller.unregister(client)
-        conn = self.sending.pop(client, None) if taken or left == 0 else None
-        if conn is None:
-            return
-        if left and time.monotonic() < conn.taken_until:
-            self._await_taking(conn)
-        elif left:
-            self._give_up(conn)
-        elif taken:
-            self._go_on(conn)
-        else:
-            self._drop(conn)
-
-    def _await_taking(self, conn: Connection) -> None:
-        # The first in ``sending`` has waited longest.
-        conn.timeout = time.monotonic() + self.request_timeout
-        self.sending[conn.sock] = conn
-
-    def _not_taken(self) -> Iterator[Connection]:
-        """Those that have waited too long for their clients, or longest when all keep too much."""
-        now = time.monotonic()
-        kept = sum(len(client.kept) for client in self.sending)
-        while self.sending:
-            conn = next(iter(self.sending.values()))
-            until = min(conn.timeout, self._sending_until)
-            if now < until and kept <= KEPT_BYTES_OF_ALL:
-                break
-            kept -= len(conn.sock.kept)
-            yield conn
 
     def _give_up(self, conn: Connection) -> None:
         fields = {"peer": conn.client[0] if conn.client else ""}
         logger.info("answer not taken", extra={"fields": fields})
         self._drop(conn)
 
-    def _linger(self, conn: Connection) -> None:
-        """Say that nothing more comes, and wait without a thread until the client has seen it."""
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.settimeout(0)
-        except OSError:
-            self._drop(conn)
-            return
-        conn.timeout = time.monotonic() + LINGER_SECONDS
-        self.lingering.append(conn)
-        on_readable = partial(self._on_lingering_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, on_readable)
-
-    def _on_lingering_socket_readable(self, conn: Connection, client: socket.socket) -> None:
-        if not conn.drain():
-            self.poller.unregister(client)
-            self.lingering.remove(conn)
-            self._drop(conn)
-
     def _drop(self, conn: Connection) -> None:
         self.nr_conns -= 1
-        if conn.sock.kept or conn.given_up:
+        if conn.sock.unsent or conn.given_up:
             self.sending.pop(conn.sock, None)
             # What was refused a moment ago is not there yet.
             with contextlib.suppress(KeyError):
@@ -381,15 +305,3 @@ class PatientThreadWorker(Refusing, Strict, ThreadWorker):  # type: ignore[misc]
             return False
         self._drop(self._first(queue) if isinstance(queue, deque) else conn)
         return True
-
-    def _not_accepted(self, error: OSError) -> None:
-        if error.errno in {errno.EMFILE, errno.ENFILE}:
-            fewer = max(2 * self.cfg.threads, self.nr_conns - SPARE)
-            if fewer < self.worker_connections:
-                self.worker_connections = fewer
-                fields = {"connections": fewer}
-                logger.warning("no descriptors left, fewer connections", extra={"fields": fields})
-            self._fewer_until = time.monotonic() + self.request_timeout
-            time.sleep(ACCEPT_PAUSE)
-        elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED}:
-            raise error

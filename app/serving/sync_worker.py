@@ -12,8 +12,7 @@ from typing import Any
 
 from gunicorn.workers import sync
 
-from app.serving.refusals import HeadTooSlow, Refusing
-from app.serving.strict_request import Strict
+from app.serving.requests import HeadTooSlow, Strict
 from app.settings.declarations import Settings
 
 
@@ -45,7 +44,7 @@ class HeadSocket(socket.socket):
         self.settimeout(None)
 
 
-class PatientSyncWorker(Refusing, Strict, sync.SyncWorker):  # type: ignore[misc] # gunicorn has no type hints
+class PatientSyncWorker(Strict, sync.SyncWorker):  # type: ignore[misc] # gunicorn has no type hints
     """Answers 408 to a head that is not whole ``request_timeout`` seconds after its connection.
 
     A body or an answer that drips ends with gunicorn's own ``timeout``, and the worker with it.

@@ -1,4 +1,4 @@
-"""The socket that keeps what a client does not take at once."""
+"""The socket that sends later what a client does not take at once."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.answer_socket import KEPT_BYTES, AnswerSocket
+from app.serving.connections import UNSENT_BYTES, AnswerSocket
 
-#: No more is kept than this, and more than the kernel takes.
-MUCH = os.urandom(KEPT_BYTES)
+#: No more may wait than this, and it is more than the kernel takes.
+MUCH = os.urandom(UNSENT_BYTES)
 
 
 class Pair:
@@ -23,16 +23,16 @@ class Pair:
     def __init__(self, patience: float = 30) -> None:
         near, self.client = socket.socketpair()
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        self.told: list[AnswerSocket] = []
-        self.near = AnswerSocket(near, patience, self.told.append)
+        self.notified: list[AnswerSocket] = []
+        self.near = AnswerSocket(near, patience, self.notified.append)
         self.received = b""
 
     def read(self, size: int) -> None:
-        """Take so much as the client, and send what is kept meanwhile."""
+        """Take so much as the client, and send what is unsent meanwhile."""
         self.client.settimeout(30)
         end = len(self.received) + size
         while len(self.received) < end:
-            if self.near.kept:
+            if self.near.unsent:
                 self.near.push()
             self.received += self.client.recv(end - len(self.received))
 
@@ -46,27 +46,27 @@ def pair() -> Iterator[Pair]:
         made.near.abort()
 
 
-def test_keeps_nothing_that_is_taken(pair: Pair) -> None:
-    """What the kernel takes is not kept, and nobody is told."""
+def test_nothing_is_left_of_what_is_taken(pair: Pair) -> None:
+    """What the kernel takes is sent, and nobody is notified."""
     pair.near.sendall(b"abc")
     assert pair.client.recv(10) == b"abc"
-    assert not pair.near.kept
-    assert pair.told == []
+    assert not pair.near.unsent
+    assert pair.notified == []
 
 
 def test_does_not_wait(pair: Pair) -> None:
-    """A thread goes on at once; the rest comes later, in order, and is told of once."""
+    """A thread goes on at once; the rest comes later, in order, and is notified once."""
     pair.near.sendall(MUCH[:-100])
     pair.near.sendall(MUCH[-100:-50])
     assert pair.near.send(MUCH[-50:]) == 50
-    assert pair.told == [pair.near]
+    assert pair.notified == [pair.near]
     pair.read(len(MUCH))
     assert pair.received == MUCH
-    assert not pair.near.kept
+    assert not pair.near.unsent
 
 
-def test_keeps_no_more_than_it_may(pair: Pair) -> None:
-    """The thread waits with what would be too much, and for what is kept before it."""
+def test_no_more_waits_than_may(pair: Pair) -> None:
+    """The thread waits with what would be too much, and for what is unsent before it."""
     answer = MUCH + MUCH + MUCH + MUCH[:300_000] + b"end"
 
     def send() -> None:
@@ -78,13 +78,13 @@ def test_keeps_no_more_than_it_may(pair: Pair) -> None:
     thread.start()
     for _ in range(len(answer) // 1000):
         pair.read(1000)
-        assert len(pair.near.kept) <= KEPT_BYTES
+        assert len(pair.near.unsent) <= UNSENT_BYTES
     pair.read(len(answer) - len(pair.received))
     thread.join()
     assert pair.received == answer
 
 
-def test_a_file_comes_behind_what_is_kept(pair: Pair, tmp_path: Path) -> None:
+def test_a_file_comes_behind_what_is_unsent(pair: Pair, tmp_path: Path) -> None:
     """A file's bytes do not overtake."""
     (tmp_path / "file").write_bytes(b"the file")
     pair.near.sendall(MUCH)
@@ -109,7 +109,7 @@ def test_a_thread_that_waits_gives_up(sent: list[bytes]) -> None:
 
 
 def test_a_client_that_is_gone(pair: Pair) -> None:
-    """Nothing is kept for it any more, and who waits for it learns of it."""
+    """Nothing waits for it any more, and who waits for it learns of it."""
     pair.near.sendall(MUCH)
     errors: list[OSError] = []
 
@@ -125,12 +125,12 @@ def test_a_client_that_is_gone(pair: Pair) -> None:
     with pytest.raises(ConnectionError):
         pair.near.push()
     thread.join()
-    assert not pair.near.kept
+    assert not pair.near.unsent
     assert isinstance(errors[0], ConnectionError)
 
 
 def test_is_not_closed_while_the_poller_has_it(pair: Pair) -> None:
-    """Its descriptor stays its own until nothing is kept."""
+    """Its descriptor stays its own until everything is sent."""
     pair.near.sendall(MUCH)
     pair.near.close()
     assert pair.near.fileno() != -1
@@ -153,4 +153,4 @@ def test_one_thread_sends_while_another_one_pushes(pair: Pair) -> None:
     pair.read(len(answer))
     thread.join()
     assert pair.received == answer
-    assert pair.told
+    assert pair.notified
