@@ -62,7 +62,6 @@ check: setup ## format, lint, types, architecture, requirements
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(TYPED)
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/deptry .
 	@$(COMMANDS) doctor --strict --offline
 
 .PHONY: format

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gunicorn.glogging import Logger
-from gunicorn.workers import SUPPORTED_WORKERS
 
 from app.access.tokens import check_token_file
+from app.serving.workers import register
 from app.telemetry import directory
-from app.telemetry.logs import logging_dict
+from app.telemetry.logs import configure_logging, logging_dict
 from deploy.serve import settings_or_exit
 
 if TYPE_CHECKING:
@@ -36,13 +36,12 @@ class QuietLogger(Logger):  # type: ignore[misc] # gunicorn ships no type hints
         return bool(self.cfg.accesslog)
 
 
-# Ours bound what a slow client can hold and answer its faults as problems; gunicorn 26 removed
-# its own eventlet worker. Deployments choose by variable or `--worker-class`.
-SUPPORTED_WORKERS["gthread"] = "app.serving.gthread_worker.PatientThreadWorker"
-SUPPORTED_WORKERS["sync"] = "app.serving.sync_worker.PatientSyncWorker"
-SUPPORTED_WORKERS["eventlet"] = "app.serving.eventlet_worker.EventletWorker"
-
 _current = settings_or_exit(os.environ)
+# What follows may log something, before gunicorn has configured logging.
+configure_logging(_current.log_level, _current.log_format)
+# Ours bound what a slow client can hold and answer its faults as problems. Deployments choose by
+# variable or `--worker-class`.
+register()
 
 bind = f"0.0.0.0:{_current.port}"
 workers = _current.web_concurrency

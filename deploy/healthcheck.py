@@ -18,7 +18,11 @@ def main() -> int:
             connection.settimeout(2.5)
             connection.connect(("127.0.0.1", port))
             connection.sendall(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            answer = connection.recv(64).split(b"\r\n")[0].decode("latin-1")
+            received = b""
+            # To its end: the service's log shows an answer that is left half read as broken off.
+            while part := connection.recv(4096):
+                received += part
+            answer = received.split(b"\r\n")[0].decode("latin-1")
     except OSError as error:
         answer = str(error)
     print(answer)

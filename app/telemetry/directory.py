@@ -65,18 +65,17 @@ def handed_on() -> dict[str, str]:
 
 def _make() -> Path:
     """A new directory, in memory where it can be; those are removed whose masters were killed."""
-    for base in (IN_MEMORY, Path(tempfile.gettempdir())):
-        if not os.access(base, os.W_OK | os.X_OK):
-            continue
-        for left in base.glob(f"{PREFIX}*"):
-            # Anybody can put anything here. One whose lock a living master holds raises and stays.
-            with suppress(OSError):
-                if left.lstat().st_uid == os.getuid():
-                    with (left / MASTERS).open("rb") as file:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        shutil.rmtree(left, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-    raise FileNotFoundError("no directory for temporary files can be written")
+    in_memory = os.access(IN_MEMORY, os.W_OK | os.X_OK)
+    # Asked only if it is needed: it raises where no directory for temporary files can be written.
+    base = IN_MEMORY if in_memory else Path(tempfile.gettempdir())
+    for left in base.glob(f"{PREFIX}*"):
+        # Anybody can put anything here. One whose lock a living master holds raises and stays.
+        with suppress(OSError):
+            if left.lstat().st_uid == os.getuid():
+                with (left / MASTERS).open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
 
 
 def _hold(directory: Path) -> int:

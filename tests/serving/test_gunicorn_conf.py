@@ -82,6 +82,33 @@ def test_writes_json_lines_when_told_to(tmp_path: Path, environ: dict[str, str])
     assert all(line.startswith('{"time"') and line.endswith("}") for line in lines)
 
 
+#: There is no directory for temporary files, in the working directory neither.
+NO_TEMPORARY_FILES = """
+import os, tempfile
+tempfile._candidate_tempdir_list = lambda: [os.environ["TMPDIR"]]
+"""
+
+
+@pytest.mark.parametrize(("counts", "logged"), [("", 0), ("file/below", 1)])
+def test_writes_json_lines_without_temporary_files(
+    tmp_path: Path, environ: dict[str, str], counts: str, logged: int
+) -> None:
+    """What is wrong before gunicorn has configured logging is a JSON line, too."""
+    (tmp_path / "sitecustomize.py").write_text(NO_TEMPORARY_FILES)
+    (tmp_path / "file").touch()
+    environ |= {
+        "LOG_FORMAT": "json",
+        "PYTHONPATH": str(tmp_path),
+        "TMPDIR": str(tmp_path / "absent"),
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / counts) if counts else "",
+    }
+    with serve(tmp_path / "log", environ) as server:
+        assert server.get("/livez").status == 200
+        lines = server.log_text.splitlines()
+        assert all(line.startswith('{"time"') and line.endswith("}") for line in lines)
+        assert len(server.lines(event="there is no directory to count in")) == logged
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("PORT", "abc"), ("WEB_CONCURRENCY", "x"), ("WORKER_CLASS", "gevent"), ("LOG_LEVEL", "x")],
