@@ -103,12 +103,12 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """The series of all processes that count together; none before ``begin``."""
-        series = self._series or self._made()
+        series = self._made()
         return () if series is None else series.collect()
 
     def _count(self, count: Callable[[Series], None]) -> None:
         try:
-            series = self._series or self._made()
+            series = self._made()
             if series is not None:
                 count(series)
         except Exception:
@@ -118,13 +118,17 @@ class Metrics:
             logger.exception("nothing can be counted any more")
 
     def _made(self) -> Series | None:
-        with self._lock:
-            if self._series is None and self._make is not None:
-                self._series = self._make(self._directory)
-            return self._series
+        """The series; None before ``begin``."""
+        series = self._series
+        if series is None:
+            with self._lock:
+                series = self._series
+                if series is None and self._make is not None:
+                    series = self._series = self._make(self._directory)
+        return series
 
     def _count_attempts(self) -> None:
-        series = self._series or self._made()
+        series = self._made()
         # None left: this thread has counted the last one, or another thread has.
         with suppress(IndexError):
             while series is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry import trace as api
@@ -71,8 +71,13 @@ class OtelTracer(Tracer):
 
     def request(self, parent: Trace | None, method: str, path: str, scheme: str) -> OtelSpan:
         """A server span, named after its method until its route is known."""
-        attributes = {"url.path": path, "url.scheme": scheme, **_method(method)}
-        name, context = method if method in METHODS else "HTTP", _below(parent, remote=True)
+        known = method in METHODS
+        attributes = {
+            "http.request.method": method if known else _OTHER_METHOD,
+            "url.path": path,
+            "url.scheme": scheme,
+        }
+        name, context = method if known else "HTTP", _below(parent, remote=True)
         span = self._tracer.start_span(name, context, SpanKind.SERVER, attributes)
         return OtelSpan(span, _SERVER_ERROR, name)
 
@@ -81,9 +86,9 @@ class OtelTracer(Tracer):
         parts = urlsplit(url)
         attributes: dict[str, str | int] = {
             "edge.function": function,
+            "http.request.method": method if method in METHODS else _OTHER_METHOD,
             "server.address": parts.hostname or "",
             "server.port": parts.port or (443 if parts.scheme == "https" else 80),
-            **_method(method),
         }
         name, context = f"{method} {function}", _below(parent)
         span = self._tracer.start_span(name, context, SpanKind.CLIENT, attributes)
@@ -218,10 +223,6 @@ def _below(parent: Trace | None, *, remote: bool = False) -> Context:
         trace_state=api.TraceState.from_header([parent.state]) if parent.state else None,
     )
     return set_span_in_context(api.NonRecordingSpan(place), Context())
-
-
-def _method(method: str) -> Mapping[str, str]:
-    return {"http.request.method": method if method in METHODS else _OTHER_METHOD}
 
 
 def _fail(span: api.Span, kind: str) -> None:

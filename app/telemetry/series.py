@@ -19,6 +19,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import Counter, Histogram, Metric, disable_created_metrics, values
@@ -66,37 +67,32 @@ class Series:
                 fields = {"error": str(error)}
                 logger.warning("this worker counts for itself alone", extra={"fields": fields})
         # HELP texts are stored with every value, so they are short.
-        self._requests = Counter(
-            "http_requests_total",
-            "Requests answered by all workers",
-            ["route", "method", "status"],
-            registry=None,
+        counter = partial(Counter, registry=None)
+        self._requests = counter(
+            "http_requests_total", "Requests answered by all workers", ["route", "method", "status"]
         )
-        self._refused = Counter(
+        self._refused = counter(
             "http_requests_refused_total",
             "Requests refused before the application by all workers",
             ["status"],
-            registry=None,
         )
-        self._not_authenticated = Counter(
+        self._not_authenticated = counter(
             "http_authentication_failures_total",
             "Tokens that did not count in all workers",
             ["outcome"],
-            registry=None,
         )
-        self._request_seconds = Histogram(
+        histogram = partial(Histogram, registry=None)
+        self._request_seconds = histogram(
             "http_request_duration_seconds",
             "How long requests took in all workers",
             ["route", "method"],
             buckets=REQUEST_SECONDS,
-            registry=None,
         )
-        self._heal_seconds = Histogram(
+        self._heal_seconds = histogram(
             "auto_fix_heal_duration_seconds",
             "How long attempts to heal took in all workers",
             ["module", "outcome"],
             buckets=HEAL_SECONDS,
-            registry=None,
         )
         #: What counts requests, by the labels that they get: finding that takes longer than this.
         self._known: dict[
