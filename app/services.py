@@ -47,6 +47,7 @@ class Services:
         edge = EdgeClient(
             RegistryFile(settings.edge_functions_file).current,
             fixer.load,
+            installed=fixer.installed,
             home=fixer.settings.home,
             share=settings.edge_share,
             tracer=lambda: tracing.tracer,

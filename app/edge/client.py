@@ -22,7 +22,6 @@ from app.edge.transports import (
     AIOHTTP_UNAVAILABLE,
     CallerBody,
     EdgeRequest,
-    TransportChoice,
     Transports,
     monkey_patched,
 )
@@ -44,6 +43,8 @@ class EdgeClient:
         registry: gives what is registered now.
         load: gives the module of a name, or None when it cannot be imported; asked at each call, so
             that a heal changes the transport.
+        installed: whether that module is there, without importing it: asked while no function is
+            registered.
         home: where statistics are kept for all workers; with none they stay in this process.
         share: how many calls may be under way at once in this worker.
         clock: seconds that never go back.
@@ -51,11 +52,12 @@ class EdgeClient:
         tracer: gives what makes a span of each call.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have a default
         self,
         registry: Callable[[], EdgeRegistry],
         load: Callable[[str], ModuleType | None],
         *,
+        installed: Callable[[str], bool] | None = None,
         home: Path | None = None,
         share: int = 4,
         clock: Callable[[], float] = time.monotonic,
@@ -64,7 +66,7 @@ class EdgeClient:
     ) -> None:
         self._registered = registry
         self.statistics = Statistics(EdgeStore(home), clock=wall_clock)
-        self._transports = Transports(load)
+        self._transports = Transports(load, installed)
         self._bulkhead = Bulkhead(lambda: GREEN_SHARE if monkey_patched() else share, clock=clock)
         self._check_limit = self._bulkhead.limit(None)
         self._check_limit.bound(max(1, self._check_limit.ceiling // 2))
@@ -116,13 +118,11 @@ class EdgeClient:
 
     def transport_name(self) -> str | None:
         """The transport that a call made now would use; None when there is none."""
-        choice = self._choice()
-        return choice.transport.name if choice else None
+        return self._transport()[0]
 
     def fallback_reason(self) -> str | None:
         """Why that is not the first choice, as a code; None when it is."""
-        choice = self._choice()
-        return choice.fallback_reason if choice else "no_transport"
+        return self._transport()[1]
 
     def invoke(
         self,
@@ -218,12 +218,12 @@ class EdgeClient:
         A function that is down, or left alone by its breaker, makes the service degraded, never
         unhealthy.
         """
-        choice, error, reason, advice = self._choice(), self.registry.error, None, None
+        (transport, why), error, reason, advice = self._transport(), self.registry.error, None, None
         if error is not None:
             reason, advice = "registry_invalid", f"edge functions file: {error}"
-        elif choice is None:
+        elif transport is None:
             reason, advice = "no_transport", "neither aiohttp nor requests can be imported"
-        elif choice.fallback_reason == AIOHTTP_UNAVAILABLE:
+        elif why == AIOHTTP_UNAVAILABLE:
             # An eventlet worker has no better transport, so nothing is wrong with that one.
             reason, advice = "fallback_transport", "aiohttp cannot be imported, so requests is used"
         own = Check(
@@ -233,7 +233,7 @@ class EdgeClient:
             ok=reason is None,
             reason=reason,
             advice=advice,
-            fallback=choice.transport.name if choice and choice.fallback_reason else None,
+            fallback=transport if why else None,
         )
         return [own, *failed_checks(self.results.values(), self.breakers())]
 
@@ -268,11 +268,15 @@ class EdgeClient:
         self.deadlines.close()
         self.statistics.close()
 
-    def _choice(self) -> TransportChoice | None:
+    def _transport(self) -> tuple[str | None, str | None]:
+        """The name of the transport in use, and why it is not the first choice."""
         try:
-            return self._transports.choose()
+            if not self.functions:
+                return self._transports.expected()
+            choice = self._transports.choose()
         except NoTransport:
-            return None
+            return None, "no_transport"
+        return choice.transport.name, choice.fallback_reason
 
     def _state(self) -> dict[str, object]:
         states = {name: guarded.state() for name, guarded in self.guarded().items()}

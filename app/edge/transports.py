@@ -315,6 +315,13 @@ def monkey_patched() -> bool:
     return patcher is not None and bool(patcher.is_monkey_patched("thread"))
 
 
+def _candidates() -> Mapping[str, str | None]:
+    """The libraries in the order of their preference, and why calls do not go through a better."""
+    if monkey_patched():
+        return {"requests": EVENTLET_WORKER}
+    return {"aiohttp": None, "requests": AIOHTTP_UNAVAILABLE}
+
+
 class Transports:
     """Chooses aiohttp when it is importable, else requests; keeps one instance of each.
 
@@ -323,10 +330,16 @@ class Transports:
 
     Args:
         load: gives the module of a name, or None when it cannot be imported.
+        installed: whether the module of a name is there, without importing it.
     """
 
-    def __init__(self, load: Callable[[str], ModuleType | None]) -> None:
+    def __init__(
+        self,
+        load: Callable[[str], ModuleType | None],
+        installed: Callable[[str], bool] | None = None,
+    ) -> None:
         self._load = load
+        self._installed = installed or (lambda library: load(library) is not None)
         self._pid = os.getpid()
         self._made: dict[str, Transport] = {}
         self._fallback: str | None = None
@@ -337,10 +350,7 @@ class Transports:
         Raises:
             NoTransport: when neither library can be imported.
         """
-        candidates = {"aiohttp": None, "requests": AIOHTTP_UNAVAILABLE}
-        if monkey_patched():
-            candidates = {"requests": EVENTLET_WORKER}
-        for library, reason in candidates.items():
+        for library, reason in _candidates().items():
             if self._load(library) is None or (transport := self._instance(library)) is None:
                 continue
             if reason != self._fallback:
@@ -352,6 +362,19 @@ class Transports:
                     extra={"fields": fields},
                 )
             return TransportChoice(transport, reason)
+        raise NoTransport
+
+    def expected(self) -> tuple[str, str | None]:
+        """The name of the transport that a call would use, and why it is not the first choice.
+
+        Imports neither library: aiohttp costs a worker 11 MiB, whether it makes calls or not.
+
+        Raises:
+            NoTransport: when neither library is installed.
+        """
+        for library, reason in _candidates().items():
+            if self._installed(library):
+                return library, reason
         raise NoTransport
 
     def close(self) -> None:

@@ -140,11 +140,13 @@ class AutoFixer(Engine):
         module = sys.modules.get(name)
         if module is not None and not initializing(module):
             return module
+        return self.import_module(name, heal=False).loaded if self.installed(name) else None
+
+    def installed(self, name: str) -> bool:
+        """Whether a module's package is there, what another process has healed included."""
         if self.mode is not Mode.OFF:
             self.layers.load()
-        if find_on_disk(top_level(name)) is None:
-            return None
-        return self.import_module(name, heal=False).loaded
+        return find_on_disk(top_level(name)) is not None
 
     def resilient_blueprint_import(
         self,

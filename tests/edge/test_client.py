@@ -27,6 +27,7 @@ from app.edge import (
     RegistryFile,
 )
 from app.edge.errors import CallFailed, CircuitOpen, ErrorKind, NoTransport, Saturated
+from app.edge.transports import monkey_patched
 from app.healing.report import Check
 from app.routes.bodies.edge_functions import EdgeBreaker, watched
 from tests.edge.conftest import LOADERS, PATIENT, SHORT, Clients, until, without
@@ -326,6 +327,33 @@ class TestHealth:
         """Running on requests for want of aiohttp is reported as a fallback, and as a fault."""
         (check,) = EdgeClient(EdgeRegistry, without("aiohttp")).checks()
         assert (check.ok, check.reason, check.fallback) == (False, "fallback_transport", "requests")
+
+    @pytest.mark.parametrize(
+        ("libraries", "transport", "reason"),
+        [
+            ({"aiohttp", "requests"}, "aiohttp", None),
+            ({"requests"}, "requests", "aiohttp_unavailable"),
+            (set(), None, "no_transport"),
+        ],
+    )
+    def test_nothing_is_imported_for_no_function(
+        self, libraries: set[str], transport: str | None, reason: str | None
+    ) -> None:
+        """While no function is registered the transport is named by what is installed."""
+        loaded: list[str] = []
+
+        def load(name: str) -> ModuleType:
+            loaded.append(name)
+            return importlib.import_module(name)
+
+        client = EdgeClient(EdgeRegistry, load, installed=libraries.__contains__)
+        if monkey_patched():
+            pytest.skip("a process that eventlet has patched has one transport")
+        assert (client.transport_name(), client.fallback_reason()) == (transport, reason)
+        (check,) = client.checks()
+        assert check.ok is (transport == "aiohttp")
+        client.share_state()
+        assert loaded == []
 
     def test_three_and_two(self, clients: Clients, server: EdgeServer, transport: str) -> None:
         """Three failures turn a function unhealthy, two successes turn it back."""
