@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ from urllib.parse import quote
 FIRST_LOOK, LONGEST_LOOK = 0.002, 0.01
 #: The longest subject that names its file itself.
 MAX_NAME = 100
-MAX_MARK_BYTES = 4096
+MAX_MARK_BYTES = 1 << 16
 
 
 class Busy(Exception):
@@ -61,26 +61,35 @@ class Claims:
             OSError: when the home cannot be written.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        name = quote(subject, safe="")
-        if len(name) > MAX_NAME:
-            name = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()
-        with exclusive(self.directory / f"{kind}.{name}", wait, done) as descriptor:
+        with exclusive(self._path(kind, subject), wait, done) as descriptor:
             yield descriptor
 
     def marks(self) -> list[Mark]:
-        """The attempts that are under way, by the living or the dead."""
+        """The attempts that are under way, by the living or the dead.
+
+        A mark that speaks of another subject than its file is none.
+        """
         found = []
         for path in sorted(self.directory.glob("*.*")):
             with suppress(OSError), path.open("rb") as file:
-                found.append(read_mark(file.fileno()))
-        return [mark for mark in found if mark is not None]
+                mark = read_mark(file.fileno())
+                if mark is not None and self._path(mark.kind, mark.subject) == path:
+                    found.append(mark)
+        return found
+
+    def _path(self, kind: str, subject: str) -> Path:
+        name = quote(subject, safe="", errors="surrogatepass")
+        if len(name) > MAX_NAME:
+            name = hashlib.sha256(subject.encode(errors="surrogatepass")).hexdigest()
+        return self.directory / f"{kind}.{name}"
 
 
 def read_mark(claim: int) -> Mark | None:
     """The attempt that is under way, or that a dead holder never ended; a torn mark is none."""
     data = os.pread(claim, MAX_MARK_BYTES, 0)
-    with suppress(ValueError, TypeError):
-        return Mark(**json.loads(data)) if data else None
+    with suppress(ValueError, TypeError, RecursionError):
+        mark = Mark(**json.loads(data))
+        return mark if all(isinstance(value, str) for value in astuple(mark)) else None
     return None
 
 

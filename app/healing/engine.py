@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import operator
 import os
 import socket
 import threading
@@ -18,9 +19,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 from app.healing.background import BoundedCall
-from app.healing.budget import MAX_RETRIES, Budget, Failures, budget
+from app.healing.budget import EXPIRY, MAX_RETRIES, Budget, Failures, budget
 from app.healing.claims import Busy, Claims, Mark, Overtaken, read_mark, write_mark
 from app.healing.home import trouble
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
@@ -87,6 +89,14 @@ class FixAttempts(dict[str, int]):
         super().__delitem__(subject)
         self._assigned(subject, 0)
 
+    def pop(self, subject: str, *default: Any) -> Any:  # noqa: ANN401 - the dictionary's own
+        """The attempts of a subject, or the default; none are assigned from then on."""
+        attempts = self.get(subject)
+        if attempts is None:
+            return super().pop(subject, *default)
+        del self[subject]
+        return attempts
+
     def setdefault(self, subject: str, default: int = 0) -> int:
         """The attempts of a subject, assigned when there are none."""
         if subject not in self:
@@ -123,7 +133,9 @@ class Engine:
         #: What was refused last, so that the log has each refusal once.
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
         #: Attempts that a caller has assigned: how many, of how many that the journal had then.
-        self._assigned: dict[tuple[str, str], tuple[int, int, int]] = {}
+        self._assigned: dict[tuple[str, str], tuple[int, int]] = {}
+        #: When that was and how many failures the journal had then, until a heal succeeds.
+        self._assumed: dict[tuple[str, str], tuple[int, Failures]] = {}
 
     @functools.cached_property
     def settings(self) -> HealingSettings:
@@ -186,7 +198,7 @@ class Engine:
                 try:
                     self._prepare()
                 except OSError as error:
-                    full = _disk_trouble(error).outcome == Outcome.DISK_FULL
+                    full = _trouble_of(error).outcome == Outcome.DISK_FULL
                     self._trouble = "home_full" if full else "home_unwritable"
             if self._trouble != before:
                 fields = {"home": str(self.settings.home), "reason": self._trouble or before}
@@ -205,11 +217,13 @@ class Engine:
         for kind in self.kinds.values():
             kind.prepare()
         for mark in self.claims.marks():
-            try:
-                with self.claims.hold(mark.kind, mark.subject, wait=0) as claim:
-                    self._end_interrupted(claim)
-            except Busy:
-                continue
+            # One claim that cannot be taken is a matter of its own subject.
+            if mark.kind in self.kinds:
+                with (
+                    suppress(Busy, OSError),
+                    self.claims.hold(mark.kind, mark.subject, wait=0) as claim,
+                ):
+                    self._end_interrupted(self.kinds[mark.kind], mark.subject, claim)
 
     # -- what is wrong -----------------------------------------------------------------------
 
@@ -312,26 +326,32 @@ class Engine:
             limit = self.settings.install_deadline if deadline is None else deadline
             repair = self._claimed(kind, fault, limit)
         repair = replace(repair, advice=self.advice(fault.kind, repair.outcome))
-        refused = repair.outcome in REFUSALS | kind.refusals
-        if refused and self._refused.get(key) != (repair.outcome, fault.cause):
-            self._log("fault is not healed", fault, repair, logging.WARNING)
-        if refused:
-            self._refused[key] = (repair.outcome, fault.cause)
-        else:
+        if repair.outcome in REFUSALS | kind.refusals:
+            self._tell_refusal(fault, repair)
+        elif repair.healed:
             self._refused.pop(key, None)
+            self._assumed.pop(key, None)
         return repair
+
+    def _tell_refusal(self, fault: Fault, repair: Repair) -> None:
+        """Log once why nothing was tried, not every time that it is met again."""
+        key, told = (fault.kind, fault.subject), (repair.outcome, fault.cause)
+        if self._refused.get(key) != told:
+            self._refused[key] = told
+            shown = replace(repair, advice=self.advice(fault.kind, repair.outcome))
+            self._log("fault is not healed", fault, shown, logging.WARNING)
 
     def _claimed(self, kind: Kind, fault: Fault, limit: float) -> Repair:
         """Heal as the only one on this host, or share what another has done meanwhile."""
-        seen, _ = self.journal.last(fault.kind, fault.subject)
 
         def done() -> bool:
             return kind.adopt() and kind.recheck(fault) is None
 
         wait = limit + self.settings.probe_deadline
         try:
+            seen, _ = self.journal.last(fault.kind, fault.subject)
             with self.claims.hold(fault.kind, fault.subject, wait, done) as claim:
-                self._end_interrupted(claim)
+                self._end_interrupted(kind, fault.subject, claim)
                 kind.adopt()
                 current = kind.recheck(fault)
                 if current is None:
@@ -341,8 +361,11 @@ class Engine:
             return Repair(outcome=Outcome.HEALED)
         except Busy:
             return Repair(outcome=Outcome.BUSY, retry_after=limit)
-        except OSError as error:
-            return _disk_trouble(error)
+        except Exception as error:  # noqa: BLE001 - told, and nothing may get out
+            # The claim cannot be taken, or the kind made a mistake: nothing was tried.
+            repair = _trouble_of(error)
+            self._tell_refusal(fault, repair)
+            return repair
 
     def _refusal(self, fault: Fault, seen: int) -> Repair | None:
         """Why nothing is tried; ``seen`` is the newest row that was there before the claim."""
@@ -357,18 +380,18 @@ class Engine:
     def _attempt(self, kind: Kind, fault: Fault, claim: int, limit: float) -> Repair:
         """Repair, and record how that ended, whatever it was."""
         started, attempt = time.monotonic(), uuid.uuid4().hex
+        self._refused.pop((kind.name, fault.subject), None)
         try:
             mark = Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis())
             write_mark(claim, mark)
             kind.recover(fault.subject)
             work = Work(attempt=attempt, claim=claim, deadline=limit)
             repair = kind.repair(fault, work)
-        except OSError as error:
-            repair = _disk_trouble(error)
         except Exception as error:
-            # The kind's own mistake: it costs this attempt, the service goes on.
-            logger.exception("repair failed", extra={"fields": {"subject": fault.subject}})
-            repair = Repair(outcome=Outcome.FAILED, error_class=type(error).__name__)
+            if not isinstance(error, OSError):
+                # The kind's own mistake: it costs this attempt, the service goes on.
+                logger.exception("repair failed", extra={"fields": {"subject": fault.subject}})
+            repair = _trouble_of(error)
         repair = replace(repair, seconds=repair.seconds or time.monotonic() - started)
         row = Attempt(
             attempt=attempt,
@@ -402,15 +425,15 @@ class Engine:
                 logger.exception("observer failed", extra={"fields": fields})
         return repair
 
-    def _end_interrupted(self, claim: int) -> None:
+    def _end_interrupted(self, kind: Kind, subject: str, claim: int) -> None:
         """Record the attempt of a claim's holder who died, and remove what it has left."""
         mark = read_mark(claim)
-        if mark is None or mark.kind not in self.kinds:
+        if mark is None or (mark.kind, mark.subject) != (kind.name, subject):
             return
-        kind = self.kinds[mark.kind]
         kind.recover(mark.subject)
         fix = next((fix for fix in kind.fixes() if fix.attempt == mark.attempt), None)
-        if fix is None:
+        # An attempt whose row waits to be written has ended already, or was told.
+        if fix is None and not self.journal.awaits(mark.attempt):
             fields = {"kind": mark.kind, "subject": mark.subject, "attempt": mark.attempt}
             logger.warning("an earlier heal was interrupted", extra={"fields": fields})
         recorded = self.journal.append(
@@ -513,17 +536,18 @@ class Engine:
         # A kind of another process is judged by what was recorded last.
         basis = self.kinds[kind].basis() if kind in self.kinds else None
         failures = self.journal.failures(kind, subject, basis, now)
-        assigned = self._assigned.get((kind, subject))
-        if assigned is not None:
-            attempts, _, failed = assigned
-            last_at = failures.last_at or now
-            failures = Failures(max(0, attempts + failures.count - failed), last_at)
+        attempts, before = self._assumed.get((kind, subject), (0, Failures(0, 0.0)))
+        # Fewer than there were: another process has healed it meanwhile, or they have expired.
+        if failures.count >= before.count and now - before.last_at < EXPIRY:
+            count = attempts + failures.count - before.count
+            failures = Failures(max(0, count), max(failures.last_at, before.last_at))
         return budget(subject, failures, now, self.max_retries)
 
     def reset_budget(self, kind: str, subject: str) -> bool:
         """Give a subject its whole budget back; False when that could not be written down."""
         self.mode  # noqa: B018 - makes the home where there is none yet
         self._assigned.pop((kind, subject), None)
+        self._assumed.pop((kind, subject), None)
         attempt = f"{RESET}-{time.time_ns()}-{os.getpid()}"
         row = Attempt(attempt=attempt, kind=kind, subject=subject, cause="", outcome=RESET)
         return self.journal.append(row)
@@ -535,7 +559,7 @@ class Engine:
         What is assigned counts as attempts that were made already, for this process.
         """
         counts = self._counts()
-        for (kind, subject), (attempts, total, _) in self._assigned.items():
+        for (kind, subject), (attempts, total) in tuple(self._assigned.items()):
             label = self.label(kind, subject)
             counts[label] = max(0, attempts + counts.get(label, 0) - total)
         return FixAttempts(counts, self._assign)
@@ -554,9 +578,10 @@ class Engine:
 
     def _assign(self, label: str, attempts: int) -> None:
         kind, subject = self.named(label)
-        failures = self.journal.failures(kind, subject, self.kinds[kind].basis(), time.time())
-        total = self._counts().get(label, 0)
-        self._assigned[kind, subject] = (attempts, total, failures.count)
+        now, made = time.time(), operator.index(attempts)
+        failures = self.journal.failures(kind, subject, self.kinds[kind].basis(), now)
+        self._assigned[kind, subject] = (made, self._counts().get(label, 0))
+        self._assumed[kind, subject] = (made, Failures(failures.count, now))
 
     def attempts_by_outcome(self) -> tuple[Total, ...]:
         """Every count of attempts by kind, subject, cause and outcome."""
@@ -597,7 +622,11 @@ class Engine:
         }
 
 
-def _disk_trouble(error: OSError) -> Repair:
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    outcome = Outcome.DISK_FULL if full else Outcome.PERMISSION
+def _trouble_of(error: Exception) -> Repair:
+    if not isinstance(error, OSError):
+        outcome = Outcome.FAILED
+    elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        outcome = Outcome.DISK_FULL
+    else:
+        outcome = Outcome.PERMISSION
     return Repair(outcome=outcome, error_class=type(error).__name__, detail=str(error))

@@ -169,6 +169,8 @@ class Journal:
         self._max_rows = max_rows
         self._busy_timeout = busy_timeout
         self._unwritten: deque[Attempt] = deque(maxlen=KEPT_UNWRITTEN)
+        #: By purpose: why it could not be used the last time, so that the log has it once.
+        self._troubles: dict[str, str] = {}
 
     def append(self, attempt: Attempt) -> bool:
         """Write one row, once; False when it could not be written for now."""
@@ -193,12 +195,17 @@ class Journal:
             return True
 
         if not self._use("append", insert, default=False):
-            self._unwritten.append(signed)
+            if not self.awaits(signed.attempt):
+                self._unwritten.append(signed)
             return False
         for written in waiting:
             with suppress(ValueError):
                 self._unwritten.remove(written)
         return True
+
+    def awaits(self, attempt: str) -> bool:
+        """Whether a row of this attempt could not be written yet."""
+        return any(each.attempt == attempt for each in tuple(self._unwritten))
 
     def attempts(self, limit: int = 100, subject: str | None = None) -> tuple[Attempt, ...]:
         """The newest attempts that are still kept in full, newest first."""
@@ -236,13 +243,14 @@ class Journal:
         since, until = now - EXPIRY, now + LONGEST_PAUSE
         values = {"kind": kind, "subject": subject, "basis": basis, "since": since, "until": until}
         count, last_at = next(iter(self._rows(query, values)), (0, 0.0))
-        here = [
-            attempt.at
-            for attempt in tuple(self._unwritten)
-            if (attempt.kind, attempt.subject, attempt.basis) == (kind, subject, basis)
-            and since < attempt.at < until
-        ]
-        return Failures(count + len(here), max([last_at, *here]))
+        for attempt in tuple(self._unwritten):
+            if (attempt.kind, attempt.subject) != (kind, subject):
+                continue
+            if attempt.outcome in {Outcome.HEALED, RESET}:
+                count, last_at = 0, 0.0
+            elif attempt.basis == basis and since < attempt.at < until:
+                count, last_at = count + 1, max(last_at, attempt.at)
+        return Failures(count, last_at)
 
     def readable(self) -> bool:
         """Whether it can be opened and read now, or has yet to be begun; changes nothing."""
@@ -283,19 +291,28 @@ class Journal:
                 if not self._path.exists():
                     self._create()
                 with closing(self._connect()) as connection:
-                    return work(connection)
+                    result = work(connection)
             except (sqlite3.Error, OSError, Busy) as error:
                 if tries_left and CANNOT_OPEN in str(error):
                     # It was there a moment ago: another process is setting it aside.
                     continue
                 corrupt = type(error) is sqlite3.DatabaseError
-                logger.warning(
-                    "the journal cannot be used",
-                    extra={"fields": {"purpose": purpose, "error": f"{error}", "corrupt": corrupt}},
-                )
+                self._tell(purpose, error, corrupt=corrupt)
                 if not (tries_left and corrupt and self._replace()):
                     break
+            else:
+                if self._troubles.pop(purpose, None) is not None:
+                    fields = {"purpose": purpose}
+                    logger.info("the journal can be used again", extra={"fields": fields})
+                return result
         return default
+
+    def _tell(self, purpose: str, error: Exception, *, corrupt: bool) -> None:
+        """Say once, not every time that it is met again, why the journal cannot be used."""
+        if self._troubles.get(purpose) != str(error):
+            self._troubles[purpose] = str(error)
+            fields = {"purpose": purpose, "error": str(error), "corrupt": corrupt}
+            logger.warning("the journal cannot be used", extra={"fields": fields})
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(

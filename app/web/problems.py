@@ -58,6 +58,7 @@ ERRORS: Mapping[type[Exception], str] = {
 def problem(
     kind: str | Problem,
     detail: str | None = None,
+    /,
     *,
     retry_after: float | None = None,
     **members: object,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.healing.budget import FIRST_PAUSE
 from app.healing.claims import Mark, write_mark
 from app.healing.engine import PlanChanged, UnknownFault
 from app.healing.kind import Outcome
@@ -21,6 +25,7 @@ from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
 from tests.healing.counter import CounterKind
 from tests.support.exposition import read
+from tests.support.http import BEARER, TOKEN, Build, assert_problem
 from tests.support.processes import ROOT, base_environ, wait_until
 
 
@@ -177,6 +182,128 @@ class TestHealing:
         assert heir.claims.marks() == []
 
 
+class TestForeignMarks:
+    """Claims whose files hold what no engine has written."""
+
+    @pytest.mark.parametrize("name", ["dependency.prey", "dependency.other"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            *(b"null", b"5", b"{", b"\xff", b"\0" * 5000, b"[" * 100_000),
+            *({"kind": ["a"]}, {"kind": "a/b"}, {"kind": "\0"}, {"kind": "unknown"}),
+            *({"subject": 5}, {"subject": ""}, {"subject": "/etc"}, {"subject": "\ud800"}),
+            *({"subject": "*"}, {"attempt": {}, "basis": None}),
+        ],
+    )
+    def test_counts_for_nothing(
+        self, world: World, name: str, content: bytes | dict[str, object]
+    ) -> None:
+        """The service boots, heals, and records its own attempt alone."""
+        world.publish("prey")
+        mark = dict.fromkeys(("attempt", "cause", "basis"), "x")
+        mark |= {"kind": "dependency", "subject": "prey"}
+        claims = world.settings.home / "claims"
+        claims.mkdir(parents=True)
+        text = content if isinstance(content, bytes) else json.dumps({**mark, **content}).encode()
+        (claims / name).write_bytes(text)
+        fixer = world.fixer()
+        assert fixer.mode == "heal"
+        assert fixer.safe_import("prey")[0]
+        assert [row.outcome for row in fixer.history()] == ["healed"]
+
+    def test_a_long_subject(self, fixer: AutoFixer) -> None:
+        """The attempt of a dead holder is found however long the subject is."""
+        subject = "\u00e9" * 2000
+        mark = Mark("counter", subject, "lost", "garbled", "x")
+        with fixer.claims.hold("counter", subject, 1) as claim:
+            write_mark(claim, mark)
+        assert fixer.claims.marks() == [mark]
+
+
+class TestTroubles:
+    """What goes wrong around an attempt is told once, and costs what it should."""
+
+    @pytest.fixture
+    def later(self, world: World) -> Path:
+        """A journal of a later release, which cannot be used."""
+        world.settings.home.mkdir()
+        path = world.settings.home / "journal.sqlite3"
+        with closing(sqlite3.connect(path)) as journal:
+            journal.execute("PRAGMA user_version=99")
+        return path
+
+    def test_a_claim_that_cannot_be_taken(
+        self, fixer: AutoFixer, counters: CounterKind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nothing is tried, and the log says so once."""
+        garble(counters)
+        assert fixer.mode == "heal"
+        (fixer.claims.directory / "counter.doors").mkdir()
+        (fault,) = fixer.faults()
+        outcomes = {fixer.heal(fault).outcome for _ in range(3)}
+        assert (outcomes, counters.repairs) == ({Outcome.PERMISSION}, 0)
+        assert caplog.text.count("fault is not healed") == 1
+
+    def test_a_kind_that_makes_a_mistake(
+        self,
+        fixer: AutoFixer,
+        counters: CounterKind,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """What it raises before anything is tried does not get out, and is told once."""
+        garble(counters)
+        (fault,) = fixer.faults()
+        monkeypatch.setattr(counters, "recheck", lambda _: 1 // 0)
+        outcomes = {fixer.heal(fault).outcome for _ in range(3)}
+        assert outcomes == {Outcome.FAILED}
+        assert caplog.text.count("fault is not healed") == 1
+
+    @pytest.mark.usefixtures("later")
+    def test_three_attempts_without_a_journal(
+        self, fixer: AutoFixer, counters: CounterKind, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An attempt that cannot be written counts once, and none is called interrupted."""
+        garble(counters)
+        counters.jammed = True
+        (fault,) = fixer.faults()
+        outcomes = [fixer.heal(fault).outcome for _ in range(9)]
+        assert outcomes == ["jammed"] * 3 + [Outcome.BUDGET] * 6
+        assert fixer.budget_of("counter", "doors").retry_after <= FIRST_PAUSE
+        assert "interrupted" not in caplog.text
+
+    @pytest.mark.usefixtures("later")
+    def test_successes_without_a_journal(self, fixer: AutoFixer, counters: CounterKind) -> None:
+        """They are no failures, and give the whole budget back."""
+        counters.jammed = True
+        garble(counters)
+        assert not fixer.heal(fixer.faults()[0]).healed
+        counters.jammed = False
+        for _ in range(5):
+            garble(counters)
+            assert fixer.heal(fixer.faults()[0]).healed
+            assert fixer.budget_of("counter", "doors").attempts_left == 3
+
+    def test_a_journal_that_cannot_be_read(
+        self,
+        fixer: AutoFixer,
+        counters: CounterKind,
+        later: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The log has it once, however often health and status are asked, and its end."""
+        caplog.set_level(logging.INFO)
+        garble(counters)
+        for _ in range(5):
+            fixer.health_report()
+            fixer.status()
+        assert caplog.text.count("the journal cannot be used") == 1
+        later.unlink()
+        assert fixer.heal(fixer.faults()[0]).healed
+        fixer.status()
+        assert caplog.text.count("the journal can be used again") == 1
+
+
 class TestShown:
     """Where people and programs look."""
 
@@ -207,6 +334,20 @@ class TestShown:
         (fault,) = [each for each in body["faults"] if each["kind"] == "counter"]
         assert (fault["subject"], fault["outcome"]) == ("steps", "jammed")
         assert (fault["attempts_left"], fault["reason"]) == (2, "turn the counter by hand")
+
+    def test_a_fix_that_fails(self, fixer: AutoFixer, build: Build) -> None:
+        """Over HTTP it is a problem with the outcome of its kind."""
+        counters = fixer.kinds["counter"]
+        assert isinstance(counters, CounterKind)
+        garble(counters)
+        counters.jammed = True
+        response = (
+            build(token=TOKEN, AUTO_FIXER=fixer)
+            .test_client()
+            .post("/api/auto-fix/fix", json={"kind": "counter", "subject": "doors"}, headers=BEARER)
+        )
+        body = assert_problem(response, 409, "jammed")
+        assert (body["kind"], body["subject"]) == ("counter", "doors")
 
     def test_drift(self, client: FlaskClient) -> None:
         """The line that makes the fix permanent is there."""
@@ -262,6 +403,39 @@ class TestFixAttempts:
         fixer.fix_attempts.update(other=1)
         assert fixer.fix_attempts == {"prey": 3, "other": 1}
         fixer.fix_attempts = {}
+        assert fixer.budget("prey").attempts_left == 3
+
+    def test_a_pause_ends(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Attempts that use the budget up are followed by a pause, and then by one attempt."""
+        fixer = world.fixer()
+        fixer.fix_attempts["prey"] = 3
+        assert not fixer.budget("prey").allows
+        later = time.time() + FIRST_PAUSE
+        monkeypatch.setattr(time, "time", lambda: later)
+        assert fixer.budget("prey").allows
+
+    def test_a_success_ends_it(self, fixer: AutoFixer, counters: CounterKind) -> None:
+        """It gives the whole budget back; the count goes on."""
+        garble(counters)
+        fixer.fix_attempts["counter:doors"] = 2
+        assert fixer.heal(fixer.faults()[0]).healed
+        assert fixer.budget_of("counter", "doors").attempts_left == 3
+        assert fixer.fix_attempts == {"counter:doors": 3}
+
+    def test_is_popped(self, world: World) -> None:
+        """What is taken out counts no longer."""
+        fixer = world.fixer()
+        fixer.fix_attempts["prey"] = 3
+        assert fixer.fix_attempts.pop("nobody", None) is None
+        assert fixer.fix_attempts.pop("prey") == 3
+        assert fixer.budget("prey").attempts_left == 3
+
+    @pytest.mark.parametrize("attempts", ["3", None, 1.5])
+    def test_is_no_number(self, world: World, attempts: Any) -> None:  # noqa: ANN401 - wrong
+        """Who assigns what is no whole number hears of it at once."""
+        fixer = world.fixer()
+        with pytest.raises(TypeError):
+            fixer.fix_attempts["prey"] = attempts
         assert fixer.budget("prey").attempts_left == 3
 
     def test_a_reset_ends_it(self, world: World) -> None:

@@ -182,6 +182,7 @@ class Layers:
         # The kernel's own stamps count in steps of milliseconds, too coarse to tell an order.
         now = time.time_ns()
         os.utime(stage.directory, ns=(now, now))
+        self._quarantine.mkdir(parents=True, exist_ok=True)
         stage.directory.rename(self._quarantine / stage.directory.name)
         newest_first = sorted(self._quarantine.iterdir(), key=_modified, reverse=True)
         for path in newest_first[KEPT_IN_QUARANTINE:]:

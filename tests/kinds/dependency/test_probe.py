@@ -151,6 +151,18 @@ def test_quarantine_is_bounded(world: World) -> None:
     assert quarantined(world.settings.home) == names[2:]
 
 
+def test_quarantine_was_taken_away(world: World) -> None:
+    """It is made anew, and the outcome is the probe's."""
+    world.publish("prey", files={"prey.py": "raise ValueError"})
+    fixer = world.fixer()
+    assert fixer.mode == "heal"
+    (world.settings.home / "quarantine").rmdir()
+    result = fixer.import_module("prey").result
+    assert result is not None
+    assert result.outcome == "probe_failed"
+    assert quarantined(world.settings.home) == ["prey"]
+
+
 def test_the_probe_sees_what_this_process_sees(world: World) -> None:
     """A wheel may need what an earlier fix has brought."""
     world.publish("helper")
