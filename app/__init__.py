@@ -37,12 +37,20 @@ BLUEPRINTS = (
         "health_bp",
         paths=("/livez", "/readyz", "/healthz"),
         critical=True,
+        core=True,
     ),
-    BlueprintSpec("auto_fix", "app.routes.auto_fix", "auto_fix_bp", "/api/auto-fix", critical=True),
+    BlueprintSpec(
+        "auto_fix",
+        "app.routes.auto_fix",
+        "auto_fix_bp",
+        "/api/auto-fix",
+        critical=True,
+        core=True,
+    ),
     BlueprintSpec(
         "edge_functions", "app.routes.edge_functions", "edge_functions_bp", "/api/edge-functions"
     ),
-    BlueprintSpec("metrics", "app.routes.metrics", "metrics_bp", paths=("/metrics",)),
+    BlueprintSpec("metrics", "app.routes.metrics", "metrics_bp", paths=("/metrics",), core=True),
     BlueprintSpec("docs", "app.routes.docs", "docs_bp", paths=("/api/openapi.json", "/api/docs")),
     BlueprintSpec("main", "app.routes.main", "main_bp", paths=("/",)),
 )

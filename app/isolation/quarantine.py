@@ -8,7 +8,7 @@ from contextlib import suppress
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
-from app.isolation.states import BlueprintState
+from app.isolation.states import BlueprintState, is_core_address, is_core_rule
 from app.utils.auto_fix import AutoFixer
 from app.web.observation import ROUTE
 from app.web.problem_table import quarantine_problem
@@ -34,7 +34,9 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
     quarantined.sort(key=lambda found: len(found[0]), reverse=True)
 
     def refuse() -> Response | None:
-        if not isinstance(request.routing_exception, NotFound):
+        rule = request.url_rule
+        taken = rule is not None and is_core_address(request.path) and not is_core_rule(rule.rule)
+        if not taken and not isinstance(request.routing_exception, NotFound):
             return None
         for path, state in quarantined:
             if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
@@ -47,12 +49,14 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
                     blueprint=state.name,
                     needs_restart=state.needs_restart,
                 )
+        if taken:
+            # A rule for any path is none for a core address.
+            raise NotFound
         return None
 
     app.register_error_handler(ModuleNotFoundError, missing_in_a_view)
-    if quarantined:
-        # Before the view is called: an unknown path below the prefix is no 404.
-        app.before_request(refuse)
+    # Before the view is called: an unknown path below the prefix is no 404.
+    app.before_request(refuse)
 
 
 def missing_in_a_view(error: ModuleNotFoundError) -> Response:

@@ -7,21 +7,27 @@ not be imported, or cannot be registered, becomes a quarantined ``BlueprintState
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from app.isolation import hooks
 from app.isolation.states import (
+    ADDRESS_TAKEN,
     BLUEPRINT_MISSING,
     REGISTRATION_FAILED,
     BlueprintSpec,
     BlueprintState,
+    is_core_rule,
 )
 from app.utils.auto_fix import AutoFixer
 
 if TYPE_CHECKING:
     from flask import Flask
+    from werkzeug.routing import Rule
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +36,8 @@ logger = logging.getLogger(__name__)
 BOOT_PATIENCE = 5.0
 #: Seconds that each of them gets in any case.
 LEAST_PATIENCE = 0.2
+#: The part of a variable in a URL rule that matters for what it matches: its converter, if any.
+_VARIABLE = re.compile(r"<(?:([^<>]*):)?[^<>:]*>")
 
 
 def import_blueprints(manifest: Sequence[BlueprintSpec], fixer: AutoFixer) -> None:
@@ -51,9 +59,12 @@ def register_blueprints(
     outcomes = [_imported(spec, fixer) for spec in manifest]
     while True:
         app = new_app()
+        collisions: dict[str, tuple[str, ...]] = {}
         for position, (spec, outcome) in enumerate(zip(manifest, outcomes, strict=True)):
             if isinstance(outcome, BlueprintState):
                 continue
+            known_hooks = hooks.registered(app)
+            known_rules = tuple(app.url_map.iter_rules())
             try:
                 app.register_blueprint(getattr(outcome, spec.attribute), url_prefix=spec.url_prefix)
             except (Exception, SystemExit):
@@ -67,9 +78,47 @@ def register_blueprints(
                 # The code is loaded already, so only a new process can make use of a mended one.
                 outcomes[position] = spec.state(reason, advice, needs_restart=True)
                 break
+            if spec.core:
+                continue
+            hooks.contain(app, known_hooks, spec.name)
+            known = set(map(id, known_rules))
+            fresh = [rule for rule in app.url_map.iter_rules() if id(rule) not in known]
+            if taken := [rule.rule for rule in fresh if is_core_rule(rule.rule)]:
+                fields = {"blueprint": spec.name, "addresses": " ".join(taken)}
+                logger.error("blueprint takes a core address", extra={"fields": fields})
+                addresses = ", ".join(taken)
+                advice = f"{addresses} belongs to the service itself: change the rule in the code"
+                outcomes[position] = spec.state(ADDRESS_TAKEN, advice, needs_restart=True)
+                break
+            if collided := _collisions(known_rules, fresh):
+                collisions[spec.name] = collided
         else:
-            found = zip(manifest, outcomes, strict=True)
-            return app, tuple(o if isinstance(o, BlueprintState) else s.state() for s, o in found)
+            for name, rules in collisions.items():
+                fields = {"blueprint": name, "addresses": " ".join(rules)}
+                logger.warning("blueprint's addresses are taken", extra={"fields": fields})
+            return app, tuple(
+                outcome
+                if isinstance(outcome, BlueprintState)
+                else replace(spec.state(), collisions=collisions.get(spec.name, ()))
+                for spec, outcome in zip(manifest, outcomes, strict=True)
+            )
+
+
+def _collisions(known: Sequence[Rule], fresh: Sequence[Rule]) -> tuple[str, ...]:
+    """Those of the new rules that match what an earlier one does, with a method of that one."""
+    answered: dict[tuple[str, str, str], set[str]] = {}
+
+    def key(rule: Rule) -> tuple[str, str, str]:
+        return rule.subdomain or "", rule.host or "", _VARIABLE.sub(r"<\1>", rule.rule)
+
+    for rule in known:
+        answered.setdefault(key(rule), set()).update(rule.methods or ())
+    # Flask answers OPTIONS at each rule by itself.
+    return tuple(
+        rule.rule
+        for rule in fresh
+        if answered.get(key(rule), set()) & (rule.methods or set()) - {"OPTIONS"}
+    )
 
 
 def _imported(spec: BlueprintSpec, fixer: AutoFixer) -> ModuleType | BlueprintState:

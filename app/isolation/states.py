@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.healing.report import Check
@@ -10,6 +12,30 @@ from app.healing.report import Check
 #: imported, which the engine reports itself.
 REGISTRATION_FAILED = "registration_failed"
 BLUEPRINT_MISSING = "blueprint_missing"
+ADDRESS_TAKEN = "address_taken"
+NOT_SERVING = frozenset({REGISTRATION_FAILED, BLUEPRINT_MISSING, ADDRESS_TAKEN})
+#: Faults of a blueprint that serves all the same.
+ADDRESS_COLLISION = "address_collision"
+HOOK_FAILED = "hook_failed"
+#: Seconds without another failure after which a hook counts as mended.
+HOOK_SECONDS = 60.0
+
+#: What operators and their tools rely on whatever else is served: probes, metrics, and all below
+#: the last one.
+CORE_ADDRESSES = ("/livez", "/readyz", "/healthz", "/metrics", "/api/auto-fix")
+
+
+def is_core_address(path: str) -> bool:
+    """Whether no blueprint but the service's own may answer for a path, or run hooks there."""
+    return path in CORE_ADDRESSES or path.startswith("/api/auto-fix/")
+
+
+def is_core_rule(rule: str) -> bool:
+    """Whether a URL rule is made for core addresses; one that matches any path is not."""
+    fixed, variable, _ = rule.partition("<")
+    return fixed.startswith("/api/auto-fix/") or (
+        not variable and is_core_address(rule.rstrip("/"))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +43,8 @@ class BlueprintSpec:
     """One blueprint of the manifest: where it is, where it is mounted, how much depends on it.
 
     ``paths`` are the ones that it answers for, which is its prefix where it has one: while it is in
-    quarantine they, and all below them, answer 503. ``/`` stands for itself alone.
+    quarantine they, and all below them, answer 503. ``/`` stands for itself alone. ``core`` is for
+    the service's own that answer at the core addresses.
     """
 
     name: str
@@ -26,6 +53,7 @@ class BlueprintSpec:
     url_prefix: str | None = None
     paths: tuple[str, ...] = ()
     critical: bool = False
+    core: bool = False
 
     def state(
         self, reason: str | None = None, advice: str | None = None, *, needs_restart: bool = False
@@ -50,6 +78,7 @@ class BlueprintState:
 
     ``paths`` are the ones that it answers for, each with all below it; ``/`` stands for itself.
     ``reason`` is a code and ``advice`` a sentence that is safe to show; both are None when active.
+    ``collisions`` are rules of its own that an earlier blueprint answers.
     """
 
     name: str
@@ -61,13 +90,29 @@ class BlueprintState:
     reason: str | None = None
     advice: str | None = None
     needs_restart: bool = False
+    collisions: tuple[str, ...] = ()
 
 
 class BlueprintBoard:
-    """The states of the application that serves now; replaced whole when another one does."""
+    """The states of the application that serves now; replaced whole when another one does.
 
-    def __init__(self) -> None:
+    It also remembers which blueprints' hooks have raised of late.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.states: tuple[BlueprintState, ...] = ()
+        self._clock = clock
+        self._hook_failed_at: dict[str, float] = {}
+
+    def hook_failed(self, name: str) -> bool:
+        """Note that a hook of a blueprint has raised; whether it had not for a while before."""
+        failing = self._hook_fails(name)
+        self._hook_failed_at[name] = self._clock()
+        return not failing
+
+    def _hook_fails(self, name: str) -> bool:
+        failed_at = self._hook_failed_at.get(name)
+        return failed_at is not None and self._clock() < failed_at + HOOK_SECONDS
 
     @property
     def quarantined(self) -> tuple[BlueprintState, ...]:
@@ -75,20 +120,31 @@ class BlueprintBoard:
         return tuple(state for state in self.states if not state.active)
 
     def checks(self) -> list[Check]:
-        """A failed check for each blueprint that was imported and still does not serve.
+        """A failed check for each blueprint with a fault that the engine does not report itself.
 
-        One that could not even be imported is left out: the engine reports its module already.
+        One that could not even be imported is left out: the engine reports its module already. One
+        that serves is never critical here: a request can make a hook raise.
         """
-        return [
-            Check(
+        found = []
+        for state in self.states:
+            reason, advice = state.reason, state.advice
+            if state.active and self._hook_fails(state.name):
+                reason = HOOK_FAILED
+                advice = "a hook of it for all requests raises: the log says where, mend the code"
+            elif state.active and state.collisions:
+                reason = ADDRESS_COLLISION
+                taken = ", ".join(state.collisions)
+                advice = f"an earlier blueprint answers {taken}: change one of the two"
+            elif reason not in NOT_SERVING:
+                continue
+            check = Check(
                 name=f"blueprint_{state.name}",
                 kind="blueprint",
                 subject=state.path,
                 ok=False,
-                critical=state.critical,
-                reason=state.reason,
-                advice=state.advice,
+                critical=state.critical and not state.active,
+                reason=reason,
+                advice=advice,
             )
-            for state in self.states
-            if state.reason in {REGISTRATION_FAILED, BLUEPRINT_MISSING}
-        ]
+            found.append(check)
+        return found

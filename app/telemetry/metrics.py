@@ -93,6 +93,14 @@ class Metrics:
         """Count a request whose token did not count, whether it was answered or refused."""
         self._count(lambda series: series.authentication_failure(outcome))
 
+    def hook_failure(self, blueprint: str) -> None:
+        """Count a hook for all requests that raised.
+
+        Args:
+            blueprint: whose it is, of those of the manifest.
+        """
+        self._count(lambda series: series.hook_failure(blueprint))
+
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt to heal that is over; one that comes too early is counted later.
 

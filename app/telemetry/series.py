@@ -81,6 +81,11 @@ class Series:
             "Tokens that did not count in all workers",
             ["outcome"],
         )
+        self._hooks = counter(
+            "blueprint_hook_failures_total",
+            "Hooks for all requests that raised in all workers",
+            ["blueprint"],
+        )
         histogram = partial(Histogram, registry=None)
         self._request_seconds = histogram(
             "http_request_duration_seconds",
@@ -121,6 +126,10 @@ class Series:
         """Count a token that did not count."""
         self._not_authenticated.labels(outcome).inc()
 
+    def hook_failure(self, blueprint: str) -> None:
+        """Count a hook that raised."""
+        self._hooks.labels(blueprint).inc()
+
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt."""
         self._heal_seconds.labels(attempt.subject, str(attempt.outcome)).observe(attempt.seconds)
@@ -128,7 +137,7 @@ class Series:
     def collect(self) -> Iterable[Metric]:
         """The series, summed over the living and the dead that have counted in the directory."""
         if self._directory is None:
-            counters = (self._requests, self._refused, self._not_authenticated)
+            counters = (self._requests, self._refused, self._not_authenticated, self._hooks)
             own = (*counters, self._request_seconds, self._heal_seconds)
             return [metric for series in own for metric in series.collect()]
         # A file is empty for the moment in which its process makes it.

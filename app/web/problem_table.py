@@ -84,6 +84,13 @@ class QuarantineMembers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookMembers:
+    """Whose hook failed."""
+
+    blueprint: Annotated[str, "The part of the service whose hook failed."]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeMembers:
     """Why a probe fails."""
 
@@ -138,6 +145,14 @@ _ROWS = (
     Problem(503, "no_transport", "Neither aiohttp nor requests can be imported.", _LATER, 30),
     Problem(503, "circuit_open", "The function fails, and is left alone for a while.", _LATER, 1),
     Problem(503, "edge_saturated", "As many calls are under way as there may be.", _LATER, 1),
+    Problem(
+        503,
+        "hook_failed",
+        "What a part of the service does for all requests has failed.",
+        _LATER,
+        5,
+        HookMembers,
+    ),
     Problem(503, "not_alive", "This process has to be replaced.", _LATER, 5, ProbeMembers),
     Problem(503, "not_ready", "Something critical is missing.", _LATER, 5, ProbeMembers),
 )
@@ -153,6 +168,7 @@ QUARANTINE: Mapping[str, Problem] = {
         **MEANINGS,
         "registration_failed": "This part cannot be registered.",
         "blueprint_missing": "This part defines no blueprint.",
+        "address_taken": "This part wants an address that belongs to the service itself.",
         "unavailable": "This part is not available.",
     }.items()
 }
