@@ -67,7 +67,10 @@ _REFUSED = (
 )
 #: What every operation may answer with: any part of the service may be in quarantine, or miss a
 #: module at the moment that it needs it.
-ANY = (*(PROBLEMS[code] for code in (*_REFUSED, "internal_error")), *QUARANTINE.values())
+ANY = (
+    *(PROBLEMS[code] for code in (*_REFUSED, "internal_error", "hook_failed")),
+    *QUARANTINE.values(),
+)
 #: What any other path and any other method get, and a balancer that is not trusted.
 OTHERWISE = tuple(PROBLEMS[code] for code in ("forbidden", "not_found", "method_not_allowed"))
 _FOREIGN: Schema = {"type": "object", "description": "A problem of the function's own."}
