@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two signs of life, and between two looks at what is still to be answered.
 TICK, LOOK = 0.25, 0.05
-#: Seconds for which a stopping worker still takes a request on a connection that was kept open.
+#: Seconds for which a stopping worker still takes a request on an open connection.
 LINGER = 0.5
 #: Seconds before accepting is tried again when it failed, for want of descriptors above all.
 ACCEPT_PAUSE = 0.1

@@ -116,7 +116,7 @@ class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
             self._proceed(conn, head)
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
-        """Take the beginning of the next request on a connection that was kept open."""
+        """Take the beginning of the next request on a connection that stayed open."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._proceed(conn, conn.receive())

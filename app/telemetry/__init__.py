@@ -1,1 +1,1 @@
-"""What the service tells while it runs: whose request a line belongs to, traces, series."""
+"""What can be observed of the service while it runs: log lines, traces, series."""

@@ -135,6 +135,27 @@ class Note(NamedTuple):
     ended_at: float
     logged: bool
 
+    def fields(self) -> dict[str, object]:
+        """The fields of its access line."""
+        path = self.path
+        if not path.isascii():
+            # WSGI hands its bytes over as Latin-1.
+            path = path.encode("latin-1").decode("utf-8", "replace")
+        fields: dict[str, object] = {
+            "client": self.client,
+            "method": self.method,
+            "route": self.route,
+            "path": path,
+            "status": self.status,
+            "milliseconds": round(self.seconds * 1000, 3),
+            "bytes": self.size,
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
+        }
+        if self.broken_off is not None:
+            fields["broken_off"] = self.broken_off
+        return fields
+
 
 class RequestNotes(Batches[Note]):
     """Counts and logs each request of this process, whichever of its applications answered it.
@@ -147,42 +168,23 @@ class RequestNotes(Batches[Note]):
         self._metrics = metrics
 
     def write(self, notes: Sequence[Note]) -> None:
-        """Count the requests, and log those that are to be."""
+        """Count the requests, and log those that are to be: at their own times, not at this one."""
         try:
             for note in notes:
                 self._metrics.request(note.route, note.method, note.status, note.seconds)
-            if access.isEnabledFor(logging.INFO):
-                _log([note for note in notes if note.logged])
+            logged = [note for note in notes if note.logged]
+            if not logged or not access.isEnabledFor(logging.INFO):
+                return
+            # As Logger.info would, but without looking for who calls; and making each record by
+            # itself takes half as long as making its line.
+            same = vars(logging.LogRecord(access.name, logging.INFO, "", 0, "request", (), None))
+            for note in logged:
+                record = logging.LogRecord.__new__(logging.LogRecord)
+                vars(record).update(same, created=note.ended_at, msecs=note.ended_at % 1 * 1000)
+                record.fields = note.fields()
+                access.handle(record)
+            for handler in logging.getLogger().handlers:
+                handler.flush()
         except Exception:
             # The requests have been answered; somebody's log handler or filter may raise anything.
             logger.exception("requests cannot be written down")
-
-
-def _log(notes: Sequence[Note]) -> None:
-    """Log them as Logger.info would, but at their own times and without looking for who calls."""
-    same = vars(logging.LogRecord(access.name, logging.INFO, "", 0, "request", (), None))
-    for note in notes:
-        path = note.path
-        if not path.isascii():
-            # WSGI hands its bytes over as Latin-1.
-            path = path.encode("latin-1").decode("utf-8", "replace")
-        fields = {
-            "client": note.client,
-            "method": note.method,
-            "route": note.route,
-            "path": path,
-            "status": note.status,
-            "milliseconds": round(note.seconds * 1000, 3),
-            "bytes": note.size,
-            "request_id": note.request_id,
-            "trace_id": note.trace_id,
-        }
-        if note.broken_off is not None:
-            fields["broken_off"] = note.broken_off
-        record = logging.LogRecord.__new__(logging.LogRecord)
-        # Making each by itself takes half as long as making its line.
-        vars(record).update(same, created=note.ended_at, msecs=note.ended_at % 1 * 1000)
-        record.fields = fields
-        access.handle(record)
-    for handler in logging.getLogger().handlers if notes else ():
-        handler.flush()

@@ -161,16 +161,13 @@ class Slot:
         Raises:
             OSError: when the directory cannot be written, or has no room.
         """
-        if os.getpid() != self._owner:
-            if self._descriptor is not None:
-                # It came with the fork, and is still the parent's.
-                os.close(self._descriptor)
-                self._descriptor = None
-            self._claim()
-        return self._number
-
-    def _claim(self) -> None:
-        """Claim the first number that no living process has, and make room in its files."""
+        if os.getpid() == self._owner:
+            return self._number
+        if self._descriptor is not None:
+            # It came with the fork, and is still the parent's.
+            os.close(self._descriptor)
+            self._descriptor = None
+        # The first number that no living process has, with room in its files.
         for number in itertools.count():
             descriptor = _open(self._directory / f"{number}.slot")
             try:
@@ -189,7 +186,8 @@ class Slot:
                 raise
             else:
                 self._owner, self._number, self._descriptor = os.getpid(), number, descriptor
-                return
+                break
+        return self._number
 
 
 def _open(path: Path) -> int:

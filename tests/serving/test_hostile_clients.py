@@ -70,7 +70,7 @@ MALFORMED = {
     "no host": (b"GET /livez HTTP/1.1\r\n\r\n", 400),
     "two hosts": (b"GET /livez" + HOST + b"Host: y\r\n\r\n", 400),
     "no such host": (b"GET /livez HTTP/1.1\r\nHost: <script>\r\n\r\n", 400),
-    "impossible wish": (b"GET /livez" + HOST + b"Expect: magic\r\n\r\n", 417),
+    "impossible expectation": (b"GET /livez" + HOST + b"Expect: magic\r\n\r\n", 417),
     "unknown coding": (FIX + b"Transfer-Encoding: xchunked\r\n\r\n", 501),
 }
 SMUGGLED = {
@@ -261,15 +261,15 @@ class TestMalformed:
         first, second = (_fields(exchange(server, MALFORMED[name][0])) for _ in range(2))
         assert first["x-request-id"] != second["x-request-id"]
         for answer in (first, second):
-            told = rf"request refused .*request_id={answer['x-request-id']}\b"
-            wait_until(partial(_says, server, told))
+            line = rf"request refused .*request_id={answer['x-request-id']}\b"
+            wait_until(partial(_says, server, line))
 
-    @pytest.mark.parametrize(("given", "kept"), [("mine-1", True), ("no <id>", False)])
-    def test_named_by_the_caller(self, server: Server, given: str, *, kept: bool) -> None:
-        """The caller's own id is kept when it is a plain one and was read."""
+    @pytest.mark.parametrize(("given", "used"), [("mine-1", True), ("no <id>", False)])
+    def test_named_by_the_caller(self, server: Server, given: str, *, used: bool) -> None:
+        """The caller's own id is used when it is a plain one and was read."""
         named = MALFORMED["no such host"][0].replace(b"\r\n\r\n", b"\r\nX-Request-ID: %b\r\n\r\n")
         answer = _fields(exchange(server, named % given.encode()))
-        assert (answer["x-request-id"] == given) is kept
+        assert (answer["x-request-id"] == given) is used
 
     def test_headers(self, server: Server) -> None:
         """It has the headers that an error of the application has."""
@@ -295,7 +295,7 @@ def _says(server: Server, pattern: str) -> bool:
     return re.search(pattern, server.log_text) is not None
 
 
-def _are_kept(server: Server, count: int) -> bool:
+def _are_open(server: Server, count: int) -> bool:
     """Whether so many clients at once can each ask twice on their connections."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(Client(server)) for _ in range(count)]
@@ -448,7 +448,7 @@ class TestSlow:
             assert server.log_text.count("Booting worker") == 1
 
     def test_descriptors_that_come_back(self, tmp_path: Path) -> None:
-        """When there are enough again, as many connections are kept as before."""
+        """When there are enough again, as many connections are open as before."""
         given = settings(tmp_path, THREADS="1", REQUEST_TIMEOUT="1")
         with serve(tmp_path / "log", given) as server, contextlib.ExitStack() as stack:
             pid = server.process.pid
@@ -460,7 +460,7 @@ class TestSlow:
                 stack.enter_context(Client(server)).send(LIVE)
             wait_until(lambda: "no descriptors left" in server.log_text)
             resource.prlimit(int(worker), resource.RLIMIT_NOFILE, before)
-            wait_until(lambda: _are_kept(server, 20))
+            wait_until(lambda: _are_open(server, 20))
 
     @pytest.mark.parametrize("kind", ["gthread", "eventlet"])
     def test_answer_that_is_not_taken(self, house: House, kind: str) -> None:
@@ -504,7 +504,7 @@ class TestUntaken:
             assert http_get(server.url + "/livez", timeout=STALL).status == 200
 
     def test_in_vain(self, house: House) -> None:
-        """A client that never reads is disconnected, and what it did not take is not kept on."""
+        """A client that never reads is disconnected, and what it did not take is dropped."""
         with (
             _answering(house, THREADS="2", REQUEST_TIMEOUT="1") as server,
             contextlib.ExitStack() as stack,
@@ -531,7 +531,7 @@ class TestUntaken:
             assert "Traceback" not in server.log_text
 
     def test_while_the_answer_is_made(self, house: House) -> None:
-        """What was kept of a streamed answer reaches the client before the next part is there."""
+        """What was unsent of a streamed answer reaches the client before the next part is there."""
         with (
             _answering(house, THREADS="2", REQUEST_TIMEOUT=FOREVER) as server,
             Client(server, receive_buffer=4096) as client,
@@ -624,7 +624,7 @@ class TestStop:
             assert stop(server.process) == 0
 
     def test_half_a_request(self, tmp_path: Path) -> None:
-        """A request that is on its way when the server is told to stop is answered."""
+        """A request that is on its way when the server gets the signal to stop is answered."""
         with hostel(tmp_path) as server, Client(server) as client:
             client.send(LIVE).until(b"alive\n")
             client.send(LIVE[:20])
@@ -636,7 +636,7 @@ class TestStop:
             assert stop(server.process) == 0
 
     def test_answers_that_are_not_taken(self, house: House) -> None:
-        """Who reads after all gets the whole answer; who does not keeps nobody."""
+        """Who reads after all gets the whole answer; who does not holds nobody up."""
         with (
             _answering(house, THREADS="2", REQUEST_TIMEOUT=FOREVER) as server,
             contextlib.ExitStack() as stack,

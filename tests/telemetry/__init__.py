@@ -1,1 +1,1 @@
-"""What the service tells while it runs."""
+"""What can be observed of the service while it runs."""

@@ -117,7 +117,7 @@ def workers(server: Server, besides: frozenset[int] = frozenset()) -> frozenset[
 
 
 def directory_of(pid: int) -> Path:
-    """Where a worker that has counted keeps its counts."""
+    """Where a worker that has counted has its counts."""
     mapped = Path(f"/proc/{pid}/maps").read_text().split()
     return next(Path(name).parent for name in mapped if PREFIX in name)
 
@@ -165,7 +165,7 @@ class TestCounting:
 
 
 class TestDirectory:
-    """Where the counts are kept."""
+    """Where the counts are."""
 
     def test_made_and_removed(self, tmp_path: Path, environ: dict[str, str]) -> None:
         """Without a setting it is a directory in memory that ends with the server."""

@@ -50,7 +50,7 @@ def scrape(client: FlaskClient) -> Exposition:
 
 
 class TestHeals:
-    """What is told of heals."""
+    """The series of heals."""
 
     def test_nothing_yet(self, client: FlaskClient) -> None:
         """Modules that nothing was attempted for have no series."""
@@ -98,7 +98,7 @@ class TestHeals:
 
 
 class TestFaults:
-    """What is told of what is wrong now."""
+    """The series of what is wrong now."""
 
     def test_open_until_it_is_healed(self, world: World, build: Callable[..., Flask]) -> None:
         """An open fault has a series, with its cause and the outcome; a healed one has none."""
@@ -112,7 +112,7 @@ class TestFaults:
 
 
 class TestRequests:
-    """What is told of requests."""
+    """The series of requests."""
 
     def test_by_route(self, client: FlaskClient) -> None:
         """Labels are the rule's text, the method and the status; a path never gets there."""

@@ -206,7 +206,7 @@ class TestSeries:
 
     def test_what_the_queries_filter_by_is_there(self, exposed: Server) -> None:
         """Labels and values of the answer are those that the rules name."""
-        # A worker tells the others within seconds; the second one may still be booting.
+        # The others learn of it within seconds; the second one may still be booting.
         wait_until(lambda: scrape(exposed).find("auto_fix_workers") == [2])
         wait_until(lambda: scrape(exposed).find("edge_calls_total", function="good", outcome="ok"))
         found = scrape(exposed)

@@ -292,7 +292,7 @@ class TestWithout:
         assert not found.spans
 
     def test_a_wrong_variable(self, house: House) -> None:
-        """A variable that the SDK refuses costs the traces and is told once."""
+        """A variable that the SDK refuses costs the traces and is logged once."""
         with (
             collector() as running,
             house.serve(
@@ -321,8 +321,8 @@ class TestCollector:
                 wait_until(lambda: _sends(server, found), timeout=30)
                 assert wait_until(lambda: server.lines(event="traces are sent again"))
             assert len(server.lines(event=LOST)) == 1
-            told = [line["logger"] for line in server.lines()]
-            assert not [name for name in told if name.startswith(("opentelemetry", "urllib3"))]
+            names = [line["logger"] for line in server.lines()]
+            assert not [name for name in names if name.startswith(("opentelemetry", "urllib3"))]
 
     def test_slow(self, house: House) -> None:
         """With a collector that never answers, requests are answered and the server can stop."""
