@@ -74,9 +74,12 @@ logger_class = QuietLogger
 logconfig_dict = logging_dict(_current.log_level, _current.log_format)
 
 
-def on_starting(_server: Arbiter) -> None:
+def on_starting(server: Arbiter) -> None:
     """Look whether the tokens can be used: at the start alone, not when a signal reloads this."""
     settings_or_exit(os.environ, check_token_file)
+    # They end the server, and are 3 and 4 in gunicorn. A module that leaves with one of those while
+    # it is imported is to cost its blueprint alone, so they are two that no program chooses.
+    server.WORKER_BOOT_ERROR, server.APP_LOAD_ERROR = 171, 172
 
 
 # Before a worker, or with --preload the master, can import prometheus_client.

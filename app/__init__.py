@@ -114,7 +114,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         return app
 
     if running is None:
-        registration.import_blueprints(manifest, fixer)
+        registration.import_blueprints(manifest, fixer, services.imports)
     app, states = registration.register_blueprints(new_app, manifest, fixer)
     app.extensions["blueprints"] = states
     quarantine.init_app(app, states)

@@ -12,6 +12,7 @@ from app.access.tokens import Tokens
 from app.edge import EdgeClient, EdgeMonitor, RegistryFile
 from app.health import HealthCheck, HealthService, Load
 from app.health.standard import health_service
+from app.isolation.import_marks import ImportMarks
 from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
 from app.kinds.dependency.source import PATIENCE, source_checks
@@ -34,6 +35,7 @@ class Services:
     load: Load
     board: BlueprintBoard
     workers: WorkerBoard
+    imports: ImportMarks
     tracing: Tracing
     metrics: Metrics
     notes: RequestNotes
@@ -83,6 +85,7 @@ class Services:
             load=load,
             board=board,
             workers=WorkerBoard(fixer.settings.home),
+            imports=ImportMarks(fixer.settings.home),
             tracing=tracing,
             metrics=metrics,
             notes=RequestNotes(metrics),

@@ -79,6 +79,7 @@ class HotApplication:
         self.services.monitor.stop()
         self.services.health.stop()
         self.services.workers.close()
+        self.services.imports.close()
         self.services.edge.close()
         self.services.tracing.stop()
         self.services.notes.flush()

@@ -14,13 +14,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
-from app.healing.background import BackgroundLoop
+from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.backoff import Backoff
 from app.healing.kind import Fault
-from app.isolation.states import BlueprintState
+from app.isolation.import_marks import source_of
+from app.isolation.states import CRASHED_IMPORT, BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.on_disk import find_on_disk
+from app.kinds.dependency.probe import Verdict, probe
 from app.services import Services
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,9 @@ class Reconciler:
         self._imports: dict[str, Backoff] = {}
         #: By blueprint: the modules that its import ran through, and when they were written.
         self._seen: dict[str, dict[str, int]] = {}
+        #: By blueprint whose import ended processes: what its source was, and the child under way.
+        self._sources: dict[str, str] = {}
+        self._probes: dict[str, BoundedCall[Verdict]] = {}
         self._faults: tuple[Fault, ...] = ()
         self._look_at = 0.0
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -121,8 +127,20 @@ class Reconciler:
 
     def _moves(self, state: BlueprintState, *, changed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""
-        fixer = self._services.fixer
+        fixer, marks = self._services.fixer, self._services.imports
         report = fixer.import_report(state.path)
+        if state.reason == CRASHED_IMPORT and report is None:
+            if not self._survives(state):
+                return False
+            marks.clear(state.name)
+            fixer.resilient_blueprint_import(
+                state.path,
+                critical=state.critical,
+                heal=False,
+                patience=PATIENCE,
+                during=marks.during(state.name, state.path),
+            )
+            return True
         if state.needs_restart or report is None:
             return False
         # One that is still being imported costs a look, whether it has ended by now.
@@ -134,13 +152,39 @@ class Reconciler:
         ):
             patience = 0.0 if importing else PATIENCE
             fixer.resilient_blueprint_import(
-                state.path, critical=state.critical, heal=False, patience=patience
+                state.path,
+                critical=state.critical,
+                heal=False,
+                patience=patience,
+                during=marks.during(state.name, state.path),
             )
             report = fixer.import_report(state.path) or report
         if report.diagnosis is None:
             return True
         now = (report.diagnosis.cause, report.needs_restart)
         return (state.reason, state.needs_restart) != now
+
+    def _survives(self, state: BlueprintState) -> bool:
+        """Whether a child has imported a blueprint and lived, which it may try now and then.
+
+        A new source is tried at once. The child's import may fail: that would cost no process.
+        """
+        retry = self._imports.setdefault(state.name, Backoff(FIRST_RETRY, LAST_RETRY))
+        if self._sources.get(state.name) != (source := source_of(state.path)):
+            self._sources[state.name] = source
+            # What a child says of the source before is of no use any more.
+            self._probes.pop(state.name, None)
+            retry.reset()
+        call = self._probes.get(state.name)
+        if call is None and retry.due:
+            retry.failed()
+            deadline = self._services.fixer.settings.probe_deadline
+            look = partial(probe, state.path, (), deadline=deadline, environ=os.environ)
+            self._probes[state.name] = BoundedCall(look, f"probe {state.path}")
+        if call is None or not call.done:
+            return False
+        del self._probes[state.name]
+        return not call.wait(0).crashed
 
     def _is_due(self, state: BlueprintState, diagnosis: Diagnosis, *, changed: bool) -> bool:
         """Whether to import a blueprint again. That runs its code, so it is not done in every pass.

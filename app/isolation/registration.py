@@ -15,9 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from app.isolation import hooks
+from app.isolation.import_marks import ImportMarks
 from app.isolation.states import (
     ADDRESS_TAKEN,
     BLUEPRINT_MISSING,
+    CRASHED_IMPORT,
     REGISTRATION_FAILED,
     BlueprintSpec,
     BlueprintState,
@@ -40,12 +42,26 @@ LEAST_PATIENCE = 0.2
 _VARIABLE = re.compile(r"<(?:([^<>]*):)?[^<>:]*>")
 
 
-def import_blueprints(manifest: Sequence[BlueprintSpec], fixer: AutoFixer) -> None:
-    """Import the module of each blueprint; the engine's reports say how that went."""
+def import_blueprints(
+    manifest: Sequence[BlueprintSpec], fixer: AutoFixer, marks: ImportMarks
+) -> None:
+    """Import the module of each blueprint; the engine's reports say how that went.
+
+    One whose import has ended processes is left out, and has no report.
+    """
     until = time.monotonic() + BOOT_PATIENCE
     for spec in manifest:
+        if marks.crashed(spec.name, spec.path):
+            fields = {"blueprint": spec.name, "import": spec.path}
+            logger.error("blueprint's import ended its process", extra={"fields": fields})
+            continue
         patience = max(LEAST_PATIENCE, until - time.monotonic())
-        fixer.resilient_blueprint_import(spec.path, critical=spec.critical, patience=patience)
+        fixer.resilient_blueprint_import(
+            spec.path,
+            critical=spec.critical,
+            patience=patience,
+            during=marks.during(spec.name, spec.path),
+        )
 
 
 def register_blueprints(
@@ -126,7 +142,10 @@ def _imported(spec: BlueprintSpec, fixer: AutoFixer) -> ModuleType | BlueprintSt
     report = fixer.import_report(spec.path)
     if report is not None and report.loaded is not None:
         return report.loaded
-    if report is None or report.diagnosis is None:
+    if report is None:
+        advice = f"the import of {spec.path} ended its process twice: mend the code"
+        return spec.state(CRASHED_IMPORT, advice)
+    if report.diagnosis is None:
         return spec.state(REGISTRATION_FAILED, f"{spec.path} defines nothing")
     diagnosis = report.diagnosis
     return spec.state(str(diagnosis.cause), diagnosis.advice, needs_restart=report.needs_restart)

@@ -13,7 +13,9 @@ from app.healing.report import Check
 REGISTRATION_FAILED = "registration_failed"
 BLUEPRINT_MISSING = "blueprint_missing"
 ADDRESS_TAKEN = "address_taken"
-NOT_SERVING = frozenset({REGISTRATION_FAILED, BLUEPRINT_MISSING, ADDRESS_TAKEN})
+#: That of one whose import ended processes, so that it is not imported here.
+CRASHED_IMPORT = "crashed_import"
+NOT_SERVING = frozenset({REGISTRATION_FAILED, BLUEPRINT_MISSING, ADDRESS_TAKEN, CRASHED_IMPORT})
 #: Faults of a blueprint that serves all the same.
 ADDRESS_COLLISION = "address_collision"
 HOOK_FAILED = "hook_failed"

@@ -13,9 +13,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
@@ -155,15 +155,21 @@ class AutoFixer(Engine):
         critical: bool = False,
         heal: bool = True,
         patience: float | None = None,
+        during: AbstractContextManager[object] | None = None,
     ) -> ModuleType | None:
         """Import a module of the application; None when it fails, and health says so from then on.
 
         Raises nothing that importing it raises, ``SystemExit`` included. With ``patience`` the
         import is given up after so many seconds; it goes on in its thread, a later call for the
-        same path waits for that one and never begins a second.
+        same path waits for that one and never begins a second. An import that is begun runs within
+        ``during``, in whichever thread that is.
         """
         self._reports.watched[path] = critical
-        work = partial(self.import_module, path, critical=critical, heal=heal)
+
+        def work() -> ImportReport:
+            with during or nullcontext():
+                return self.import_module(path, critical=critical, heal=heal)
+
         if patience is None:
             return work().loaded
         report, ended = self._reports.within(path, work, patience)

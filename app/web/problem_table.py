@@ -168,6 +168,7 @@ QUARANTINE: Mapping[str, Problem] = {
         **MEANINGS,
         "registration_failed": "This part cannot be registered.",
         "blueprint_missing": "This part defines no blueprint.",
+        "crashed_import": "Importing this part ended the process.",
         "address_taken": "This part wants an address that belongs to the service itself.",
         "unavailable": "This part is not available.",
     }.items()

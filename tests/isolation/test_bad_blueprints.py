@@ -27,6 +27,11 @@ import threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 raise RuntimeError("after starting a thread")
 """
+TRIED = """
+import os, pathlib
+pathlib.Path(__file__).with_name("tried").touch()
+os._exit(5)
+"""
 #: Name to code, reason code and a word of the advice.
 BAD = {
     "raises": ("1 / 0\n", "code_error", "ZeroDivisionError"),
@@ -148,3 +153,41 @@ def test_no_attempt_is_made_for_what_nothing_heals(house: House, code: str) -> N
 def _needing_restart(server: Server) -> set[str]:
     names: list[list[str]] = [worker["needs_restart"] for worker in workers(server).values()]
     return {name for each in names for name in each}
+
+
+class TestCrashing:
+    """An import that ends its process costs each worker a few boots, and then nothing."""
+
+    @pytest.mark.parametrize(
+        "end", ["os._exit(3)", "os._exit(4)", "os.kill(os.getpid(), 9)"], ids=["3", "4", "signal"]
+    )
+    def test_it_is_isolated_and_mended(self, house: House, end: str) -> None:
+        """At most three boots a worker, then the rest is served; a mended file brings it back."""
+        house.add("crashes", f"import os\n{end}\n{working('crashes')}")
+        house.add("good", working("good"))
+        with house.serve(workers=2) as server:
+            assert set(serving(server, 2, "good")) == set(workers(server))
+            assert statuses(server, "/good") == {200}
+            assert server.get("/crashes/any").status == 503
+            assert server.get("/crashes").json()["code"] == "crashed_import"
+            assert "ended its process" in status(server)["blueprints"]["crashes"]["advice"]
+            assert server.get("/readyz").status == 200
+            assert server.get("/api/auto-fix/health").json()["overall_status"] == "degraded"
+            assert server.log_text.count("Booting worker") <= 6
+            before = set(workers(server))
+            house.write("crashes", working("crashes"))
+            assert set(serving(server, 2, "crashes")) == before
+            assert statuses(server, "/crashes") == {200}
+        assert not list((house.home / "imports").iterdir())
+
+    def test_what_does_not_mend_it(self, house: House) -> None:
+        """A file that is mended wrongly is tried in a child, and ends no worker."""
+        house.add("crashes", f"import os\nos._exit(3)\n{working('crashes')}")
+        with house.serve(workers=1) as server:
+            (before,) = serving(server, 1, "main")
+            house.write("crashes", TRIED + working("crashes"))
+            wait_until((house.directory / "tried").exists)
+            assert reason(server, "crashes") == "crashed_import"
+            house.write("crashes", "1 / 0\n")
+            wait_until(lambda: reason(server, "crashes") == "code_error", timeout=LIVE)
+            assert set(workers(server)) == {before}
