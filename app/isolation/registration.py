@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from app.isolation import hooks
 from app.isolation.import_marks import ImportMarks
+from app.isolation.source_addresses import addresses_in_source
 from app.isolation.states import (
     ADDRESS_TAKEN,
     BLUEPRINT_MISSING,
@@ -113,11 +114,18 @@ def register_blueprints(
                 fields = {"blueprint": name, "addresses": " ".join(rules)}
                 logger.warning("blueprint's addresses are taken", extra={"fields": fields})
             return app, tuple(
-                outcome
+                _with_addresses(spec, outcome)
                 if isinstance(outcome, BlueprintState)
                 else replace(spec.state(), collisions=collisions.get(spec.name, ()))
                 for spec, outcome in zip(manifest, outcomes, strict=True)
             )
+
+
+def _with_addresses(spec: BlueprintSpec, state: BlueprintState) -> BlueprintState:
+    """A quarantined blueprint's state; addresses that the manifest does not give are read."""
+    if state.paths:
+        return state
+    return replace(state, paths=addresses_in_source(spec.path, spec.attribute))
 
 
 def _collisions(known: Sequence[Rule], fresh: Sequence[Rule]) -> tuple[str, ...]:
