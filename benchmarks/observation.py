@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import random
 import signal
 import statistics
@@ -33,6 +34,8 @@ CLIENTS, POLLING_SECONDS = 200, 25.0
 #: Seconds between two polls of one client.
 POLL = 1.0
 SLOW_CHECK = 10.0
+#: Seconds until a started worker idles, and for which it is watched then.
+IDLE_SETTLES, IDLE_SECONDS = 10.0, 30.0
 #: What is compared: a name to a server and the path that is asked of it.
 Pair = Mapping[str, tuple[Server, str]]
 CONSTANT = """
@@ -100,6 +103,7 @@ def measure() -> Iterator[Measurement]:
         yield from _middleware(h)
         yield _liveness(h)
         yield _memory(h)
+        yield _idle(h)
     yield from _slow_check()
 
 
@@ -157,12 +161,35 @@ def _memory(h: House) -> Measurement:
     return Measurement(
         what="memory of a worker, more than a bare Flask worker's",
         rule="at most",
-        target=40,
+        target=13,
         measured=found["worker"] - found["bare"],
         unit="MiB",
         details={**found},
         parts=json.loads(parts.stdout),
     )
+
+
+def _idle(h: House) -> Measurement:
+    with _served(h) as server:
+        worker = _worker(server)
+        # What the start leaves to be done is no idling.
+        time.sleep(IDLE_SETTLES)
+        began, spent = time.monotonic(), _processor_seconds(worker)
+        time.sleep(IDLE_SECONDS)
+        share = (_processor_seconds(worker) - spent) / (time.monotonic() - began)
+    return Measurement(
+        what="processor time of a worker that nobody asks anything",
+        rule="at most",
+        target=0.3,
+        measured=share * 100,
+        unit="percent",
+        details={"seconds": IDLE_SECONDS},
+    )
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _slow_check() -> Iterator[Measurement]:
@@ -283,11 +310,16 @@ async def _poller(server: Server, until: float) -> Sequence[float]:
     return times
 
 
+def _worker(server: Server) -> int:
+    """The process id of a server's only worker."""
+    master = server.process.pid
+    (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return int(worker)
+
+
 def _resident(server: Server) -> float:
     """The resident memory of a server's only worker, in MiB."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    (worker,) = children.split()
-    lines = Path(f"/proc/{worker}/status").read_text().splitlines()
+    lines = Path(f"/proc/{_worker(server)}/status").read_text().splitlines()
     return round(
         next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024, 1
     )
