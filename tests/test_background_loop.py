@@ -86,6 +86,27 @@ def test_a_turn_that_fails(
     assert record.exc_info is not None
 
 
+def test_a_turn_that_keeps_failing(caplog: pytest.LogCaptureFixture) -> None:
+    """The same failure is logged once, another one and one after a success again."""
+    errors = [LookupError("a"), LookupError("a"), LookupError("b"), None, LookupError("b")]
+    left = iter(errors)
+    ended = threading.Event()
+
+    def turn() -> float:
+        error = next(left, ended)
+        if error is ended:
+            ended.set()
+        elif isinstance(error, Exception):
+            raise error
+        return 0.0
+
+    loop = BackgroundLoop(turn, NAME, 0.001)
+    loop.start()
+    assert ended.wait(20)
+    loop.stop()
+    assert [r.message for r in caplog.records] == ["background turn failed"] * 3
+
+
 def test_the_longest_pause(loop: BackgroundLoop, turns: Turns) -> None:
     """However long a turn wants to wait, the next one comes after that."""
     turns.pause = 3600.0

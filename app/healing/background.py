@@ -10,18 +10,35 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+AnyLock = TypeVar("AnyLock")
 
 #: Seconds that stopping waits for a turn that is under way. The thread is a daemon: what hangs in a
 #: turn does not keep the process alive.
 STOP_WAIT = 2.0
+_forked_free: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def free_after_fork(lock: AnyLock) -> AnyLock:
+    """The lock, free in each process that is forked: who held it is not there to release it."""
+    _forked_free.add(lock)
+    return lock
+
+
+def _free() -> None:
+    for lock in tuple(_forked_free):
+        lock._at_fork_reinit()  # noqa: SLF001 - what the standard library does with its own
+
+
+os.register_at_fork(after_in_child=_free)
 
 
 class BoundedCall(Generic[T]):
@@ -130,7 +147,7 @@ class BackgroundLoop:
 
     Args:
         turn: does what is due and returns the seconds until there is more to do. What it raises is
-            logged, and costs this turn alone.
+            logged, once while it stays the same, and costs this turn alone.
         name: of the thread, and of what failed in the log.
         longest_pause: the most seconds between two turns, and those after one that failed.
     """
@@ -165,11 +182,13 @@ class BackgroundLoop:
             thread.join(STOP_WAIT)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause, told = 0.0, ""
         while not self._stopping.wait(pause):
             try:
-                pause = min(self._turn(), self._longest_pause)
-            except Exception:
+                pause, told = min(self._turn(), self._longest_pause), ""
+            except Exception as error:
                 # The thread must outlive whatever one turn met; the next one tries again.
-                logger.exception("background turn failed", extra={"fields": {"of": self._name}})
-                pause = self._longest_pause
+                met = f"{type(error).__name__}: {error}"
+                if met != told:
+                    logger.exception("background turn failed", extra={"fields": {"of": self._name}})
+                pause, told = self._longest_pause, met

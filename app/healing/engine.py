@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from app.healing.background import BoundedCall
+from app.healing.background import BoundedCall, free_after_fork
 from app.healing.budget import EXPIRY, MAX_RETRIES, Budget, Failures, budget
 from app.healing.claims import Busy, Claims, Mark, Overtaken, read_mark, write_mark
 from app.healing.home import trouble
@@ -125,7 +125,7 @@ class Engine:
         self.max_retries = MAX_RETRIES
         self._given_settings = settings
         self._observers: list[Callable[[Attempt], None]] = []
-        self._mutex = threading.RLock()
+        self._mutex = free_after_fork(threading.RLock())
         self._mode: Mode | None = None
         self._look_at = float("-inf")
         self._trouble: str | None = None

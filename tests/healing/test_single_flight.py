@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -230,3 +231,18 @@ def test_every_engine_counts_what_was_shared(world: World) -> None:
     for thread in threads:
         thread.join()
     assert {fixer.budget("prey").attempts_left for fixer in fixers} == {2}
+
+
+def test_a_fork_while_the_engine_is_busy(world: World) -> None:
+    """Locks that a thread of the parent holds at that moment are free in the child."""
+    fixer = world.fixer()
+    assert fixer.mode == "heal"
+    with fixer._mutex, fixer.layers._mutex, fixer._reports._mutex:
+        child = os.fork()
+        if child == 0:
+            # Another thread than the one that held them, as none of the parent's is here.
+            worker = threading.Thread(target=fixer.adopt, daemon=True)
+            worker.start()
+            worker.join(5)
+            os._exit(worker.is_alive())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
-from app.healing.background import BoundedCall
+from app.healing.background import BoundedCall, free_after_fork
 from app.healing.kind import Outcome, Repair
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 
@@ -56,7 +56,7 @@ class ImportReports:
         #: Module to whether it is critical.
         self.watched: dict[str, bool] = {}
         self._last: dict[str, ImportReport] = {}
-        self._mutex = threading.Lock()
+        self._mutex = free_after_fork(threading.Lock())
         self._calls: dict[str, BoundedCall[ImportReport]] = {}
         #: What the imports that are waiting for a heal need.
         self._awaited: dict[str, Diagnosis] = {}

@@ -26,10 +26,11 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from app.healing.background import free_after_fork
 from app.kinds.dependency.diagnosis import Cause
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,9 @@ class Layers:
         self._quarantine = home / "quarantine"
         self._loaded: list[str] = []
         self._seen = -1
-        self._mutex = threading.Lock()
+        self._mutex = free_after_fork(threading.Lock())
+        #: Layers of which the log has that their manifest cannot be read.
+        self._told: set[str] = set()
 
     def prepare(self) -> None:
         """Create the directories, so that no path scan ever remembers them as missing.
@@ -142,7 +145,7 @@ class Layers:
 
     def committed(self) -> tuple[Layer, ...]:
         """The committed layers, by name; one with an unreadable manifest is left out."""
-        return tuple(layer for path in self._manifests() if (layer := _read(path)) is not None)
+        return tuple(layer for path in self._manifests() if (layer := self._read(path)) is not None)
 
     def site(self, layer: Layer) -> Path:
         """Where a committed layer's distributions are."""
@@ -210,7 +213,7 @@ class Layers:
         whose subject is not in ``wanted`` any more.
         """
         removed = []
-        for layer, path in [(_read(path), path.parent) for path in self._manifests()]:
+        for layer, path in [(self._read(path), path.parent) for path in self._manifests()]:
             if layer is None or layer.subject not in wanted or self._superseded(layer):
                 self._discard(path)
                 removed.append(_subject(path))
@@ -250,6 +253,19 @@ class Layers:
             # A home with a name that no file system takes.
             return []
 
+    def _read(self, manifest: Path) -> Layer | None:
+        name = manifest.parent.name
+        try:
+            layer = _parsed(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            if name not in self._told:
+                self._told.add(name)
+                fields = {"layer": name}
+                logger.warning("a layer has no readable manifest", extra={"fields": fields})
+            return None
+        self._told.discard(name)
+        return layer
+
 
 def _modified(path: Path) -> int:
     """When it was last changed, in nanoseconds since the epoch; 0 for what is gone by now."""
@@ -263,13 +279,16 @@ def _subject(layer: Path) -> str:
     return layer.name.rpartition(".")[0]
 
 
-def _read(manifest: Path) -> Layer | None:
-    try:
-        values = json.loads(manifest.read_text(encoding="utf-8"))
-        datetime.fromisoformat(values["at"])
-        return Layer(**{**values, **{k: tuple(values[k]) for k in ("installed", "hashes")}})
-    except (OSError, ValueError, TypeError, KeyError):
-        logger.warning(
-            "a layer has no readable manifest", extra={"fields": {"layer": manifest.parent.name}}
-        )
-        return None
+def _parsed(text: str) -> Layer:
+    """What a manifest says.
+
+    Raises:
+        ValueError, TypeError, KeyError, RecursionError: when it was not written by a commit.
+    """
+    values = json.loads(text)
+    datetime.fromisoformat(values["at"])
+    layer = Layer(**{**values, **{k: tuple(values[k]) for k in ("installed", "hashes")}})
+    words = (layer.attempt, layer.subject, layer.cause, layer.requirement)
+    # What is shown and compared as text has to be text.
+    "".join((*words, *layer.installed, *layer.hashes))
+    return replace(layer, seconds=float(layer.seconds))

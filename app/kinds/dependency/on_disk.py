@@ -45,7 +45,10 @@ def find_on_disk(name: str) -> ModuleSpec | None:
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
+        try:
+            spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
+        except OSError:
+            return None
     return spec
 
 
@@ -116,7 +119,11 @@ def local_file(top: str) -> str | None:
 def _top_level(name: str) -> ModuleSpec | None:
     if name in sys.builtin_module_names:
         return BuiltinImporter.find_spec(name)
-    return FrozenImporter.find_spec(name) or PathFinder.find_spec(name)
+    try:
+        return FrozenImporter.find_spec(name) or PathFinder.find_spec(name)
+    except OSError:
+        # A directory of the path went bad: a file system that is gone, links in a circle.
+        return None
 
 
 def _glob(places: Iterable[str | Path], pattern: str) -> list[Path]:

@@ -27,6 +27,16 @@ from app.settings.errors import LockError
 from tests.healing.broken import Site, on_path, write_files
 
 
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.below"])
+def test_a_directory_of_the_path_that_went_bad(tmp_path: Path, name: str) -> None:
+    """It has no modules, and what is in others is found as before."""
+    place = on_path(tmp_path / "bad")
+    place.rmdir()
+    place.symlink_to(place)
+    assert find_on_disk(name) is None
+    assert find_on_disk("json.decoder") is not None
+
+
 class TestInstalled:
     """What the metadata of installed distributions says."""
 
