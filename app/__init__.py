@@ -1,4 +1,4 @@
-"""The application factory and the manifest of its blueprints.
+"""The application factory.
 
 Importing this package imports no third-party module, so the engine stands before anything that it
 may have to heal.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.health.checks import Group
-from app.isolation.states import BlueprintSpec
+from app.manifest import CORE
 from app.settings.declarations import Settings
 from app.settings.errors import OrchestratorError
 from app.utils.auto_fix import auto_fixer
@@ -20,7 +20,9 @@ from app.utils.auto_fix import auto_fixer
 if TYPE_CHECKING:
     from flask import Flask
 
-__all__ = ["BLUEPRINTS", "BlueprintSpec", "CannotServe", "create_app"]
+    from app.manifest import Blueprint
+
+__all__ = ["CORE", "CannotServe", "create_app"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,48 +31,22 @@ FLASK_DEADLINE = 60.0
 #: Seconds that the boot waits to say how healthy it is.
 HEALTH_PATIENCE = 1.0
 
-#: Every blueprint of the service, in the order of registration. One that fails stops no other.
-BLUEPRINTS = (
-    BlueprintSpec(
-        "health",
-        "app.routes.health",
-        "health_bp",
-        paths=("/livez", "/readyz", "/healthz"),
-        critical=True,
-        core=True,
-    ),
-    BlueprintSpec(
-        "auto_fix",
-        "app.routes.auto_fix",
-        "auto_fix_bp",
-        "/api/auto-fix",
-        critical=True,
-        core=True,
-    ),
-    BlueprintSpec(
-        "edge_functions", "app.routes.edge_functions", "edge_functions_bp", "/api/edge-functions"
-    ),
-    BlueprintSpec("metrics", "app.routes.metrics", "metrics_bp", paths=("/metrics",), core=True),
-    BlueprintSpec("docs", "app.routes.docs", "docs_bp", paths=("/api/openapi.json", "/api/docs")),
-    BlueprintSpec("main", "app.routes.main", "main_bp", paths=("/",)),
-)
-
 
 class CannotServe(OrchestratorError):
     """Flask itself is missing and could not be healed, so there is nothing to serve with."""
 
 
 def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
-    """Build the application with every blueprint that can be imported, healing what it may.
+    """Build the application of the manifest, with every blueprint that can be imported.
 
     A blueprint that cannot be imported or registered is in quarantine: its paths answer 503 with
     the reason, and nothing of it is on the application.
 
     Args:
         test_config: Flask configuration. ``SETTINGS`` (``Settings``), ``AUTO_FIXER``
-            (``AutoFixer``) and ``BLUEPRINTS`` (specs) stand in for the environment's settings, the
-            process's engine and the manifest. ``SERVICES`` are those of a running process: then
-            nothing is imported anew, what its engine last saw is what counts.
+            (``AutoFixer``) and ``BLUEPRINTS`` (all of them) stand in for the environment's
+            settings, the process's engine and what the manifest names. ``SERVICES`` are those of a
+            running process: then nothing is imported anew, what its engine last saw is what counts.
 
     Raises:
         SettingsError: when an environment variable holds what cannot be used.
@@ -80,7 +56,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     from app.services import Services
 
     given = dict(test_config or {})
-    manifest = given.pop("BLUEPRINTS", BLUEPRINTS)
+    blueprints: Sequence[Blueprint] | None = given.pop("BLUEPRINTS", None)
     running: Services | None = given.pop("SERVICES", None)
     services = running or Services.create(
         given.pop("SETTINGS", None) or Settings.from_environ(os.environ),
@@ -113,14 +89,23 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         )
         return app
 
+    board = services.board
+    if blueprints is not None:
+        board.blueprints = tuple(blueprints)
+    elif running is None:
+        board.follows = True
+        board.blueprints = (*CORE, *fixer.manifest.current.blueprints)
     if running is None:
-        registration.import_blueprints(manifest, fixer, services.imports)
-    app, states = registration.register_blueprints(new_app, manifest, fixer)
+        fixer.watch(board.blueprints)
+        registration.import_blueprints(board.blueprints, fixer, services.imports)
+    app, states = registration.register_blueprints(
+        new_app, board.blueprints, fixer, services.imports
+    )
     app.extensions["blueprints"] = states
     quarantine.init_app(app, states)
     services.limits.init_app(app)
     setup.init_app(app)
-    services.board.states = states
+    board.states = states
 
     # What can be said without importing more or asking others: those checks are made later.
     health = services.health.refresh(Group.READY, wait=HEALTH_PATIENCE).groups[Group.READY]

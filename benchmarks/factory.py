@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from app import BLUEPRINTS
+from app.manifest import CORE, read
+from app.settings.declarations import DEFAULT_MANIFEST
 from benchmarks.harness import ROOT, Measurement, directory, interleaved, medians, spread
 from tests.support.processes import base_environ
 
@@ -53,7 +54,10 @@ def measure() -> Iterator[Measurement]:
 
 
 def _start(work: str, home: Path) -> float:
-    manifest = [(spec.path, spec.attribute, spec.url_prefix) for spec in BLUEPRINTS]
+    manifest = [
+        (spec.module, spec.attribute, spec.prefix)
+        for spec in (*CORE, *read(DEFAULT_MANIFEST).blueprints)
+    ]
     code = CLOCK.format(work=work, count=len(manifest))
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(manifest)],

@@ -16,13 +16,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import app
-from app import BLUEPRINTS, BlueprintSpec, CannotServe, create_app
+from app import CannotServe, create_app
 from app.healing.kind import Outcome
 from app.kinds.dependency.catalog import InstallOutcome
+from app.manifest import Blueprint
 from app.settings.declarations import PROJECT_ROOT, HealingSettings, Mode, Settings
 from app.utils import auto_fix
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
+from tests.support.blueprints import BLUEPRINTS
 
 
 def run_python(code: str, **environ: str) -> str:
@@ -451,9 +453,9 @@ class TestFlaskIntegration:
         )
         sys.path.insert(0, str(tmp_path))
         extra = [
-            BlueprintSpec("raises", "bp_raises", "bp"),
-            BlueprintSpec("empty", "bp_empty", "bp"),
-            BlueprintSpec("double", "bp_double", "bp"),
+            Blueprint("raises", "bp_raises", "bp"),
+            Blueprint("empty", "bp_empty", "bp"),
+            Blueprint("double", "bp_double", "bp"),
         ]
         application = flask_app(world, BLUEPRINTS=(*extra[:2], *BLUEPRINTS, extra[2]))
         client = application.test_client()
@@ -478,7 +480,7 @@ class TestFlaskIntegration:
             "bp.get('/wanting')(lambda: bp_dependency.version)\n"
         )
         sys.path.insert(0, str(tmp_path))
-        spec = BlueprintSpec("wanting", "bp_wanting", "bp")
+        spec = Blueprint("wanting", "bp_wanting", "bp")
         application = flask_app(world, AUTO_FIXER=world.fixer(), BLUEPRINTS=(spec,))
         assert application.test_client().get("/wanting").text == "1.0"
 

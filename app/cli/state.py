@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from app import BLUEPRINTS
+from app import CORE
 from app.cli.command import OK, WRONG, Output, command, reading_engine, settings
 from app.healing.home import trouble
 from app.healing.journal import MAX_ROWS, Attempt
@@ -102,8 +102,14 @@ def health(output: Output) -> int:
     fixer = reading_engine()
     fixer.adopt()
     with output.working("importing the blueprints"):
-        for spec in BLUEPRINTS:
-            fixer.resilient_blueprint_import(spec.path, critical=spec.critical, heal=False)
+        blueprints = (*CORE, *fixer.manifest.current.blueprints)
+        fixer.watch(blueprints)
+        for blueprint in blueprints:
+            # As the service does: without what it needs it is not imported.
+            if not any(map(fixer.dependency.unmet, blueprint.packages)):
+                fixer.resilient_blueprint_import(
+                    blueprint.module, critical=blueprint.critical, heal=False
+                )
         report = fixer.health_report()
     # The engine only reads here, which is not the mode that was set.
     engine = {**report.auto_fixer, "mode": str(settings().mode)}

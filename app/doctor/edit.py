@@ -107,18 +107,6 @@ def with_requirements(path: Path, lines: Mapping[str, str]) -> Change:
     return Change(path, before, before + start + b"".join(added))
 
 
-def without_requirements(path: Path, names: Iterable[str]) -> Change:
-    """The file without the lines that ask for these distributions and nothing else changed."""
-    unwanted = frozenset(names)
-    before = path.read_bytes()
-    found = [line for line in read_requirements(path).lines if line.name in unwanted]
-    gone = {line.line for line in found if line.kind is Kind.REQUIREMENT}
-    rest = [
-        raw for number, raw in enumerate(before.splitlines(keepends=True), 1) if number not in gone
-    ]
-    return Change(path, before, b"".join(rest))
-
-
 def diff(changes: Iterable[Change]) -> str:
     """The changes as one diff, without those of locks, which nobody reads."""
     return "".join(change.diff() for change in changes if change.path.suffix != ".lock")

@@ -23,6 +23,7 @@ from app.doctor.project import Graph, Project
 from app.doctor.requirements import check_lock, load
 from app.doctor.surroundings import check_index, check_surroundings, settings_of
 from app.kinds.dependency.layers import Layers, interpreter_key
+from app.manifest import FILE
 from app.settings.errors import Unavailable
 
 Report = Callable[[str], None]
@@ -118,6 +119,8 @@ class Examination:
         report("reading the requirements")
         requirements = load(project.requirements_path)
         yield from requirements.findings
+        report("reading the manifest")
+        yield from check_manifest(project)
         report("reading the code's imports")
         yield from ImportChecker(Graph(project), requirements).findings()
         report("comparing the lock")
@@ -156,3 +159,15 @@ class Examination:
                 if verdict["file"] and Path(verdict["file"]).is_relative_to(root):
                     place = (str(Path(verdict["file"]).relative_to(root)), int(verdict["line"]))
                 yield error(Code.BLUEPRINT_FAILS, message, BLUEPRINT_ADVICE, *place, subject=name)
+
+
+def check_manifest(project: Project) -> Iterator[Finding]:
+    """What is wrong with the manifest, and its import paths that lead to no file of the project."""
+    code = Code.MANIFEST_INVALID
+    for fault in project.manifest.faults:
+        yield error(code, fault.message, "mend the line", FILE, fault.line, fault.table)
+    for blueprint in project.manifest.blueprints:
+        if not project.leads(blueprint):
+            message = f"{blueprint.module} is not in this project"
+            advice = f"mend import of blueprint.{blueprint.name}, or restore the file"
+            yield error(code, message, advice, FILE, blueprint.line, blueprint.name)

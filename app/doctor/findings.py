@@ -31,6 +31,7 @@ class Code(StrEnum):
     STDLIB_MISSING = "stdlib_missing"
     STDLIB_LEAVING = "stdlib_leaving"
     SYNTAX_ERROR = "syntax_error"
+    MANIFEST_INVALID = "manifest_invalid"
     REQUIREMENTS_INVALID = "requirements_invalid"
     REQUIREMENTS_CONFLICT = "requirements_conflict"
     NOT_LOCKABLE = "not_lockable"

@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.doctor.edit import Change, with_requirements, without_requirements, write_all
+from app.doctor.edit import Change, with_requirements, write_all
 from app.doctor.project import Project
 from app.healing.children import Child, child_group
 from app.kinds.dependency.installer import find_tool, redact
 from app.kinds.dependency.lock import Lock, LockedDistribution
-from app.kinds.dependency.requirements import read_requirements, requirement_name
+from app.kinds.dependency.requirements import read_requirements
 from app.settings.errors import BadFile, LockError, Unavailable
 
+#: What uv reads the map from; the lock says `# via` this name.
+PACKAGES_FILE = "orchestrator-packages.txt"
 LOWEST_PYTHON = "3.11"
 #: The environment in which uv writes ``make lock`` where its own command line would stand.
 NAMED = {"UV_CUSTOM_COMPILE_COMMAND": "make lock"}
@@ -82,7 +84,7 @@ class LockFile:
 
 
 LOCKS = (
-    LockFile("requirements-flask.lock", ("requirements-flask.txt", "requirements-optional.txt")),
+    LockFile("requirements-flask.lock", ("requirements-flask.txt", PACKAGES_FILE)),
     LockFile("requirements-dev.lock", ("requirements-dev.txt",), "requirements-flask.lock"),
 )
 
@@ -161,9 +163,6 @@ def mend(
     edits: list[Change] = []
     if lines:
         edits.append(with_requirements(project.requirements_path, lines))
-        if relock and project.optional_path.exists():
-            names = [requirement_name(line) for line in lines]
-            edits.append(without_requirements(project.optional_path, names))
     if relock:
         contents = {change.path.name: change.after for change in edits}
         edits += compile_locks(project.root, environ, edits=contents)
@@ -227,12 +226,16 @@ def _pins(path: Path) -> dict[str, frozenset[str]]:
 def _copied(root: Path, edits: Mapping[str, bytes]) -> Iterator[tuple[Path, Sequence[LockFile]]]:
     """A copy of the requirement files in which uv may work, and the locks that can be made there.
 
+    What the map of the manifest approves is a requirement file there.
+
     An image lacks the requirements of development.
     """
     with tempfile.TemporaryDirectory(prefix="auto-fix-lock-") as name:
         copy = Path(name)
         for path in (*root.glob("requirements*"), *root.glob("uv.toml"), *root.glob("constr*.txt")):
             shutil.copy(path, copy / path.name)
+        packages = Project.at(root).dependency_map.values()
+        (copy / PACKAGES_FILE).write_text("".join(f"{line}\n" for line in packages), "utf-8")
         for file, content in edits.items():
             (copy / file).write_bytes(content)
         yield copy, [lock for lock in LOCKS if (copy / lock.sources[0]).is_file()]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,16 +10,15 @@ from pathlib import Path
 from app.doctor.findings import Code, Finding, error
 from app.doctor.guards import Guard
 from app.doctor.scan import Import, Scan, SourceFile, scan
-from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
+from app.kinds.dependency.catalog import listed_distributions
 from app.kinds.dependency.lock import Lock
+from app.kinds.dependency.requirements import requirement_name
+from app.manifest import CORE, FILE, Blueprint, Manifest, read
 from app.settings.declarations import DEFAULT_LOCK, PROJECT_ROOT
 from app.settings.errors import LockError
 
 #: Where the service's own code begins; what it imports of the project is examined too.
 SERVED = ("app/**/*.py", "*.py")
-FACTORY = "app"
-BLUEPRINT = re.compile(r"app(\.[a-z_]\w*)+", re.ASCII)
-OPTIONAL_FILE = "requirements-optional.txt"
 
 
 @dataclass(frozen=True)
@@ -30,13 +27,11 @@ class Project:
 
     root: Path = PROJECT_ROOT
     lock_path: Path = DEFAULT_LOCK
-    required: Mapping[str, str] = field(default_factory=lambda: REQUIRED)
-    optional: Mapping[str, str] = field(default_factory=lambda: OPTIONAL)
     _located: dict[str, Path | None] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def at(cls, root: Path) -> Project:
-        """The project in another directory, with this one's dependency map."""
+        """The project in another directory."""
         return cls(root=root, lock_path=root / DEFAULT_LOCK.name)
 
     @property
@@ -44,15 +39,27 @@ class Project:
         """The direct requirements, beside the lock."""
         return self.lock_path.with_suffix(".txt")
 
-    @property
-    def optional_path(self) -> Path:
-        """The approved optional packages."""
-        return self.lock_path.with_name(OPTIONAL_FILE)
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What the project's own manifest says."""
+        return read(self.root / FILE)
 
     @property
-    def dependency_map(self) -> dict[str, str]:
+    def dependency_map(self) -> Mapping[str, str]:
         """Import name to requirement, the allow-list."""
-        return {**self.required, **self.optional}
+        return self.manifest.packages
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The names of the map that the image is to have."""
+        listed = listed_distributions(self.requirements_path, self.lock)
+        texts = self.dependency_map.items()
+        return frozenset(name for name, text in texts if requirement_name(text) in listed)
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The other names of the map: what they stand for is healed where it is asked for."""
+        return frozenset(self.dependency_map.keys() - self.required)
 
     @cached_property
     def lock(self) -> Lock:
@@ -71,24 +78,23 @@ class Project:
 
     @cached_property
     def files(self) -> dict[str, SourceFile]:
-        """The service's files by module name."""
+        """The service's files by module name, with those of blueprints that live elsewhere."""
         paths = {path for pattern in SERVED for path in self.root.glob(pattern)}
+        places = map(self.locate, self.blueprints)
+        paths.update(path for path in places if path is not None and path.is_file())
         return {file.module: file for file in map(self.source, sorted(paths))}
 
     @cached_property
     def blueprints(self) -> tuple[str, ...]:
-        """The modules that the factory's manifest names, in its order."""
-        try:
-            tree = ast.parse(self.files[FACTORY].content)
-        except (KeyError, SyntaxError, ValueError):
-            return ()
-        texts = [
-            (node.lineno, node.col_offset, node.value)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        ]
-        named = dict.fromkeys(text for _, _, text in sorted(texts))
-        return tuple(name for name in named if BLUEPRINT.fullmatch(name))
+        """The modules of the service's own blueprints and of the manifest's, in their order."""
+        own = [one.module for one in CORE if self.locate(one.module) is not None]
+        named = [one.module for one in self.manifest.blueprints if self.leads(one)]
+        return tuple(dict.fromkeys((*own, *named)))
+
+    def leads(self, blueprint: Blueprint) -> bool:
+        """Whether a blueprint's import path leads to a file of this project."""
+        path = self.locate(blueprint.module)
+        return path is not None and path.is_file()
 
     def source(self, path: Path) -> SourceFile:
         """Read one file."""

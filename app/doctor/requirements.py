@@ -27,6 +27,7 @@ from app.kinds.dependency.requirements import (
     read_requirements,
     requirement_name,
 )
+from app.manifest import FILE
 from app.settings.errors import LockError, shown
 
 #: Higher than every version that anybody has released.
@@ -133,34 +134,27 @@ def check_lock(
     except LockError as fault:
         yield stale(Code.LOCK_INVALID, fault.reason, file=file, line=fault.line)
         return
-    sources = [requirements]
-    if project.optional_path.exists():
-        sources.append(load(project.optional_path))
-    yield from _pinned(project, lock, sources)
+    yield from _pinned(project, lock, requirements)
     yield from _split(project, requirements)
     yield from _installed(file, lock, requirements, layered)
 
 
-def _pinned(project: Project, lock: Lock, sources: list[Requirements]) -> Iterator[Finding]:
-    """Every list of requirements, the map too, has its pins; and the lists say the same."""
+def _pinned(project: Project, lock: Lock, requirements: Requirements) -> Iterator[Finding]:
+    """The requirements and the map have their pins, and where they overlap they say the same."""
     asked = [
         (one.line.name, str(one.requirement), one.line.file, one.line.line)
-        for source in sources
-        for one in source.listed
+        for one in requirements.listed
         if one.line.applies
     ]
-    # The map is code: what it approves must be listed, and alike.
     for module, text in project.dependency_map.items():
         name = requirement_name(text)
-        found = [
-            one.requirement for source in sources for one in source.listed if one.line.name == name
-        ]
+        found = [one.requirement for one in requirements.listed if one.line.name == name]
         listed = [f"{one.name}{one.specifier}" for one in found]
-        listed = listed or [line.text for line in sources[0].named(name)]
+        listed = listed or [line.text for line in requirements.named(name)]
         if not listed and module in project.required:
             path = project.requirements_path
-            message = f"the map requires {name}, which {path.name} does not list"
-            advice = f"add to {path.name}: {text}"
+            message = f"the map approves {name}, which {path.name} listed when it was locked"
+            advice = f"add to {path.name}: {text}; or lock anew if it is to be healed alone"
             yield error(
                 Code.MAP_DISAGREES, message, advice, path.name, subject=name, requirement=text
             )
@@ -169,7 +163,7 @@ def _pinned(project: Project, lock: Lock, sources: list[Requirements]) -> Iterat
         elif text not in listed:
             message = f"the map says {text}, the requirements say {', '.join(listed)}"
             advice = "make the map and the requirements say the same"
-            yield warning(Code.MAP_DISAGREES, message, advice, subject=name)
+            yield warning(Code.MAP_DISAGREES, message, advice, FILE, subject=name)
     for name, text, file, line in asked:
         entry = lock.entries.get(name)
         message = f"{name} is not in the lock"
@@ -180,8 +174,7 @@ def _pinned(project: Project, lock: Lock, sources: list[Requirements]) -> Iterat
             message = f"the lock has {entry.pin}, which {text} does not allow"
         yield stale(Code.LOCK_STALE, message, file=file, line=line, subject=name)
     # What a requirement that is gone has left behind.
-    names = {requirement_name(text) for text in project.optional.values()}
-    names.update(*(source.names() for source in sources))
+    names = requirements.names().union(map(requirement_name, project.dependency_map.values()))
     wanted = {entry.name for name in names for entry in lock.closure(name)}
     if unasked := sorted(lock.entries.keys() - wanted):
         message = f"the lock has what nothing asks for: {', '.join(unasked)}"

@@ -20,10 +20,12 @@ from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.backoff import Backoff
 from app.healing.kind import Fault
 from app.isolation.import_marks import source_of
+from app.isolation.registration import first_unmet, import_blueprints
 from app.isolation.states import CRASHED_IMPORT, BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.on_disk import find_on_disk
 from app.kinds.dependency.probe import Verdict, probe
+from app.manifest import CORE, Manifest
 from app.services import Services
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ PATIENCE = 2.0
 #: First and longest pause, in seconds, between two imports of a blueprint that nothing heals, and
 #: between two builds of an application that cannot be built.
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
+#: Seconds that the imports of what the manifest has added may hold up a pass.
+FOLLOW_PATIENCE = 0.3
 #: Causes whose diagnosis names a module that the failed import has not met.
 _ABSENT = frozenset({Cause.MISSING_DISTRIBUTION, Cause.FIRST_PARTY_MISSING})
 
@@ -62,6 +66,9 @@ class Reconciler:
         self._probes: dict[str, BoundedCall[Verdict]] = {}
         self._faults: tuple[Fault, ...] = ()
         self._look_at = 0.0
+        #: What was followed last, and whether the application is of an older one.
+        self._manifest: Manifest | None = None
+        self._outdated = False
         self._booted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._loop = BackgroundLoop(self._pass, "reconciler", TICK)
 
@@ -78,15 +85,19 @@ class Reconciler:
 
     def _pass(self) -> float:
         services, board = self._services, self._services.board
+        followed = self._follow()
         changed = self._heal()
-        quarantined = board.quarantined
+        # What the manifest names no longer is not looked at again.
+        modules = {blueprint.module for blueprint in board.blueprints}
+        quarantined = [state for state in board.quarantined if state.path in modules]
         if quarantined:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
         moved = [state.name for state in quarantined if self._moves(state, changed=changed)]
-        if moved and self._builds.due:
+        if (moved or self._outdated) and self._builds.due:
             if self._rebuild():
                 self._builds.reset()
+                self._outdated = False
                 still = {state.name for state in board.quarantined}
                 for name in (name for name in moved if name not in still):
                     logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
@@ -105,9 +116,41 @@ class Reconciler:
         if moved:
             # What an import fails for by now may be what can be healed.
             self._look_at = 0.0
-        if changed or moved:
+        if followed or changed or moved:
             services.health.refresh()
         return TICK
+
+    def _follow(self) -> bool:
+        """Import what the manifest names anew or otherwise; True when its file has changed.
+
+        What takes longer goes on in its thread, and is in quarantine until it has ended.
+        """
+        fixer, board = self._services.fixer, self._services.board
+        manifest = fixer.manifest.current
+        if manifest is self._manifest:
+            return False
+        self._manifest = manifest
+        wanted = (*CORE, *manifest.blueprints)
+        if board.follows and wanted != board.blueprints:
+            before = {blueprint.name: blueprint for blueprint in board.blueprints}
+            changed = [each for each in wanted if before.get(each.name) != each]
+            gone = before.keys() - {each.name for each in wanted}
+            board.blueprints = wanted
+            # What is approved has to be known before what is needed is looked for.
+            fixer.adopt()
+            fixer.watch(wanted)
+            for name in (*gone, *(each.name for each in changed)):
+                self._imports.pop(name, None)
+            import_blueprints(changed, fixer, self._services.imports, FOLLOW_PATIENCE)
+            self._outdated = True
+            self._builds.reset()
+            fields = {
+                "changed": " ".join(each.name for each in changed),
+                "removed": " ".join(sorted(gone)),
+            }
+            logger.info("the manifest names other blueprints", extra={"fields": fields})
+        self._look_at = 0.0
+        return True
 
     def _heal(self) -> bool:
         """Use what others have healed, begin to heal what is missing; whether either has changed.
@@ -128,6 +171,8 @@ class Reconciler:
     def _moves(self, state: BlueprintState, *, changed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""
         fixer, marks = self._services.fixer, self._services.imports
+        if state.unmet is not None and not state.needs_restart:
+            return self._needs_differ(state)
         report = fixer.import_report(state.path)
         if state.reason == CRASHED_IMPORT and report is None:
             if not self._survives(state):
@@ -185,6 +230,15 @@ class Reconciler:
             return False
         del self._probes[state.name]
         return not call.wait(0).crashed
+
+    def _needs_differ(self, state: BlueprintState) -> bool:
+        """Whether a blueprint lacks nothing that it needs by now, or something else."""
+        board, fixer = self._services.board, self._services.fixer
+        blueprint = next((each for each in board.blueprints if each.name == state.name), None)
+        unmet = first_unmet(blueprint, fixer) if blueprint is not None else None
+        if blueprint is not None and unmet is None:
+            import_blueprints([blueprint], fixer, self._services.imports, PATIENCE)
+        return unmet is None or (unmet.cause, unmet.advice) != (state.reason, state.advice)
 
     def _is_due(self, state: BlueprintState, diagnosis: Diagnosis, *, changed: bool) -> bool:
         """Whether to import a blueprint again. That runs its code, so it is not done in every pass.

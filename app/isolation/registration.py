@@ -10,10 +10,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from app.healing.kind import Outcome
 from app.isolation import hooks
 from app.isolation.import_marks import ImportMarks
 from app.isolation.source_addresses import addresses_in_source
@@ -22,10 +24,11 @@ from app.isolation.states import (
     BLUEPRINT_MISSING,
     CRASHED_IMPORT,
     REGISTRATION_FAILED,
-    BlueprintSpec,
     BlueprintState,
     is_core_rule,
 )
+from app.kinds.dependency.diagnosis import Cause, Diagnosis
+from app.manifest import Blueprint
 from app.utils.auto_fix import AutoFixer
 
 if TYPE_CHECKING:
@@ -44,88 +47,122 @@ _VARIABLE = re.compile(r"<(?:([^<>]*):)?[^<>:]*>")
 
 
 def import_blueprints(
-    manifest: Sequence[BlueprintSpec], fixer: AutoFixer, marks: ImportMarks
+    blueprints: Sequence[Blueprint],
+    fixer: AutoFixer,
+    marks: ImportMarks,
+    patience: float = BOOT_PATIENCE,
 ) -> None:
     """Import the module of each blueprint; the engine's reports say how that went.
 
-    One whose import has ended processes is left out, and has no report.
+    One that needs a package which is not there waits for that to be healed; it is not imported
+    where that does not help within ``patience`` seconds. One whose import has ended processes is
+    left out, and has no report.
     """
-    until = time.monotonic() + BOOT_PATIENCE
-    for spec in manifest:
-        if marks.crashed(spec.name, spec.path):
-            fields = {"blueprint": spec.name, "import": spec.path}
+    until = time.monotonic() + patience
+    least = LEAST_PATIENCE if patience >= BOOT_PATIENCE else 0.0
+    heals = {
+        package: fixer.heal_in_background(unmet)
+        for blueprint in blueprints
+        for package in blueprint.packages
+        if (unmet := fixer.dependency.unmet(package)) is not None
+    }
+    # Those that wait for no heal first.
+    for blueprint in sorted(blueprints, key=lambda one: any(p in heals for p in one.packages)):
+        for heal in filter(None, map(heals.get, blueprint.packages)):
+            with suppress(TimeoutError):
+                heal.wait(max(0.0, until - time.monotonic()))
+        if first_unmet(blueprint, fixer) is not None:
+            continue
+        if marks.crashed(blueprint.name, blueprint.module):
+            fields = {"blueprint": blueprint.name, "import": blueprint.module}
             logger.error("blueprint's import ended its process", extra={"fields": fields})
             continue
-        patience = max(LEAST_PATIENCE, until - time.monotonic())
         fixer.resilient_blueprint_import(
-            spec.path,
-            critical=spec.critical,
-            patience=patience,
-            during=marks.during(spec.name, spec.path),
+            blueprint.module,
+            critical=blueprint.critical,
+            patience=max(least, until - time.monotonic()),
+            during=marks.during(blueprint.name, blueprint.module),
         )
 
 
+def first_unmet(blueprint: Blueprint, fixer: AutoFixer) -> Diagnosis | None:
+    """Why the first package that a blueprint needs is not there; None when all of them are."""
+    found = map(fixer.dependency.unmet, blueprint.packages)
+    return next((unmet for unmet in found if unmet is not None), None)
+
+
 def register_blueprints(
-    new_app: Callable[[], Flask], manifest: Sequence[BlueprintSpec], fixer: AutoFixer
+    new_app: Callable[[], Flask],
+    blueprints: Sequence[Blueprint],
+    fixer: AutoFixer,
+    marks: ImportMarks,
 ) -> tuple[Flask, tuple[BlueprintState, ...]]:
     """An application with every imported blueprint that can be registered, and what became of each.
 
     Flask cannot take a half-registered blueprint off again, so one that fails is left out and the
     application is begun anew with ``new_app``.
     """
-    outcomes = [_imported(spec, fixer) for spec in manifest]
+    outcomes = [_imported(blueprint, fixer, marks) for blueprint in blueprints]
     while True:
         app = new_app()
         collisions: dict[str, tuple[str, ...]] = {}
-        for position, (spec, outcome) in enumerate(zip(manifest, outcomes, strict=True)):
+        for position, (blueprint, outcome) in enumerate(zip(blueprints, outcomes, strict=True)):
             if isinstance(outcome, BlueprintState):
                 continue
             known_hooks = hooks.registered(app)
             known_rules = tuple(app.url_map.iter_rules())
             try:
-                app.register_blueprint(getattr(outcome, spec.attribute), url_prefix=spec.url_prefix)
+                app.register_blueprint(
+                    getattr(outcome, blueprint.attribute), url_prefix=blueprint.prefix
+                )
             except (Exception, SystemExit):
                 # Whatever a blueprint does wrong must not stop the others; the log has the trace.
-                fields = {"blueprint": spec.name}
+                fields = {"blueprint": blueprint.name}
                 logger.exception("blueprint cannot be registered", extra={"fields": fields})
-                reason, fault = REGISTRATION_FAILED, f"but {spec.attribute} cannot be registered"
-                if spec.attribute not in getattr(outcome, "__dict__", ()):
-                    reason, fault = BLUEPRINT_MISSING, f"but defines no {spec.attribute}"
-                advice = f"{spec.path} was imported {fault}: mend the code"
+                reason, fault = (
+                    REGISTRATION_FAILED,
+                    f"but {blueprint.attribute} cannot be registered",
+                )
+                if blueprint.attribute not in getattr(outcome, "__dict__", ()):
+                    reason, fault = BLUEPRINT_MISSING, f"but defines no {blueprint.attribute}"
+                advice = f"{blueprint.module} was imported {fault}: mend the code"
                 # The code is loaded already, so only a new process can make use of a mended one.
-                outcomes[position] = spec.state(reason, advice, needs_restart=True)
+                outcomes[position] = BlueprintState.of(
+                    blueprint, reason, advice, needs_restart=True
+                )
                 break
-            if spec.core:
+            if blueprint.core:
                 continue
-            hooks.contain(app, known_hooks, spec.name)
+            hooks.contain(app, known_hooks, blueprint.name)
             known = set(map(id, known_rules))
             fresh = [rule for rule in app.url_map.iter_rules() if id(rule) not in known]
             if taken := [rule.rule for rule in fresh if is_core_rule(rule.rule)]:
-                fields = {"blueprint": spec.name, "addresses": " ".join(taken)}
+                fields = {"blueprint": blueprint.name, "addresses": " ".join(taken)}
                 logger.error("blueprint takes a core address", extra={"fields": fields})
                 addresses = ", ".join(taken)
                 advice = f"{addresses} belongs to the service itself: change the rule in the code"
-                outcomes[position] = spec.state(ADDRESS_TAKEN, advice, needs_restart=True)
+                outcomes[position] = BlueprintState.of(
+                    blueprint, ADDRESS_TAKEN, advice, needs_restart=True
+                )
                 break
             if collided := _collisions(known_rules, fresh):
-                collisions[spec.name] = collided
+                collisions[blueprint.name] = collided
         else:
             for name, rules in collisions.items():
                 fields = {"blueprint": name, "addresses": " ".join(rules)}
                 logger.warning("blueprint's addresses are taken", extra={"fields": fields})
-            return app, tuple(
-                _with_addresses(spec, outcome)
-                if isinstance(outcome, BlueprintState)
-                else replace(spec.state(), collisions=collisions.get(spec.name, ()))
-                for spec, outcome in zip(manifest, outcomes, strict=True)
-            )
+            states = [
+                _with_addresses(b, o) if isinstance(o, BlueprintState) else BlueprintState.of(b)
+                for b, o in zip(blueprints, outcomes, strict=True)
+            ]
+            return app, tuple(replace(s, collisions=collisions.get(s.name, ())) for s in states)
 
 
-def _with_addresses(spec: BlueprintSpec, state: BlueprintState) -> BlueprintState:
+def _with_addresses(blueprint: Blueprint, state: BlueprintState) -> BlueprintState:
     """A quarantined blueprint's state; addresses that the manifest does not give are read."""
     if state.paths:
         return state
-    return replace(state, paths=addresses_in_source(spec.path, spec.attribute))
+    return replace(state, paths=addresses_in_source(blueprint.module, blueprint.attribute))
 
 
 def _collisions(known: Sequence[Rule], fresh: Sequence[Rule]) -> tuple[str, ...]:
@@ -145,15 +182,34 @@ def _collisions(known: Sequence[Rule], fresh: Sequence[Rule]) -> tuple[str, ...]
     )
 
 
-def _imported(spec: BlueprintSpec, fixer: AutoFixer) -> ModuleType | BlueprintState:
-    """The blueprint's module, or why it is in quarantine, by its last import."""
-    report = fixer.import_report(spec.path)
+def _imported(
+    blueprint: Blueprint, fixer: AutoFixer, marks: ImportMarks
+) -> ModuleType | BlueprintState:
+    """The blueprint's module, or why it is in quarantine: a need, or its last import."""
+    unmet = first_unmet(blueprint, fixer)
+    if unmet is not None:
+        return BlueprintState.of(
+            blueprint,
+            str(unmet.cause),
+            unmet.advice,
+            needs_restart=unmet.refusal == Outcome.NEEDS_RESTART,
+            unmet=unmet.subject,
+        )
+    report = fixer.import_report(blueprint.module)
     if report is not None and report.loaded is not None:
         return report.loaded
+    if report is None and marks.crashed(blueprint.name, blueprint.module):
+        advice = f"the import of {blueprint.module} ended its process twice: mend the code"
+        return BlueprintState.of(blueprint, CRASHED_IMPORT, advice)
     if report is None:
-        advice = f"the import of {spec.path} ended its process twice: mend the code"
-        return spec.state(CRASHED_IMPORT, advice)
+        # What it needs has come just now, and the reconciler imports it.
+        advice = f"{blueprint.module} is about to be imported"
+        waited = next(iter(blueprint.packages), None)
+        return BlueprintState.of(blueprint, str(Cause.IMPORTING), advice, unmet=waited)
     if report.diagnosis is None:
-        return spec.state(REGISTRATION_FAILED, f"{spec.path} defines nothing")
+        advice = f"{blueprint.module} defines nothing"
+        return BlueprintState.of(blueprint, REGISTRATION_FAILED, advice)
     diagnosis = report.diagnosis
-    return spec.state(str(diagnosis.cause), diagnosis.advice, needs_restart=report.needs_restart)
+    return BlueprintState.of(
+        blueprint, str(diagnosis.cause), diagnosis.advice, needs_restart=report.needs_restart
+    )

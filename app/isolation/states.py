@@ -1,4 +1,4 @@
-"""What a blueprint is, and what became of each: serving, or in quarantine and why."""
+"""What became of each blueprint: serving, or in quarantine and why."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.healing.report import Check
+from app.manifest import Blueprint
 
 #: Reasons of a blueprint that was imported and does not serve. Any other is why it could not be
 #: imported, which the engine reports itself.
@@ -40,40 +41,6 @@ def is_core_rule(rule: str) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BlueprintSpec:
-    """One blueprint of the manifest: where it is, where it is mounted, how much depends on it.
-
-    ``paths`` are the ones that it answers for, which is its prefix where it has one: while it is in
-    quarantine they, and all below them, answer 503. ``/`` stands for itself alone. ``core`` is for
-    the service's own that answer at the core addresses.
-    """
-
-    name: str
-    path: str
-    attribute: str
-    url_prefix: str | None = None
-    paths: tuple[str, ...] = ()
-    critical: bool = False
-    core: bool = False
-
-    def state(
-        self, reason: str | None = None, advice: str | None = None, *, needs_restart: bool = False
-    ) -> BlueprintState:
-        """The state of this blueprint: it serves, or is in quarantine for ``reason``."""
-        return BlueprintState(
-            name=self.name,
-            path=self.path,
-            url_prefix=self.url_prefix or "/",
-            paths=self.paths or ((self.url_prefix,) if self.url_prefix else ()),
-            critical=self.critical,
-            active=reason is None,
-            reason=reason,
-            advice=advice,
-            needs_restart=needs_restart,
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlueprintState:
     """One blueprint: where it lives, whether it serves, and if not, why.
@@ -81,6 +48,7 @@ class BlueprintState:
     ``paths`` are the ones that it answers for, each with all below it; ``/`` stands for itself.
     ``reason`` is a code and ``advice`` a sentence that is safe to show; both are None when active.
     ``collisions`` are rules of its own that an earlier blueprint answers.
+    ``unmet`` is the package for want of which it was not imported.
     """
 
     name: str
@@ -93,15 +61,44 @@ class BlueprintState:
     advice: str | None = None
     needs_restart: bool = False
     collisions: tuple[str, ...] = ()
+    unmet: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        blueprint: Blueprint,
+        reason: str | None = None,
+        advice: str | None = None,
+        *,
+        needs_restart: bool = False,
+        unmet: str | None = None,
+    ) -> BlueprintState:
+        """The state of a blueprint: it serves, or is in quarantine for ``reason``."""
+        prefix = blueprint.prefix
+        return cls(
+            name=blueprint.name,
+            path=blueprint.module,
+            url_prefix=prefix or "/",
+            paths=blueprint.paths or ((prefix,) if prefix else ()),
+            critical=blueprint.critical,
+            active=reason is None,
+            reason=reason,
+            advice=advice,
+            needs_restart=needs_restart,
+            unmet=unmet,
+        )
 
 
 class BlueprintBoard:
-    """The states of the application that serves now; replaced whole when another one does.
+    """The blueprints that are to be served, and their states in the application that serves now.
 
-    It also remembers which blueprints' hooks have raised of late.
+    Both are replaced whole. ``follows`` says that the manifest decides which they are. It also
+    remembers which blueprints' hooks have raised of late.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.blueprints: tuple[Blueprint, ...] = ()
+        self.follows = False
         self.states: tuple[BlueprintState, ...] = ()
         self._clock = clock
         self._hook_failed_at: dict[str, float] = {}
@@ -137,7 +134,7 @@ class BlueprintBoard:
                 reason = ADDRESS_COLLISION
                 taken = ", ".join(state.collisions)
                 advice = f"an earlier blueprint answers {taken}: change one of the two"
-            elif reason not in NOT_SERVING:
+            elif reason not in NOT_SERVING and state.unmet is None:
                 continue
             check = Check(
                 name=f"blueprint_{state.name}",

@@ -36,6 +36,7 @@ from app.settings.variable import (
 #: The directory that holds ``app/``, the lock and, by default, the auto-fix home.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_LOCK = PROJECT_ROOT / "requirements-flask.lock"
+DEFAULT_MANIFEST = PROJECT_ROOT / "orchestrator.toml"
 #: The share of a worker's threads that edge calls may take; the rest answers probes and all else.
 EDGE_SHARE = 0.5
 
@@ -71,6 +72,13 @@ class HealingSettings(Declared):
         Syntax(absolute_path, "a path"),
         "the hashed lock that a heal installs by",
         shown_default="requirements-flask.lock",
+    )
+    manifest: Path = setting(
+        "AUTO_FIX_MANIFEST",
+        DEFAULT_MANIFEST,
+        Syntax(absolute_path, "a path"),
+        "what is served and what may be healed; followed while the service runs",
+        shown_default="orchestrator.toml",
     )
     wheelhouse: Path | None = setting(
         "AUTO_FIX_WHEELHOUSE",

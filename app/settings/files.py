@@ -36,6 +36,7 @@ class FollowedFile:
     Args:
         path: the file; it need not exist, and may come and go.
         load: reads it; called by one thread at a time.
+        look_seconds: how long lies between two looks at least.
         clock: seconds that never go back.
     """
 
@@ -44,10 +45,12 @@ class FollowedFile:
         path: Path,
         load: Callable[[], None],
         *,
+        look_seconds: float = LOOK_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._load = load
+        self._look_seconds = look_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._looked_at = clock()
@@ -61,7 +64,9 @@ class FollowedFile:
         Costs one ``stat`` a second at most. Who comes while another thread loads it goes on with
         what was loaded before.
         """
-        if self._clock() - self._looked_at < LOOK_SECONDS or not self._lock.acquire(blocking=False):
+        if self._clock() - self._looked_at < self._look_seconds:
+            return
+        if not self._lock.acquire(blocking=False):
             return
         try:
             self._looked_at = self._clock()

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from app.healing.budget import Budget
 from app.healing.engine import Engine
 from app.healing.kind import Fault, Kind, Outcome, Repair
 from app.healing.report import HealthReport
-from app.kinds.dependency.catalog import CRITICAL, OPTIONAL, REQUIRED, Catalog
+from app.kinds.dependency.catalog import CRITICAL, Catalog
 from app.kinds.dependency.diagnosis import KIND, Diagnosis
 from app.kinds.dependency.failure import import_cleanly, missing_module
 from app.kinds.dependency.imports import ImportReport, ImportReports, initializing
@@ -31,6 +31,7 @@ from app.kinds.dependency.kind import DependencyKind
 from app.kinds.dependency.layers import Layers
 from app.kinds.dependency.on_disk import find_on_disk
 from app.kinds.dependency.requirements import check_module_name, top_level
+from app.manifest import Blueprint, ManifestFile
 from app.settings.declarations import HealingSettings, Mode
 from app.settings.errors import InvalidModuleName
 
@@ -49,8 +50,10 @@ class AutoFixer(Engine):
 
     Args:
         settings: where state is kept and what is allowed; from the environment when left out.
-        dependency_map: import name to PEP 508 requirement, the allow-list.
-        required: the names of the map whose absence health reports.
+        dependency_map: import name to PEP 508 requirement, the allow-list; that of the manifest,
+            as it follows its file, when left out.
+        required: the names of the map whose absence health reports; those that the requirements
+            file beside the lock lists when left out. What blueprints need is reported too.
         critical: those of them without which nothing is served.
         first_party: top-level names that are never installable.
     """
@@ -60,16 +63,28 @@ class AutoFixer(Engine):
         settings: HealingSettings | None = None,
         *,
         dependency_map: Mapping[str, str] | None = None,
-        required: Iterable[str] = REQUIRED,
+        required: Iterable[str] | None = None,
         critical: Iterable[str] = CRITICAL,
         first_party: Iterable[str] = FIRST_PARTY,
     ) -> None:
         super().__init__(settings)
-        chosen = {**REQUIRED, **OPTIONAL} if dependency_map is None else dependency_map
-        self.dependency_map: dict[str, str] = dict(sorted(chosen.items()))
-        self._required, self._critical = tuple(required), frozenset(critical)
-        self._first_party = frozenset(first_party)
+        self._given_map = dependency_map
+        self._required = None if required is None else tuple(required)
+        self._critical, self._first_party = frozenset(critical), set(first_party)
         self._reports = ImportReports()
+        #: The modules of the blueprints that were watched last.
+        self._blueprint_modules: set[str] = set()
+
+    @functools.cached_property
+    def manifest(self) -> ManifestFile:
+        """What is served and what that needs, as it follows its file."""
+        return ManifestFile(self.settings.manifest)
+
+    @functools.cached_property
+    def dependency_map(self) -> dict[str, str]:
+        """The allow-list: import name to PEP 508 requirement; changes in place."""
+        given = self._given_map
+        return dict(sorted((self.manifest.current.packages if given is None else given).items()))
 
     @functools.cached_property
     def dependency(self) -> DependencyKind:
@@ -256,6 +271,40 @@ class AutoFixer(Engine):
         available = package is None and find_on_disk(name) is not None
         return ImportReport(name, False, available, None, diagnosis, result), error  # noqa: FBT003
 
+    # -- the manifest ------------------------------------------------------------------------
+
+    def adopt(self) -> bool:
+        """Use what other processes have committed, and the map as the manifest has it now.
+
+        True when there was something new.
+        """
+        changed = False
+        if self._given_map is None:
+            wanted, approved = self.manifest.current.packages, self.dependency_map
+            changed = wanted != approved
+            if changed:
+                # In place, and never empty meanwhile: others look names up in it.
+                approved.update(wanted)
+                for name in approved.keys() - wanted.keys():
+                    approved.pop(name, None)
+        return super().adopt() or changed
+
+    def watch(self, blueprints: Sequence[Blueprint]) -> None:
+        """Report on what these blueprints need, and on no other one's module any more.
+
+        The packages around them are the project's own from then on.
+        """
+        needs: dict[str, tuple[str, ...]] = {}
+        for blueprint in blueprints:
+            for package in blueprint.packages:
+                needs[package] = (*needs.get(package, ()), blueprint.module)
+        modules = {blueprint.module for blueprint in blueprints}
+        for module in self._blueprint_modules - modules:
+            self._reports.watched.pop(module, None)
+        self._blueprint_modules = modules
+        self._first_party.update(map(top_level, modules - self.dependency_map.keys()))
+        self.dependency.needs = needs
+
     # -- faults of imports -------------------------------------------------------------------
 
     def diagnose(self, error: BaseException, requested: str = "") -> Diagnosis:
@@ -331,7 +380,7 @@ class AutoFixer(Engine):
         """The engine's counters with the field names that clients rely on (DESIGN section 5)."""
         return {
             "dependency_map_size": len(self.dependency_map),
-            "available_dependencies": list(self.dependency_map),
+            "available_dependencies": sorted(self.dependency_map),
             **super().status(),
         }
 

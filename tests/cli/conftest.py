@@ -47,7 +47,9 @@ def small(world: World, checkout: Checkout) -> Checkout:
     world.publish("redis", "5.9", requires=["beta>=2"])
     world.publish("beta", "2.0", needed_by=["redis"])
     checkout.write("requirements-flask.txt", "# what is served\nalpha>=1.0  # the first\n")
-    checkout.write("requirements-optional.txt", "redis>=5.0\n")
+    approved = 'redis = "redis>=5.0"\n'
+    blueprints = checkout.read("orchestrator.toml").partition("[blueprint.")
+    checkout.write("orchestrator.toml", f"[packages]\n{approved}\n{''.join(blueprints[1:])}")
     shutil.copy(world.settings.lock, checkout.root / "requirements-flask.lock")
     environ = {name: os.environ[name] for name in INSTALLERS}
     return Checkout(checkout.root, {**checkout.environ, **environ})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COPIED = (
     *("app", "deploy", "wsgi.py", "gunicorn.conf.py", "edge-functions.example.toml"),
-    *("requirements-flask.txt", "requirements-flask.lock", "requirements-optional.txt"),
+    *("requirements-flask.txt", "requirements-flask.lock", "orchestrator.toml"),
 )
 
 
@@ -80,6 +80,13 @@ class Checkout:
         """Take a requirement's line out of the copy."""
         lines = self.read(name).splitlines(keepends=True)
         self.write(name, "".join(line for line in lines if not line.startswith(requirement)))
+
+    def approve(self, *requirements: str) -> None:
+        """Put requirements, each called as it is imported, into the map of the copy."""
+        lines = (f'{line.partition(">")[0]} = "{line}"\n' for line in requirements)
+        text = self.read("orchestrator.toml")
+        packages = f"[packages]\n{''.join(lines)}"
+        self.write("orchestrator.toml", text.replace("[packages]\n", packages))
 
     def snapshot(self) -> dict[str, bytes]:
         """Every file of the copy but caches."""

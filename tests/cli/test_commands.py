@@ -113,6 +113,7 @@ class TestAll:
         world.publish("click", "8.5.1", files=_installed("click"))
         world.publish("packaging", "26.0", files=_installed("packaging"))
         small.write("requirements-flask.lock", world.settings.lock.read_bytes())
+        small.approve("click>=8.1", "packaging>=24.0")
         assert json.loads(small.command(bare).out)["fixes"] == ["click", "packaging"]
 
     def test_documents_every_code(self) -> None:

@@ -115,14 +115,14 @@ class TestLock:
         assert locked.snapshot() == before
 
     def test_drift_becomes_permanent(self, locked: Checkout) -> None:
-        """The line moves from the approved to the required, comments stay, the lock follows."""
+        """The requirements get the line, comments stay, the lock follows; it stays approved."""
         assert locked.run("fix", "redis").code == 0
         assert locked.run("drift", "--write").code == 0
         lines = locked.read(TEXT).splitlines()
         assert lines[:2] == ["# what is served", "alpha>=1.0  # the first"]
         assert lines[2].startswith("redis>=5.0  # was healed at run time; added on ")
-        assert locked.read("requirements-optional.txt") == ""
-        assert "# via -r requirements-flask.txt" in locked.read(LOCK)
+        assert 'redis = "redis>=5.0"' in locked.read("orchestrator.toml")
+        assert "#   -r requirements-flask.txt" in locked.read(LOCK)
         assert locked.run("drift").code == 0
         assert locked.run("lock", "--check").code == 0
 

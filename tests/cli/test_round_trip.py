@@ -25,7 +25,7 @@ PIN = re.compile(r"^([a-z0-9-]+)==([^ ]+)", re.MULTILINE)
 @pytest.fixture
 def project(world: World, small: Checkout) -> Checkout:
     """The project as it is, an index with all of its lock, an interpreter without aiohttp."""
-    for name in ("requirements-flask.txt", "requirements-optional.txt"):
+    for name in ("requirements-flask.txt", "orchestrator.toml"):
         small.write(name, (ROOT / name).read_bytes())
     for path in world.index.directory.iterdir():
         path.unlink()

@@ -21,7 +21,10 @@ DOCKER = os.environ.get("DOCKER", "docker")
 PORT = 10000
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")  # noqa: S108 - inside
 CONTEXT = ("app", "deploy", "wsgi.py", "gunicorn.conf.py", "edge-functions.example.toml")
-CONTEXT_FILES = ("Dockerfile", ".dockerignore", "requirements-flask.lock", "requirements-flask.txt")
+CONTEXT_FILES = (
+    *("Dockerfile", ".dockerignore", "orchestrator.toml"),
+    *("requirements-flask.lock", "requirements-flask.txt"),
+)
 # Where nothing is published the container asks itself.
 ASK = """
 import json, sys, urllib.error, urllib.request

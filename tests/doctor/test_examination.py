@@ -126,7 +126,6 @@ class TestLock:
 
     def test_what_is_locked_and_not_installed(self, checkout: Checkout) -> None:
         """An environment that lacks a part of the closure; the image's build fails for it."""
-        checkout.drop("redis", "requirements-optional.txt")
         checkout.write(TEXT, checkout.read(TEXT) + "redis>=5.0\n")
         found = only(findings(checkout))
         assert (found.code, found.subject) == (Code.NOT_INSTALLED, "redis")

@@ -13,14 +13,19 @@ from app.doctor.findings import Finding
 from app.doctor.imports import ImportChecker
 from app.doctor.project import Graph, Project
 from app.doctor.requirements import load
+from app.manifest import FILE
 from tests.support.processes import ROOT
 
 CORPUS = Path(__file__).parent / "corpus"
 #: Files of the corpus that plant faults; the others hold what must not be taken for one.
 PLANTED = ("missing", "misspelt", "guarded", "conditional", "dynamic", "transitive")
-MANIFEST = 'BLUEPRINTS = ("app.routes.health", "app.routes.edge_functions")\n'
+MANIFEST = """
+[blueprint.edge_functions]
+import = "app.routes.edge_functions:edge_functions_bp"
+
+"""
 BASE = {
-    "app/__init__.py": MANIFEST,
+    "app/__init__.py": "",
     "app/routes/__init__.py": "",
     "app/routes/health.py": "import flask\n",
     "app/routes/edge_functions.py": "import flask\n",
@@ -47,6 +52,8 @@ def plant(variant: dict[str, Any], root: Path) -> Project:
         path.write_text(text)
     (root / "requirements-flask.txt").write_text(variant.get("requirements", REQUIREMENTS))
     shutil.copy(ROOT / "requirements-flask.lock", root)
+    packages = (ROOT / FILE).read_text().partition("[blueprint.")[0]
+    (root / FILE).write_text(f"{MANIFEST}{packages}")
     return Project.at(root)
 
 

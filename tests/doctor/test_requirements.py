@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.doctor.edit import Change, with_requirements, without_requirements, write_all
+from app.doctor.edit import Change, with_requirements, write_all
 from app.doctor.project import Project
 from app.doctor.requirements import load
 from app.kinds.dependency.requirements import Kind, read_requirements
@@ -144,11 +144,6 @@ class TestEditing:
         listing(path, b"flask\n\xff\n")
         with pytest.raises(BadFile, match=r"requirements-flask\.txt:2"):
             with_requirements(path, ADDED)
-
-    def test_takes_lines_out(self, path: Path) -> None:
-        """Nothing else goes."""
-        listing(path, "# head\nredis>=5.0  # cache\n# tail\npsutil\n")
-        assert without_requirements(path, ["redis"]).after == b"# head\n# tail\npsutil\n"
 
     def test_writes_all_or_nothing(self, path: Path) -> None:
         """When one file of several cannot be written, none changes, and nothing is left behind."""

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
-from app.isolation.states import HOOK_SECONDS, BlueprintBoard
+from app import create_app
+from app.isolation.states import HOOK_SECONDS, BlueprintBoard, BlueprintState
+from app.manifest import Blueprint
 from app.services import Services
 from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House, working
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.clock import Clock
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def build(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Buil
     monkeypatch.syspath_prepend(str(tmp_path / "house"))
 
     def create(house: House, *, first: bool = False) -> Flask:
-        own = tuple(BlueprintSpec(**spec) for spec in house.specs)
+        own = tuple(Blueprint(**spec) for spec in house.specs)
         manifest = (*own, *BLUEPRINTS) if first else (*BLUEPRINTS, *own)
         settings = Settings(healing=world.settings)
         given = {"SETTINGS": settings, "AUTO_FIXER": world.fixer(), "BLUEPRINTS": manifest}
@@ -164,7 +166,7 @@ class TestHooks:
         """The first failure after such a while is told anew."""
         clock = Clock()
         board = BlueprintBoard(clock=clock)
-        board.states = (BlueprintSpec("red", "bp_red", "bp").state(),)
+        board.states = (BlueprintState.of(Blueprint("red", "bp_red", "bp")),)
         assert board.hook_failed("red")
         clock.now += HOOK_SECONDS - 1
         assert not board.hook_failed("red")
@@ -193,7 +195,7 @@ class TestAddresses:
     ) -> None:
         """Whoever wants one is isolated, wherever it stands in the manifest."""
         take = f"bp.add_url_rule({rule!r}, 'take', lambda x='': 'taken over', methods=['GET'])\n"
-        house.add("red", PLAIN + take, url_prefix=None, paths=("/red",))
+        house.add("red", PLAIN + take, prefix=None, paths=("/red",))
         app = build(house, first=first)
         assert {ask(app, path).status_code for path in CORE} == {200}
         assert ask(app, "/livez").text == "alive\n"
@@ -206,7 +208,7 @@ class TestAddresses:
     def test_a_rule_for_any_path(self, house: House, build: Build) -> None:
         """It is served, and never at a core address."""
         code = "bp.add_url_rule('/<path:x>', 'any', lambda x: 'any', methods=['GET', 'POST'])\n"
-        house.add("red", PLAIN + code, url_prefix=None)
+        house.add("red", PLAIN + code, prefix=None)
         app = build(house, first=True)
         assert ask(app, "/anything/else").text == "any"
         assert ask(app, "/api/auto-fix/nowhere").status_code == 404
@@ -218,7 +220,7 @@ class TestAddresses:
         """The later one serves its other addresses, and its check names what it lost."""
         for name in ("red", "green"):
             code = "bp.add_url_rule('/orders/<int:ID>', 'orders', lambda **_: bp.name)\n"
-            house.add(name, working(name) + code.replace("ID", name), url_prefix="/shop")
+            house.add(name, working(name) + code.replace("ID", name), prefix="/shop")
         app = build(house)
         assert ask(app, "/shop/orders/1").text == "red"
         assert ask(app, "/shop").text == "red"
@@ -229,9 +231,9 @@ class TestAddresses:
 
     def test_another_method_is_no_collision(self, house: House, build: Build) -> None:
         """One blueprint reads an address, another one writes it."""
-        house.add("red", working("red"), url_prefix="/shop")
+        house.add("red", working("red"), prefix="/shop")
         code = "from flask import Blueprint\nbp = Blueprint('green', __name__)\n"
-        house.add("green", f"{code}bp.post('')(lambda: 'green')\n", url_prefix="/shop")
+        house.add("green", f"{code}bp.post('')(lambda: 'green')\n", prefix="/shop")
         app = build(house)
         assert ask(app, "/shop").text == "red"
         assert ask(app, "/shop", "POST").text == "green"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
+from app import create_app
+from app.manifest import Blueprint
 from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House, working
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.processes import http_request
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def build(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Buil
     monkeypatch.syspath_prepend(str(tmp_path / "house"))
 
     def create(house: House, *, token: str | None = None) -> Flask:
-        own = (*BLUEPRINTS, *(BlueprintSpec(**spec) for spec in house.specs))
+        own = (*BLUEPRINTS, *(Blueprint(**spec) for spec in house.specs))
         settings = Settings(healing=world.settings, token=token)
         return create_app({"SETTINGS": settings, "AUTO_FIXER": world.fixer(), "BLUEPRINTS": own})
 
@@ -80,8 +82,8 @@ class TestAnswers:
 
     def test_it_takes_no_address_below_its_prefix(self, house: House, build: Build) -> None:
         """Healthy blueprints below its prefix are served, their 405s too; the rest is its own."""
-        house.add("red", "1 / 0\n", url_prefix="/api")
-        house.add("green", working("green"), url_prefix="/api/green")
+        house.add("red", "1 / 0\n", prefix="/api")
+        house.add("green", working("green"), prefix="/api/green")
         app = build(house)
         assert ask(app, "/api/auto-fix/status").status_code == 200
         assert ask(app, "/api/openapi.json").status_code == 200
@@ -92,8 +94,8 @@ class TestAnswers:
 
     def test_the_longest_prefix_answers_first(self, house: House, build: Build) -> None:
         """Of two quarantined blueprints the one that is mounted below the other says why."""
-        house.add("red", "1 / 0\n", url_prefix="/api")
-        house.add("green", "import absent_thing\n", url_prefix="/api/green")
+        house.add("red", "1 / 0\n", prefix="/api")
+        house.add("green", "import absent_thing\n", prefix="/api/green")
         app = build(house)
         assert ask(app, "/api/green/x").get_json()["blueprint"] == "green"
         assert ask(app, "/api/other").get_json()["blueprint"] == "red"
@@ -222,7 +224,7 @@ class TestMountedAtTheRoot:
         def create(name: str) -> Flask:
             house.write("broken", "1 / 0\n")
             broken = [
-                replace(spec, path="bp_broken") if spec.name == name else spec
+                replace(spec, module="bp_broken") if spec.name == name else spec
                 for spec in BLUEPRINTS
             ]
             monkeypatch.setitem(globals(), "BLUEPRINTS", tuple(broken))

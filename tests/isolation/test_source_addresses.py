@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
+from app import create_app
 from app.isolation.source_addresses import addresses_in_source
+from app.manifest import Blueprint
 from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House
+from tests.support.blueprints import BLUEPRINTS
 
 RULES = """
 bp = flask.Blueprint("red", __name__)
@@ -79,11 +81,11 @@ def test_they_answer_in_quarantine(
     """All paths below its own prefix answer 503 with its reason, others as before."""
     monkeypatch.syspath_prepend(str(tmp_path / "house"))
     text = 'from flask import Blueprint\nbp = Blueprint("red", __name__, url_prefix="/own")\n'
-    house.add("red", f"{text}{broken}\n", url_prefix=None)
+    house.add("red", f"{text}{broken}\n", prefix=None)
     given = {
         "SETTINGS": Settings(healing=world.settings),
         "AUTO_FIXER": world.fixer(),
-        "BLUEPRINTS": (*BLUEPRINTS, *(BlueprintSpec(**spec) for spec in house.specs)),
+        "BLUEPRINTS": (*BLUEPRINTS, *(Blueprint(**spec) for spec in house.specs)),
     }
     client = create_app(given).test_client()
     for path in ("/own", "/own/any/thing"):

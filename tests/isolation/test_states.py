@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from app.healing.report import Check
-from app.isolation.states import BlueprintBoard, BlueprintSpec
+from app.isolation.states import BlueprintBoard, BlueprintState
+from app.manifest import Blueprint
 
 
 class TestChecks:
     """What blueprints add to health."""
 
-    def _checks(self, reason: str | None) -> list[Check]:
+    def _checks(self, reason: str | None, unmet: str | None = None) -> list[Check]:
         board = BlueprintBoard()
-        spec = BlueprintSpec("edge", "app.routes.edge", "bp", "/api/edge", critical=True)
-        board.states = (spec.state(reason),)
+        spec = Blueprint("edge", "app.routes.edge", "bp", "/api/edge", critical=True)
+        board.states = (BlueprintState.of(spec, reason, unmet=unmet),)
         return board.checks()
 
     def test_active(self) -> None:
@@ -22,6 +23,11 @@ class TestChecks:
     def test_failed_import(self) -> None:
         """A failed import is the engine's to report."""
         assert self._checks("missing_distribution") == []
+
+    def test_an_unmet_need(self) -> None:
+        """One that was not imported for want of a package fails as hard as it is critical."""
+        (check,) = self._checks("missing_distribution", unmet="redis")
+        assert (check.reason, check.critical) == ("missing_distribution", True)
 
     def test_failed_registration(self) -> None:
         """A blueprint that was imported and does not serve is a failed check."""

@@ -12,12 +12,14 @@ import pytest
 from flask import Flask
 from openapi_spec_validator import validate
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
+from app import create_app
 from app.access.limits import LIMITS
+from app.manifest import Blueprint
 from app.routes.bodies import VERSION
 from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.routes import codes
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.processes import ROOT
 
 
@@ -64,7 +66,7 @@ class TestDocument:
 
     def test_only_the_description_needs_msgspec(self) -> None:
         """Every other blueprint, and what it answers with, is imported without it."""
-        others = [spec.path for spec in BLUEPRINTS if spec.name != "docs"]
+        others = [spec.module for spec in BLUEPRINTS if spec.name != "docs"]
         bodies = [f"app.routes.bodies.{p.stem}" for p in (ROOT / "app/routes/bodies").glob("*.py")]
         code = (
             "import importlib, sys\n"
@@ -169,7 +171,7 @@ class TestServed:
 
     def test_a_quarantined_part_is_still_described(self, world: World) -> None:
         """Its operations are there, and say that they do not serve now, and why."""
-        broken = BlueprintSpec("metrics", "app.no_such_module", "bp", paths=("/metrics",))
+        broken = Blueprint("metrics", "app.no_such_module", "bp", paths=("/metrics",))
         manifest = [broken if spec.name == "metrics" else spec for spec in BLUEPRINTS]
         app = create_app(
             {
@@ -187,7 +189,7 @@ class TestServed:
 
     def test_a_broken_description_costs_itself_alone(self, world: World) -> None:
         """Everything else serves while the description cannot be imported."""
-        broken = BlueprintSpec("docs", "app.no_such_docs", "bp", paths=("/api/docs",))
+        broken = Blueprint("docs", "app.no_such_docs", "bp", paths=("/api/docs",))
         manifest = [broken if spec.name == "docs" else spec for spec in BLUEPRINTS]
         app = create_app(
             {

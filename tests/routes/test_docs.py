@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import BLUEPRINTS
 from tests.routes.codes import described
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.browser import CHROMIUM, Browser, browser
 from tests.support.http import Build
 from tests.support.processes import Server, serve, wait_until
@@ -117,7 +117,7 @@ class TestPage:
     def test_a_part_in_quarantine_is_marked(self, build: Build) -> None:
         """At the top, in the contents and at its heading; the others are not."""
         manifest = [
-            replace(spec, path="app.routes.absent") if spec.name == "metrics" else spec
+            replace(spec, module="app.routes.absent") if spec.name == "metrics" else spec
             for spec in BLUEPRINTS
         ]
         page = build(BLUEPRINTS=manifest).test_client().get("/api/docs").text

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from flask.testing import FlaskClient
 
-from app import BLUEPRINTS
 from app.healing.report import Check
 from app.health import HealthCheck
 from app.routes.bodies import VERSION
 from app.settings.declarations import Mode
 from tests.conftest import World
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.http import (
     Build,
     add,
@@ -111,6 +111,6 @@ class TestLandingPage:
 
 def _without_metrics() -> tuple[object, ...]:
     return tuple(
-        replace(spec, path="app.routes.absent") if spec.name == "metrics" else spec
+        replace(spec, module="app.routes.absent") if spec.name == "metrics" else spec
         for spec in BLUEPRINTS
     )

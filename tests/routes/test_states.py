@@ -13,12 +13,14 @@ from flask.testing import FlaskClient
 from openapi_schema_validator import OAS31Validator
 from werkzeug.test import TestResponse
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
+from app import create_app
 from app.healing.report import Check
 from app.health import Group, HealthCheck, HealthService
+from app.manifest import Blueprint
 from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.edge.served import function
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.edge_server import edge_server
 
 TOKEN = "a-token-for-the-states-of-the-api"  # noqa: S105 - a made-up one
@@ -90,7 +92,7 @@ def functions(tmp_path: Path) -> Iterator[Path]:
 def service(world: World, functions: Path) -> Iterator[Described]:
     """A service with a token, something to heal, and a part in quarantine."""
     world.publish("healable")
-    broken = BlueprintSpec("metrics", "app.no_such_module", "bp", paths=("/metrics",))
+    broken = Blueprint("metrics", "app.no_such_module", "bp", paths=("/metrics",))
     settings = Settings(healing=world.settings, token=TOKEN, edge_functions_file=functions)
     app = create_app(
         {

@@ -15,14 +15,15 @@ from typing import Any
 from tests.conftest import World
 from tests.support.processes import ROOT, Server, http_get, serve, wait_until
 
-SHARED = ("app", "deploy", "gunicorn.conf.py")
+SHARED = ("app", "deploy", "gunicorn.conf.py", "orchestrator.toml")
 WSGI = '''"""Serves the project's blueprints and those of a test."""
 
 import json
 import os
 from pathlib import Path
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
+from app import CORE, create_app
+from app.manifest import Blueprint
 from app.settings.declarations import Settings
 from app.isolation.hot_application import HotApplication
 from app.telemetry.logs import configure_logging
@@ -37,7 +38,8 @@ fixer = AutoFixer(
     required=given["required"],
     first_party=given["ours"],
 )
-manifest = (*BLUEPRINTS, *(BlueprintSpec(**spec) for spec in given["specs"]))
+own = fixer.manifest.current.blueprints
+manifest = (*CORE, *own, *(Blueprint(**spec) for spec in given["specs"]))
 
 
 def build(config):
@@ -91,7 +93,7 @@ class House:
 
     def add(self, name: str, code: str | None = None, **spec: Any) -> None:  # noqa: ANN401
         """Put a blueprint into the manifest, its module into the directory unless it is None."""
-        known = {"path": f"bp_{name}", "attribute": "bp", "url_prefix": f"/{name}"}
+        known = {"module": f"bp_{name}", "attribute": "bp", "prefix": f"/{name}"}
         self.specs.append({"name": name, **known, **spec})
         if code is not None:
             self.write(name, code)
@@ -113,7 +115,7 @@ class House:
         for name in SHARED:
             if not (self.directory / name).exists():
                 (self.directory / name).symlink_to(ROOT / name)
-        ours = ["app", "wsgi", *(spec["path"] for spec in self.specs)]
+        ours = ["app", "wsgi", *(spec["module"] for spec in self.specs)]
         given = {
             "specs": self.specs,
             "map": self.world.dependency_map,

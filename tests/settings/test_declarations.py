@@ -33,6 +33,7 @@ EVERYTHING = {
     "AUTO_FIX_MODE": "report",
     "AUTO_FIX_HOME": "home",
     "AUTO_FIX_LOCK": "a.lock",
+    "AUTO_FIX_MANIFEST": "a.toml",
     "AUTO_FIX_WHEELHOUSE": ".",
     "AUTO_FIX_ALLOW_UNLOCKED": "Yes",
     "AUTO_FIX_TOKENS": f"ci:{SECRET}, alice:0ther",
@@ -76,6 +77,7 @@ def test_everything_set() -> None:
             mode=Mode.REPORT,
             home=Path("home").absolute(),
             lock=Path("a.lock").absolute(),
+            manifest=Path("a.toml").absolute(),
             wheelhouse=Path().absolute(),
             allow_unlocked=True,
         ),
@@ -206,7 +208,7 @@ def test_declarations_name_each_variable_once() -> None:
 def test_documented_defaults_are_the_defaults() -> None:
     """A default that the documentation shows is a value that gives the default."""
     shown = {one.name: one.documented_default for one in VARIABLES if one.name != "ENV_FILE"}
-    relative = ("AUTO_FIX_HOME", "AUTO_FIX_LOCK")
+    relative = ("AUTO_FIX_HOME", "AUTO_FIX_LOCK", "AUTO_FIX_MANIFEST")
     environ = {**shown, **{name: str(ROOT / shown[name]) for name in relative}}
     assert Settings.from_environ(environ) == Settings()
 
@@ -227,6 +229,7 @@ NOT_IN_COMPOSE = {
     "ENV_FILE",
     "AUTO_FIX_HOME",
     "AUTO_FIX_LOCK",
+    "AUTO_FIX_MANIFEST",
     "AUTO_FIX_WHEELHOUSE",
     "AUTO_FIX_TOKEN_FILE",
     "PROMETHEUS_MULTIPROC_DIR",

@@ -9,9 +9,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import BLUEPRINTS, create_app
+from app import create_app
 from app.settings.declarations import Settings
 from tests.conftest import World
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.exposition import Exposition, read
 
 ROUTE = "/api/edge-functions"
@@ -141,7 +142,7 @@ class TestRequests:
     def test_before_the_blueprint_is_there(self, build: Callable[..., Flask]) -> None:
         """Without /metrics nothing is counted, and every request is answered."""
         absent = tuple(
-            replace(spec, path="app.routes.absent") if spec.name == "metrics" else spec
+            replace(spec, module="app.routes.absent") if spec.name == "metrics" else spec
             for spec in BLUEPRINTS
         )
         app = build(BLUEPRINTS=absent)
@@ -149,7 +150,7 @@ class TestRequests:
         services = app.extensions["services"]
         assert list(services.metrics.collect()) == []
         services.fixer.resilient_blueprint_import("app.routes.metrics")
-        client = build(SERVICES=services).test_client()
+        client = build(SERVICES=services, BLUEPRINTS=BLUEPRINTS).test_client()
         client.get(ROUTE).close()
         assert scrape(client).find("http_requests_total", route=ROUTE) == [1]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app import BLUEPRINTS
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.http import TOKEN, Build
 
 FIX = "/api/auto-fix/fix"
@@ -39,7 +39,9 @@ class TestHeaders:
     )
     def test_everywhere(self, build: Build, method: str, path: str, status: int) -> None:
         """Whatever the answer is, it may load nothing from elsewhere and stand in no frame."""
-        spec = replace(BLUEPRINTS[-1], name="q", path="app.routes.absent", paths=("/quarantined",))
+        spec = replace(
+            BLUEPRINTS[-1], name="q", module="app.routes.absent", paths=("/quarantined",)
+        )
         app = build(BLUEPRINTS=(*BLUEPRINTS, spec), token=TOKEN)
         app.add_url_rule("/boom", view_func=lambda: str(1 / 0))
         with app.test_client().open(path, method=method) as response:

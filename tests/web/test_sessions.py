@@ -10,15 +10,16 @@ import pytest
 from flask import Blueprint, session
 from flask.testing import FlaskClient
 
-from app import BLUEPRINTS, BlueprintSpec, create_app
+from app import create_app, manifest
 from app.settings.declarations import Settings
 from tests.conftest import World
+from tests.support.blueprints import BLUEPRINTS
 
 MODULE = "app.a_blueprint_with_sessions"
 
 
 @pytest.fixture
-def spec(monkeypatch: pytest.MonkeyPatch) -> BlueprintSpec:
+def spec(monkeypatch: pytest.MonkeyPatch) -> manifest.Blueprint:
     """A blueprint that counts a caller's visits."""
     bp = Blueprint("visits", MODULE)
 
@@ -34,24 +35,24 @@ def spec(monkeypatch: pytest.MonkeyPatch) -> BlueprintSpec:
     module = ModuleType(MODULE)
     module.bp = bp  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, MODULE, module)
-    return BlueprintSpec("visits", MODULE, "bp", "/visits")
+    return manifest.Blueprint("visits", MODULE, "bp", "/visits")
 
 
-def _client(world: World, spec: BlueprintSpec, **config: object) -> FlaskClient:
+def _client(world: World, spec: manifest.Blueprint, **config: object) -> FlaskClient:
     settings = Settings(healing=world.settings)
     given = {"SETTINGS": settings, "AUTO_FIXER": world.fixer(), "BLUEPRINTS": (*BLUEPRINTS, spec)}
     return create_app({**given, **config}).test_client()
 
 
 @pytest.fixture
-def unsigned(world: World, spec: BlueprintSpec) -> Iterator[FlaskClient]:
+def unsigned(world: World, spec: manifest.Blueprint) -> Iterator[FlaskClient]:
     """A client of the application as it is."""
     with _client(world, spec) as client:
         yield client
 
 
 @pytest.fixture
-def signed(world: World, spec: BlueprintSpec) -> Iterator[FlaskClient]:
+def signed(world: World, spec: manifest.Blueprint) -> Iterator[FlaskClient]:
     """A client of one that can sign sessions."""
     with _client(world, spec, SECRET_KEY="made up") as client:  # noqa: S106
         yield client

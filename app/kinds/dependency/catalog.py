@@ -13,34 +13,15 @@ from pathlib import Path
 from app.healing.kind import Outcome, Plan
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.on_disk import bringing, installed_version
-from app.kinds.dependency.requirements import normalize, requirement_name, top_level
+from app.kinds.dependency.requirements import (
+    normalize,
+    read_requirements,
+    requirement_name,
+    top_level,
+)
 from app.settings.errors import LockError
 
 logger = logging.getLogger(__name__)
-
-#: What the application itself needs: missing, each is a fault that health shows.
-REQUIRED: Mapping[str, str] = {
-    "aiohttp": "aiohttp>=3.8.0",
-    "click": "click>=8.1",
-    "eventlet": "eventlet>=0.33",
-    "flask": "flask>=3.0",
-    "flask_limiter": "flask-limiter>=3.8",
-    "gunicorn": "gunicorn>=27.0.1",
-    "msgspec": "msgspec>=0.19",
-    "packaging": "packaging>=24.0",
-    "prometheus_client": "prometheus-client>=0.21",
-    "requests": "requests>=2.31",
-    "rich": "rich>=13.0",
-    "urllib3": "urllib3>=2.0",
-    "werkzeug": "werkzeug>=3.0",
-}
-
-#: Approved for blueprints that want them; not in the image, healed when one asks.
-OPTIONAL: Mapping[str, str] = {
-    "opentelemetry": "opentelemetry-exporter-otlp-proto-http>=1.30",
-    "psutil": "psutil>=5.9",
-    "redis": "redis>=5.0",
-}
 
 #: Without these nothing is served, so their absence makes the service unhealthy.
 CRITICAL = frozenset({"flask"})
@@ -105,7 +86,7 @@ INSTALL_ADVICE: Mapping[str, str] = {
     InstallOutcome.CRASHED_PROBE: (
         "importing the installed wheels crashed or hung; they are in quarantine"
     ),
-    InstallOutcome.NOT_LOCKED: "add it to requirements-optional.txt and run make lock",
+    InstallOutcome.NOT_LOCKED: "the lock does not have it: run make lock and build the image anew",
 }
 
 
@@ -131,6 +112,16 @@ class InstallPlan(Plan):
     conflicts: tuple[Conflict, ...]
     locked: bool
     refusal: str | None = None
+
+
+def listed_distributions(requirements: Path, lock: Lock) -> frozenset[str]:
+    """What a requirements file lists, or listed when it was locked.
+
+    A line that got lost is how a package comes to be missing, and the lock is what remembers it.
+    """
+    lines = read_requirements(requirements).lines
+    remembered = (e.name for e in lock.entries.values() if requirements.name in e.needed_by)
+    return frozenset((*(line.name for line in lines if line.name), *remembered))
 
 
 class Catalog:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -101,13 +102,14 @@ class Diagnosis(Fault):
 
 
 class Diagnostician:
-    """Diagnoses import failures for one catalog and one set of first-party packages."""
+    """Diagnoses import failures for one catalog and one set of first-party packages.
 
-    def __init__(self, catalog: Catalog, first_party: frozenset[str]) -> None:
+    The set may grow: what it holds at the moment of a diagnosis counts.
+    """
+
+    def __init__(self, catalog: Catalog, first_party: AbstractSet[str]) -> None:
         self._catalog = catalog
         self._first_party = first_party
-        #: Names that no distribution brings, so the map counts for none of them.
-        self._reserved = first_party | sys.stdlib_module_names
 
     def diagnose(self, error: BaseException, requested: str) -> Diagnosis:
         """Why importing ``requested`` raised ``error``."""
@@ -209,7 +211,7 @@ class Diagnostician:
         needs ``distribution``, an approved package on the way that lacks a part is the one.
         """
         for name in (top, *map(top_level, reversed(chain))):
-            plan = self._catalog.plan(name) if name not in self._reserved else None
+            plan = None if self._is_reserved(name) else self._catalog.plan(name)
             needer = self._catalog.distribution(name)
             if plan is not None and (
                 name == top or self._catalog.lock.path(needer, distribution) or plan.missing
@@ -278,6 +280,10 @@ class Diagnostician:
         advice = "change the code, or the version that the requirements ask for"
         return f"{what} no {missing}: {advice}"
 
+    def _is_reserved(self, top: str) -> bool:
+        """Whether no distribution brings this name, so that the map does not count for it."""
+        return top in self._first_party or top in sys.stdlib_module_names
+
     def _diagnosis(
         self,
         cause: Cause,
@@ -289,7 +295,7 @@ class Diagnostician:
         broken: tuple[str, ...] = (),
     ) -> Diagnosis:
         top = top_level(module)
-        packaged = cause not in OF_NO_DISTRIBUTION and top not in self._reserved
+        packaged = cause not in OF_NO_DISTRIBUTION and not self._is_reserved(top)
         requirement = plan.requirement if plan else self._catalog.requirement(top)
         return Diagnosis(
             cause=cause,

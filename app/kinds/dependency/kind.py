@@ -11,13 +11,20 @@ import importlib.metadata
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
 from app.healing.report import timestamp
-from app.kinds.dependency.catalog import INSTALL_ADVICE, Catalog, InstallOutcome, InstallPlan
+from app.kinds.dependency.catalog import (
+    INSTALL_ADVICE,
+    Catalog,
+    InstallOutcome,
+    InstallPlan,
+    listed_distributions,
+)
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis, Diagnostician
 from app.kinds.dependency.imports import ImportReports
 from app.kinds.dependency.installer import Installer
@@ -26,6 +33,7 @@ from app.kinds.dependency.on_disk import find_on_disk, is_whole
 from app.kinds.dependency.probe import probe
 from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
 from app.settings.declarations import HealingSettings
+from app.settings.files import FollowedFile
 
 #: What each cause means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {
@@ -50,7 +58,8 @@ class DependencyKind:
     Args:
         settings: where they are kept and what is allowed.
         catalog: the map joined with the lock.
-        required: the names of the map that are watched.
+        required: the names of the map that are watched; those whose distribution the requirements
+            file beside the lock lists, or listed when it was locked, when it is None.
         critical: those of them without which nothing is served.
         first_party: top-level names that are never installable.
         reports: how imports have ended.
@@ -68,24 +77,41 @@ class DependencyKind:
         settings: HealingSettings,
         catalog: Catalog,
         *,
-        required: Iterable[str],
+        required: Iterable[str] | None,
         critical: Iterable[str],
-        first_party: Iterable[str],
+        first_party: AbstractSet[str],
         reports: ImportReports,
         environ: Mapping[str, str],
     ) -> None:
         self.catalog = catalog
         self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
-        self.diagnostician = Diagnostician(catalog, frozenset(first_party))
+        self.diagnostician = Diagnostician(catalog, first_party)
+        #: Package to the modules of the blueprints that are not imported without it.
+        self.needs: Mapping[str, tuple[str, ...]] = {}
         self._settings = settings
         self._reports = reports
         self._environ = environ
-        watched = sorted(set(required) & set(catalog.dependency_map))
-        self._subjects = {name: name in critical for name in watched}
+        self._required = None if required is None else frozenset(required)
+        self._critical = frozenset(critical)
+        self._requirements = settings.lock.with_suffix(".txt")
+        if required is None:
+            self._listed: frozenset[str] = frozenset()
+            self._followed = FollowedFile(self._requirements, self._read_requirements)
 
     def subjects(self) -> Mapping[str, bool]:
-        """The required names of the map."""
-        return self._subjects
+        """The required names of the map, and what blueprints need."""
+        approved = tuple(self.catalog.dependency_map.items())
+        if self._required is None:
+            self._followed.refresh()
+            required = {name for name, text in approved if requirement_name(text) in self._listed}
+            # Nothing is served without these, whatever has become of the requirements file.
+            required |= self._critical & self.catalog.dependency_map.keys()
+        else:
+            required = {name for name, _ in approved if name in self._required}
+        return {name: name in self._critical for name in sorted(required.union(self.needs))}
+
+    def _read_requirements(self) -> None:
+        self._listed = listed_distributions(self._requirements, self.catalog.lock)
 
     def basis(self) -> str:
         """The lock, and what the wheelhouse holds."""
@@ -96,7 +122,7 @@ class DependencyKind:
 
         One that is found on disk is there: whether it imports shows when somebody tries.
         """
-        for name in self._subjects:
+        for name in self.subjects():
             if name in sys.modules:
                 continue
             report = self._reports.get(name)
@@ -107,7 +133,13 @@ class DependencyKind:
                 found = self.recheck(found)
             if found is not None:
                 needed_by = () if found.subject == name else (name,)
-                yield replace(found, needed_by=needed_by)
+                yield replace(found, needed_by=(*needed_by, *self.needs.get(name, ())))
+
+    def unmet(self, name: str) -> Diagnosis | None:
+        """Why a package that a blueprint needs is not there, None when it is; imports nothing."""
+        if sys.modules.get(name) is not None or find_on_disk(name) is not None:
+            return None
+        return self.diagnostician.absent(name)
 
     def recheck(self, fault: Fault) -> Diagnosis | None:
         """None when the module that was missing can be found by now."""
@@ -136,7 +168,7 @@ class DependencyKind:
         layers = self.layers.committed()
         if not layers:
             return
-        listed = read_requirements(self._settings.lock.with_suffix(".txt")).names()
+        listed = read_requirements(self._requirements).names()
         for layer in layers:
             yield Fix(
                 kind=KIND,

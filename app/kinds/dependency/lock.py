@@ -26,7 +26,10 @@ BACKSLASH = "\\"
 
 @dataclass(frozen=True, slots=True)
 class LockedDistribution:
-    """One exact version with the hashes of every file that may stand for it."""
+    """One exact version with the hashes of every file that may stand for it.
+
+    ``needed_by`` are the distributions that need it and the requirement files that ask for it.
+    """
 
     name: str
     version: str
@@ -154,9 +157,12 @@ def _paragraphs(text: str) -> Iterator[tuple[int, str, list[str]]]:
             # ``# via a``, ``#   a`` on the lines after it, or ``# via a, b``.
             names = [name.strip() for name in VIA.sub("", line).split(",")]
             needed_by += [
-                normalize(name.partition("[")[0].strip())
+                # A requirements file is called as it is, a constraints file needs nothing.
+                name.removeprefix("-r ")
+                if name.startswith("-r ")
+                else normalize(name.partition("[")[0].strip())
                 for name in names
-                if name and not name.startswith("-")
+                if name and not name.startswith("-c")
             ]
         elif line.startswith("#") or not line:
             continue

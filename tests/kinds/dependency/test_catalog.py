@@ -100,7 +100,9 @@ class TestUnusableLock:
         report = world.fixer().import_module("prey")
         assert report.result is not None
         assert report.result.outcome is InstallOutcome.NOT_LOCKED
-        assert report.result.advice == "add it to requirements-optional.txt and run make lock"
+        assert report.result.advice == (
+            "the lock does not have it: run make lock and build the image anew"
+        )
         assert world.index.requests == []
 
     def test_allowed_unlocked(self, world: World) -> None:

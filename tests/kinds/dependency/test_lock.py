@@ -47,8 +47,11 @@ class TestLock:
             ("    # via\n    #   asker\n    #   Other_One", ("asker", "other-one")),
             ("    # via asker, other", ("asker", "other")),
             ("    # via asker[extra]", ("asker",)),
-            ("    # via -r requirements.txt", ()),
-            ("    # via\n    #   -r requirements.txt\n    #   viaduct", ("viaduct",)),
+            ("    # via -r requirements.txt", ("requirements.txt",)),
+            (
+                "    # via\n    #   -c some.lock\n    #   -r requirements.txt\n    #   viaduct",
+                ("requirements.txt", "viaduct"),
+            ),
             ("    # via viaduct", ("viaduct",)),
             ("# via a comment of nobody", ()),
             ("    #", ()),

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from app.kinds.dependency.catalog import OPTIONAL, REQUIRED
+from app.doctor.project import Project
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.on_disk import installed_version
 from app.kinds.dependency.requirements import normalize
@@ -50,28 +50,24 @@ def texts(requirements: Mapping[str, Requirement]) -> dict[str, str]:
 class TestMap:
     """What may be healed is what was written down."""
 
-    def test_required_modules_are_the_images_requirements(self) -> None:
-        """The map's required part and requirements-flask.txt hold the same ranges."""
+    def test_the_image_lacks_nothing_that_code_imports(self) -> None:
+        """The map and requirements-flask.txt hold the same ranges, programs aside."""
         required = listed("requirements-flask.txt")
         assert set(required) >= PROGRAMS
+        approved, project = by_name(Project().dependency_map.values()), Project()
         importable = {name: required[name] for name in required.keys() - PROGRAMS}
-        assert texts(by_name(REQUIRED.values())) == texts(importable)
-
-    def test_optional_modules_are_the_approved_ones(self) -> None:
-        """The map's optional part and requirements-optional.txt hold the same ranges."""
-        approved = listed("requirements-optional.txt")
-        assert texts(by_name(OPTIONAL.values())) == texts(approved)
-        assert not approved.keys() & listed("requirements-flask.txt").keys()
+        both = {name: approved[name] for name in approved.keys() & required.keys()}
+        assert texts(both) == texts(importable)
+        assert project.optional == {"opentelemetry", "psutil", "redis"}
 
 
 class TestLock:
     """The lock pins and hashes everything that may ever be installed."""
 
-    @pytest.mark.parametrize("file", ["requirements-flask.txt", "requirements-optional.txt"])
-    def test_pins_satisfy_the_ranges(self, file: str) -> None:
+    def test_pins_satisfy_the_ranges(self) -> None:
         """Every requirement is pinned to a version that it allows."""
         entries = locked().entries
-        for name, requirement in listed(file).items():
+        for name, requirement in listed("requirements-flask.txt").items():
             assert requirement.specifier.contains(entries[name].version), requirement
 
     def test_closure_is_whole(self) -> None:
@@ -106,8 +102,8 @@ class TestLock:
         """No index, address or path stands in a lock, and nothing is without hashes."""
         shape = re.compile(
             r"#.*|[a-z0-9][a-z0-9-]*==[\w.!+]+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
-            r"|    # via( [a-z0-9-]+| -[rc] requirements-[a-z]+\.(txt|lock))?"
-            r"|    #   ([a-z0-9-]+|-[rc] requirements-[a-z]+\.(txt|lock))"
+            r"|    # via( [a-z0-9-]+| -[rc] [a-z]+-[a-z]+\.(txt|lock))?"
+            r"|    #   ([a-z0-9-]+|-[rc] [a-z]+-[a-z]+\.(txt|lock))"
         )
         lines = (ROOT / file).read_text().splitlines()
         assert [line for line in lines if not shape.fullmatch(line)] == []
@@ -123,7 +119,7 @@ class TestProjectLock:
     def test_every_approved_package(self) -> None:
         """Everything in the map is locked, in a version that its requirement allows."""
         lock = Lock.read(DEFAULT_LOCK)
-        for requirement in map(Requirement, (*REQUIRED.values(), *OPTIONAL.values())):
+        for requirement in map(Requirement, Project().dependency_map.values()):
             locked = lock.entries[canonicalize_name(requirement.name)]
             assert locked.version in requirement.specifier
 

@@ -1,0 +1,303 @@
+"""An edited manifest is what two workers of gunicorn serve, within a second and whatever it is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.healing.kind import Outcome
+from app.isolation.import_marks import ImportMarks
+from app.isolation.registration import import_blueprints, register_blueprints
+from app.manifest import FILE, Blueprint
+from tests.conftest import World
+from tests.serving.house import all_workers, reason, status, statuses, working
+from tests.support.processes import ROOT, Server, serve, wait_until
+
+SHARED = ("app", "deploy", "gunicorn.conf.py", "wsgi.py")
+#: Seconds within which every worker is to serve an edited manifest (issue 12).
+LIVE = 1.0
+#: What each worker logs once.
+LOGGED = "the manifest has faults"
+#: What a machine under load may add to that in a test.
+LOAD = 4.0
+
+
+class Shop:
+    """A checkout whose blueprints live in a package of the owner's own."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.directory = world.root / "checkout"
+        self.directory.mkdir()
+        for name in SHARED:
+            (self.directory / name).symlink_to(ROOT / name)
+        (self.directory / "shop" / "parts").mkdir(parents=True)
+        self.manifest = self.directory / FILE
+
+    def code(self, name: str, code: str | None = None) -> None:
+        """Write a blueprint's module, one that works if no other code is given."""
+        fresh = self.directory / "shop" / "parts" / f"{name}.py"
+        fresh.write_text(working(name) if code is None else code)
+
+    def name(self, *names: str, packages: str = "", **more: str) -> None:
+        """Write a manifest of these blueprints at once, each at its own name's prefix.
+
+        ``more`` has keys of blueprints as TOML, by their names.
+        """
+        fresh = self.directory / "fresh.toml"
+        fresh.write_text(self.text(*names, packages=packages, **more))
+        fresh.replace(self.manifest)
+
+    def text(self, *names: str, packages: str = "", **more: str) -> str:
+        """The text of such a manifest."""
+        tables = [
+            f"[blueprint.{name}]\n"
+            f'import = "shop.parts.{name}:bp"\n' + more.get(name, f'prefix = "/{name}"') + "\n"
+            for name in names
+        ]
+        return "\n".join([f"[packages]\n{packages}\n", *tables])
+
+    @contextmanager
+    def serve(self, **more: str) -> Iterator[Server]:
+        """Serve with two workers of the real gunicorn."""
+        settings = self.world.settings
+        installers = {k: v for k, v in os.environ.items() if k.startswith(("UV_", "PIP_"))}
+        environ = {
+            **installers,
+            "AUTO_FIX_HOME": str(settings.home),
+            "AUTO_FIX_LOCK": str(settings.lock),
+            "AUTO_FIX_MANIFEST": str(self.manifest),
+            "WEB_CONCURRENCY": "2",
+            "LOG_FORMAT": "json",
+            **more,
+        }
+        with serve(self.world.root / "log", environ, directory=self.directory) as server:
+            all_workers(server, 2)
+            yield server
+
+
+@pytest.fixture
+def shop(world: World) -> Shop:
+    """A shop of two blueprints that work."""
+    made = Shop(world)
+    for name in ("apples", "pears", "plums"):
+        made.code(name)
+    made.name("apples", "pears")
+    return made
+
+
+def answers(server: Server, expected: dict[str, set[int]], within: float = LIVE + LOAD) -> None:
+    """Wait until every path answers as expected on every one of several connections."""
+    wait_until(
+        lambda: {path: statuses(server, path) for path in expected} == expected, timeout=within
+    )
+
+
+def manifest_check(server: Server) -> dict[str, object]:
+    """What health says of the manifest; nothing is known of it just after the start."""
+    checks = server.get("/api/auto-fix/health").json()["checks"]
+    return {"ok": None, **checks.get("manifest", {})}
+
+
+def failing(server: Server) -> dict[str, object]:
+    """The check of a manifest that has faults; empty while it has none."""
+    found = manifest_check(server)
+    return found if found["ok"] is False else {}
+
+
+def active(server: Server, *names: str) -> None:
+    """Wait until both workers serve these blueprints and no other."""
+    all_workers(server, 2, active=["health", "auto_fix", *names])
+
+
+class TestEdited:
+    """What an owner does to the file."""
+
+    def test_added_moved_and_removed(self, shop: Shop) -> None:
+        """Every worker follows, in the same process, and the rest is served all along."""
+        with shop.serve() as server:
+            before = set(all_workers(server, 2))
+            answers(server, {"/apples": {200}, "/pears": {200}, "/plums": {404}})
+            shop.name("apples", "pears", "plums")
+            answers(server, {"/apples": {200}, "/pears": {200}, "/plums": {200}})
+            shop.name("apples", "plums", plums='prefix = "/fruit/plums"')
+            answers(server, {"/pears": {404}, "/plums": {404}, "/fruit/plums": {200}})
+            active(server, "apples", "plums")
+            assert set(all_workers(server, 2)) == before
+            wait_until(lambda: manifest_check(server)["ok"])
+            assert server.get("/readyz").status == 200
+
+    def test_within_a_second(self, shop: Shop) -> None:
+        """The median of several edits is live in both workers before a second has passed."""
+        taken = []
+        with shop.serve() as server:
+            for edit in range(5):
+                names = ("apples", "plums") if edit % 2 == 0 else ("apples",)
+                shop.name(*names)
+                began = time.monotonic()
+                answers(server, {"/plums": {200 if edit % 2 == 0 else 404}})
+                taken.append(time.monotonic() - began)
+        assert sorted(taken)[2] < LIVE
+
+    def test_imports_that_fail(self, shop: Shop) -> None:
+        """What cannot be used of an addition is isolated by itself, and healthy ones go live."""
+        shop.code("broken", "1 / 0\n")
+        shop.code("empty", "")
+        shop.code("hanging", "import threading\nthreading.Event().wait()\n")
+        names = ("hanging", "broken", "empty", "absent", "plums", "apples")
+        with shop.serve() as server:
+            shop.name(*names)
+            answers(server, {"/plums": {200}, "/apples": {200}, "/pears": {404}})
+            answers(server, {f"/{name}": {503} for name in names[:4]})
+            expected = {
+                "hanging": "importing",
+                "broken": "code_error",
+                "empty": "blueprint_missing",
+                "absent": "first_party_missing",
+            }
+            wait_until(lambda: {name: reason(server, name) for name in expected} == expected)
+            shop.name("apples")
+            answers(server, {f"/{name}": {404} for name in names[:5]})
+            wait_until(lambda: server.get("/api/auto-fix/health").json()["errors_detected"] == [])
+
+    def test_moved_while_it_is_isolated(self, shop: Shop) -> None:
+        """A blueprint in quarantine answers 503 where it is by now."""
+        shop.code("broken", "1 / 0\n")
+        shop.name("apples", "broken")
+        with shop.serve() as server:
+            answers(server, {"/broken": {503}})
+            shop.name("apples", "broken", broken='prefix = "/other"')
+            answers(server, {"/broken": {404}, "/other": {503}, "/apples": {200}})
+            shop.code("broken")
+            answers(server, {"/other": {200}}, within=30)
+
+
+class TestHarmed:
+    """What happens to the file."""
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            lambda path: path.write_text(""),
+            lambda path: path.write_bytes(b"\xff\xfe\x00"),
+            Path.unlink,
+            lambda path: (path.unlink(), path.mkdir()),
+            lambda path: path.write_text("[blueprint.apples]\nimport = 1\n"),
+        ],
+        ids=["emptied", "no text", "removed", "directory", "no blueprint"],
+    )
+    def test_what_was_served_goes_on(self, shop: Shop, harm: Callable[[Path], object]) -> None:
+        """Health shows the fault and its line, each worker logs it once; corrected, it is gone."""
+        with shop.serve() as server:
+            harm(shop.manifest)
+            found = wait_until(lambda: failing(server), timeout=20)
+            assert (found["critical"], found["reason"]) == (False, "manifest_invalid")
+            assert "what it last said counts" in str(found["advice"])
+            answers(server, {"/apples": {200}, "/pears": {200}, "/readyz": {200}})
+            wait_until(lambda: server.log.read_text().count(LOGGED) == 2)
+            if shop.manifest.is_dir():
+                shop.manifest.rmdir()
+            shop.name("apples", "plums")
+            answers(server, {"/apples": {200}, "/pears": {404}, "/plums": {200}})
+            wait_until(lambda: manifest_check(server)["ok"], timeout=20)
+            assert server.log.read_text().count(LOGGED) == 2
+
+    def test_a_wrong_table_costs_what_it_describes(self, shop: Shop) -> None:
+        """The others are served, and the advice has the line of each fault."""
+        with shop.serve() as server:
+            text = shop.text("apples", "pears", "plums", pears="prefix = 1")
+            shop.manifest.write_text(f"{text}\n[nonsense]\n[blueprint.bad]\nimport = \n")
+            answers(server, {"/apples": {200}, "/pears": {404}, "/plums": {200}})
+            advice = str(wait_until(lambda: failing(server), timeout=20)["advice"])
+            lines = shop.manifest.read_text().split("\n")
+            for wrong in ("prefix = 1", "[nonsense]", "import = "):
+                assert f"{FILE} line {lines.index(wrong) + 1}: " in advice
+
+    def test_the_core_cannot_be_taken(self, shop: Shop) -> None:
+        """A table of its name is a fault, and the probes answer."""
+        shop.manifest.write_text(
+            f'{shop.text("apples")}[blueprint.health]\nimport = "shop.parts.plums:bp"\n'
+        )
+        with shop.serve() as server:
+            answers(server, {"/apples": {200}, "/livez": {200}, "/readyz": {200}})
+            advice = str(wait_until(lambda: failing(server), timeout=20)["advice"])
+            assert "has the name of one of the service's own" in advice
+
+    def test_no_manifest_at_the_start(self, shop: Shop) -> None:
+        """The core is served, and the rest as soon as there is one."""
+        shop.manifest.unlink()
+        with shop.serve() as server:
+            answers(server, {"/apples": {404}, "/livez": {200}})
+            wait_until(lambda: failing(server), timeout=20)
+            shop.name("apples")
+            answers(server, {"/apples": {200}})
+
+
+class TestNeeds:
+    """Packages without which a blueprint is not imported."""
+
+    NEEDY = 'prefix = "/plums"\npackages = ["seed"]'
+
+    def test_a_missing_one_isolates_its_blueprint_alone(self, shop: Shop) -> None:
+        """It is not imported, and the need is named; in a map that is edited it heals."""
+        seen = shop.world.root / "imported"
+        shop.code("plums", f"open({str(seen)!r}, 'w').close()\n{working('plums')}")
+        shop.world.publish("seed")
+        shop.name("apples", "plums", plums=self.NEEDY)
+        with shop.serve() as server:
+            answers(server, {"/apples": {200}, "/plums": {503}})
+            state = status(server)["blueprints"]["plums"]
+            assert state["reason"] == "missing_distribution"
+            health = server.get("/api/auto-fix/health").json()
+            assert health["checks"]["dependency_seed"]["ok"] is False
+            assert "seed" in health["checks"]["blueprint_plums"]["advice"]
+            assert not seen.exists()
+            shop.name("apples", "plums", packages='seed = "seed>=1"', plums=self.NEEDY)
+            answers(server, {"/apples": {200}, "/plums": {200}}, within=40)
+            assert seen.exists()
+            wait_until(lambda: server.get("/api/auto-fix/health").json()["errors_detected"] == [])
+
+    def test_healed_at_the_boot(self, shop: Shop) -> None:
+        """An approved package is there before the blueprint is imported."""
+        shop.code("plums", f"import seed\n{working('plums')}")
+        shop.world.publish("seed")
+        shop.name("apples", "plums", packages='seed = "seed>=1"', plums=self.NEEDY)
+        with shop.serve() as server:
+            answers(server, {"/apples": {200}, "/plums": {200}}, within=40)
+            (fix,) = server.get("/api/auto-fix/health").json()["fixes"]
+            assert fix["subject"] == "seed"
+
+    def test_a_need_that_is_taken_away(self, shop: Shop) -> None:
+        """A blueprint that needs it no longer is imported and served."""
+        shop.name("apples", "plums", plums=self.NEEDY)
+        with shop.serve() as server:
+            answers(server, {"/plums": {503}})
+            shop.name("apples", "plums")
+            answers(server, {"/plums": {200}})
+
+    def test_two_of_one_module(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that lacks its need is isolated, the other one of the same module is served."""
+        from flask import Flask
+
+        made = "".join(f"{name} = Blueprint({name!r}, __name__)\n" for name in "ab")
+        (world.root / "two_of_one.py").write_text(f"from flask import Blueprint\n{made}")
+        monkeypatch.syspath_prepend(str(world.root))
+        fixer = world.fixer()
+        needs = {"packages": ("absent_seed",)}
+        pair = (
+            Blueprint("a", "two_of_one", "a", "/a"),
+            Blueprint("b", "two_of_one", "b", "/b", needs=needs),
+        )
+        fixer.watch(pair)
+        marks = ImportMarks(world.settings.home)
+        import_blueprints(pair, fixer, marks)
+        app, (first, second) = register_blueprints(lambda: Flask("x"), pair, fixer, marks)
+        assert set(app.blueprints) == {"a"}
+        assert (first.active, second.active, second.unmet) == (True, False, "absent_seed")
+        (fault,) = [each for each in fixer.faults() if each.subject == "absent_seed"]
+        assert (fault.needed_by, fault.refusal) == (("two_of_one",), Outcome.NOT_APPROVED)
