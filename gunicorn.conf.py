@@ -53,8 +53,8 @@ if worker_class == "sync" and threads > 1:
 # Load balancers keep idle connections for 60 s. A server that closes first answers a request
 # that is already on its way with a reset.
 keepalive = 75
-# `docker stop` waits ten seconds before it kills.
-graceful_timeout = 8
+# `docker stop` waits ten seconds before it kills, so the default is less.
+graceful_timeout = _current.graceful_timeout
 # A request line as long as nginx passes on (8 KiB, gunicorn's maximum): query strings of edge
 # functions are their own business. Header fields: what gunicorn, Apache and nginx take.
 limit_request_line = 8190

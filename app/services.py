@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import partial
 
 from app.access.guessing import Access, FailedAttempts
@@ -41,6 +42,8 @@ class Services:
     notes: RequestNotes
     access: Access
     limits: RateLimits
+    #: Set when the process has been asked to end: it answers, and is not ready any more.
+    draining: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:

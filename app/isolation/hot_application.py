@@ -73,6 +73,10 @@ class HotApplication:
         self.services.monitor.start()
         self.services.health.start()
 
+    def drain(self) -> None:
+        """Go on answering, and say that this process is not ready: it is about to end."""
+        self.services.draining.set()
+
     def stop(self) -> None:
         """Stop them and close what is open."""
         self._reconciler.stop()

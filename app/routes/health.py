@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, Response, current_app
 
 from app.healing.report import HealthReport, Status
@@ -9,6 +11,9 @@ from app.health import Group, HealthService
 from app.routes.bodies.health import SUMMARY
 from app.web.answers import health_answer
 from app.web.problems import problem
+
+if TYPE_CHECKING:
+    from app.services import Services
 
 health_bp = Blueprint("health", __name__)
 
@@ -22,7 +27,10 @@ def livez() -> Response:
 
 @health_bp.get("/readyz")
 def readyz() -> Response:
-    """200, or 503 naming the critical checks that fail."""
+    """200, or 503 naming the critical checks that fail, or that the process is about to end."""
+    services: Services = current_app.extensions["services"]
+    if services.draining.is_set():
+        return problem("not_ready", failed=["draining"])
     health: HealthService = current_app.extensions["health"]
     return _probe(health.read().groups[Group.READY], "ready")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.base_async import AsyncWorker
 
-from app.serving.requests import Strict
+from app.serving.requests import Strict, close_listener
 from app.settings.declarations import Settings
 
 with warnings.catch_warnings():
@@ -69,15 +69,22 @@ class EventletWorker(Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ship
     def run(self) -> None:
         """Serve until a signal; then answer what was begun within the graceful timeout, and end."""
         pool = eventlet.greenpool.GreenPool(self.worker_connections)
-        acceptors = [eventlet.spawn(self._accept, listener, pool) for listener in self.sockets]
+        # The same listening sockets, taken over by the patched standard library.
+        listeners = [
+            socket.socket(one.FAMILY, socket.SOCK_STREAM, fileno=one.sock.detach())
+            for one in self.sockets
+        ]
+        acceptors = [eventlet.spawn(self._accept, listener, pool) for listener in listeners]
         while self.alive:
             self.notify()
             if self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 break
             eventlet.sleep(TICK)
-        for acceptor in acceptors:
+        for acceptor, listener in zip(acceptors, listeners, strict=True):
             acceptor.kill()
+            for accepted in close_listener(listener):
+                pool.spawn_n(self.handle, *accepted)
         stopped = time.monotonic()
         while pool.running() and time.monotonic() - stopped < self.cfg.graceful_timeout:
             self.notify()
@@ -124,19 +131,17 @@ class EventletWorker(Strict, AsyncWorker):  # type: ignore[misc] # gunicorn ship
         finally:
             taken.cancel()
 
-    def _accept(self, listener: Any, pool: eventlet.greenpool.GreenPool) -> None:  # noqa: ANN401
+    def _accept(self, listener: socket.socket, pool: eventlet.greenpool.GreenPool) -> None:
         """Hand each connection to a green thread; with none free, connections wait."""
-        # The same listening socket, taken over by the patched standard library.
-        sock = socket.socket(listener.FAMILY, socket.SOCK_STREAM, fileno=listener.sock.detach())
-        sock.settimeout(None)
+        listener.settimeout(None)
         while True:
             try:
-                client, address = sock.accept()
+                client, address = listener.accept()
             except OSError:
                 self.log.exception("Connection cannot be accepted")
                 eventlet.sleep(ACCEPT_PAUSE)
             else:
-                pool.spawn_n(self.handle, sock, client, address)
+                pool.spawn_n(self.handle, listener, client, address)
 
 
 class WaitingConnection:

@@ -19,14 +19,19 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.serving.connections import UNSENT_BYTES, AnswerSocket, Connection, Head
-from app.serving.requests import HeadTooSlow, Strict, StrictRequest
+from app.serving.requests import ClosedListener, HeadTooSlow, Strict, StrictRequest, close_listener
 from app.settings.declarations import Settings
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    Listener = ClosedListener | socket.socket
 
 logger = logging.getLogger(__name__)
 
@@ -100,12 +105,24 @@ class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
             self._fewer_until = time.monotonic() + self.request_timeout
             time.sleep(ACCEPT_PAUSE)
             return
+        self._take(listener, client, address)
+
+    def _take(self, listener: Listener, client: socket.socket, address: Any) -> None:  # noqa: ANN401
         self.nr_conns += 1
         # A thread has something left to send: the poller sends it.
         on_unsent = partial(self.method_queue.defer, self.on_unsent)
         sock = AnswerSocket(client, self.request_timeout, on_unsent)
         conn = Connection(self.cfg, sock, address, listener.getsockname())
         self._proceed(conn, Head.PARTIAL)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain, at once."""
+        super().handle_exit(sig, frame)
+        self.method_queue.defer(lambda: None)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Do what there is to do, and wait for it no longer than this."""
+        super().wait_for_and_dispatch_events(self.round_seconds(timeout))
 
     def on_pending_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """Take more of a head that is waited for."""
@@ -186,6 +203,13 @@ class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
         else:
             self._go_on(conn)
 
+    def murder_keepalived(self, force: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Close what is open for a next request and got none; a late one is not reset."""
+        for conn in self._expired(self.keepalived_conns):
+            conn.served = None
+            self._go_on(conn)
+        super().murder_keepalived(force)
+
     def murder_pending(self) -> None:
         """End what has waited too long; one that sent nothing has asked for no answer.
 
@@ -213,7 +237,13 @@ class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
             pass
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """A worker that stops waits no longer for the rest of a head than for a next request."""
+        """A worker that stops waits no longer for the rest of a head than for a next request.
+
+        gunicorn calls this when it has stopped accepting.
+        """
+        for listener in self.sockets:
+            for connection in close_listener(listener.sock):
+                self._take(*connection)
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)

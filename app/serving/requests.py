@@ -7,12 +7,15 @@ Requests are read more strictly than gunicorn reads them. gunicorn's own errors 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import re
+import socket
+import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from gunicorn import SERVER, util
 from gunicorn.http import errors
@@ -26,12 +29,18 @@ from app.web.headers import SECURITY_HEADERS
 from app.web.problem_table import MEDIA_TYPE, PROBLEMS, Problem
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from app.services import Services
 
 logger = logging.getLogger(__name__)
 
 #: The longest request target that is logged when a request fails unexpectedly.
 _LONGEST_PATH = 200
+#: Seconds for which a stopping worker still accepts connections: at most, and after a request.
+DRAIN_SECONDS, QUIET_SECONDS = 2.0, 0.5
+#: Seconds between two looks of a stopping worker at the clock.
+LOOK_SECONDS = 0.1
 #: RFC 3986 section 3.2: a name or an address, and a port.
 _HOST = re.compile(r"[\w.~%!$&'()*+,;=:\[\]-]*", re.ASCII)
 
@@ -66,13 +75,58 @@ class Strict(Worker):  # type: ignore[misc] # gunicorn ships no type hints
 
     Nothing that a client sent, no exception's text and no version is in an answer. A client's fault
     is one line of the log without what was sent, because a malformed header may hold a credential.
+
+    On SIGTERM a worker is drained. It says that it is not ready, and serves on, each connection for
+    one more request, for a quarter of its graceful timeout (``DRAIN_SECONDS`` at most) or until
+    nobody has asked for ``QUIET_SECONDS``. Only then it stops listening. So whoever sends it
+    requests learns of its end from an answer, and not from a reset.
     """
+
+    cfg: Any
+    alive: bool
+    nr: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        super().__init__(*args, **kwargs)
+        #: When SIGTERM came.
+        self.stopped_at: float | None = None
+        self._last_request = (0, 0.0)
 
     def init_process(self) -> None:
         """Prepare the worker's process."""
         # gunicorn lets no worker choose its parser. This process is the worker's own.
         RequestParser.mesg_class = StrictRequest
         super().init_process()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; a worker that does not serve yet ends."""
+        if not self.booted:
+            super().handle_exit(sig, frame)
+        elif self.stopped_at is None:
+            self.stopped_at = time.monotonic()
+
+    def notify(self) -> None:
+        """Give a sign of life, as in each round of its work, and stop when drained."""
+        super().notify()
+        if self.stopped_at is None or not self.alive:
+            return
+        now = time.monotonic()
+        if not StrictRequest.are_last:
+            StrictRequest.are_last = True
+            self.wsgi.drain()
+            self._last_request = self.nr, now
+        if self.nr != self._last_request[0]:
+            self._last_request = self.nr, now
+        drained = now - self.stopped_at
+        longest = min(self.cfg.graceful_timeout / 4, DRAIN_SECONDS)
+        if drained >= longest or now - self._last_request[1] >= QUIET_SECONDS:
+            # The master counts from the signal on, and kills what is left.
+            self.cfg.set("graceful_timeout", max(1, int(self.cfg.graceful_timeout - drained)))
+            self.alive = False
+
+    def round_seconds(self, longest: float) -> float:
+        """How long a round may wait for something to do."""
+        return longest if self.stopped_at is None else min(longest, LOOK_SECONDS)
 
     def handle_error(
         self,
@@ -117,6 +171,10 @@ class StrictRequest(Request):  # type: ignore[misc]
     """A request after which the connection goes on only when the next one's start is known."""
 
     body: Any
+    #: Whether each connection is closed after its next request, in this whole process.
+    are_last: ClassVar[bool] = False
+    #: Whether the connection is closed after this one for that reason.
+    is_last: bool | None = None
 
     def set_body_reader(self) -> None:
         """Choose how the body is read.
@@ -136,7 +194,10 @@ class StrictRequest(Request):  # type: ignore[misc]
 
         A body that nobody read is not waited for: a thread could be held with it.
         """
-        if super().should_close():
+        # Asked first when the answer's header is sent, and what that said holds.
+        if self.is_last is None:
+            self.is_last = StrictRequest.are_last
+        if self.is_last or super().should_close():
             return True
         if self.body is None or self.body.failed:
             return self.body is not None
@@ -160,6 +221,39 @@ class WholeReader(LengthReader):  # type: ignore[misc]
         if len(part) < wanted:
             raise errors.NoMoreData
         return part
+
+
+class ClosedListener(NamedTuple):
+    """What is still asked of a listener that listens no longer."""
+
+    name: Any
+
+    def getsockname(self) -> Any:  # noqa: ANN401 - the socket's own
+        """Where it listened."""
+        return self.name
+
+
+def close_listener(listener: socket.socket) -> list[tuple[ClosedListener, socket.socket, Any]]:
+    """Stop listening, and return the connections that had come: closing alone resets them.
+
+    Each is what a worker's ``handle`` takes: the listener, the connection, the client's address.
+    """
+    closed, family = ClosedListener(listener.getsockname()), listener.family
+    listener.settimeout(0)
+    descriptor = listener.detach()
+    # No other thread runs in between, as it would with Python's own: nobody connects meanwhile.
+    libc, accepted = ctypes.PyDLL(None), []
+    while (one := libc.accept(descriptor, None, None)) >= 0:
+        accepted.append(one)
+    libc.close(descriptor)
+    clients = [socket.socket(family, socket.SOCK_STREAM, fileno=one) for one in accepted]
+    connections = []
+    for client in clients:
+        client.settimeout(None)
+        # A client that has gone again has no address.
+        with contextlib.suppress(OSError):
+            connections.append((closed, client, client.getpeername()))
+    return connections
 
 
 def refusal_of(error: BaseException) -> Problem:

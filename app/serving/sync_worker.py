@@ -12,7 +12,7 @@ from typing import Any
 
 from gunicorn.workers import sync
 
-from app.serving.requests import HeadTooSlow, Strict
+from app.serving.requests import HeadTooSlow, Strict, close_listener
 from app.settings.declarations import Settings
 
 
@@ -51,6 +51,18 @@ class PatientSyncWorker(Strict, sync.SyncWorker):  # type: ignore[misc] # gunico
     """
 
     request_timeout: float = Settings().request_timeout
+
+    def wait(self, timeout: float) -> Any:  # noqa: ANN401 - gunicorn's own
+        """Wait for connections."""
+        return super().wait(self.round_seconds(timeout))
+
+    def run(self) -> None:
+        """Serve until a signal, and then what has connected by then."""
+        super().run()
+        for listener in self.sockets:
+            for connection in close_listener(listener.sock):
+                self.notify()
+                self.handle(*connection)
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:  # noqa: ANN401
         """Serve one connection."""

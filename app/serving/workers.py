@@ -38,7 +38,9 @@ GUNICORN_NAMES: Mapping[str, Mapping[str, str]] = {
             Request.unreader Request.version""",
         "gunicorn.http.parser": "RequestParser RequestParser.mesg_class",
         "gunicorn.http.unreader": "Unreader.buf",
-        "gunicorn.workers.base": "Worker Worker.handle_error Worker.init_process",
+        "gunicorn.workers.base": """
+            Worker Worker.alive Worker.booted Worker.cfg Worker.handle_error Worker.handle_exit
+            Worker.init_process Worker.notify Worker.nr""",
     },
     "connections": {
         "gunicorn.http.parser": "RequestParser.unreader",
@@ -49,19 +51,23 @@ GUNICORN_NAMES: Mapping[str, Mapping[str, str]] = {
         "gunicorn.http.errors": "LimitRequestHeaders LimitRequestLine",
         "gunicorn.http.parser": "RequestParser.unreader",
         "gunicorn.http.unreader": "Unreader.take_buffered",
+        "gunicorn.sock": "BaseSocket.sock",
         "gunicorn.workers.gthread": """
             PollableMethodQueue.defer TConn.client TConn.close TConn.parser TConn.sock TConn.timeout
             ThreadWorker ThreadWorker._cap_keepalive ThreadWorker.accept ThreadWorker.cfg
             ThreadWorker.check_config ThreadWorker.enqueue_req ThreadWorker.finish_request
-            ThreadWorker.handle ThreadWorker.handle_error ThreadWorker.handle_request
-            ThreadWorker.keepalived_conns ThreadWorker.method_queue ThreadWorker.murder_pending
-            ThreadWorker.nr_conns ThreadWorker.on_client_socket_readable
-            ThreadWorker.on_pending_socket_readable ThreadWorker.pending_conns ThreadWorker.poller
-            ThreadWorker.worker_connections""",
+            ThreadWorker.handle ThreadWorker.handle_error ThreadWorker.handle_exit
+            ThreadWorker.handle_request ThreadWorker.keepalived_conns ThreadWorker.method_queue
+            ThreadWorker.murder_keepalived ThreadWorker.murder_pending ThreadWorker.nr_conns
+            ThreadWorker.on_client_socket_readable ThreadWorker.on_pending_socket_readable
+            ThreadWorker.pending_conns ThreadWorker.poller ThreadWorker.sockets
+            ThreadWorker.wait_for_and_dispatch_events ThreadWorker.worker_connections""",
     },
     "sync_worker": {
+        "gunicorn.sock": "BaseSocket.sock",
         "gunicorn.workers.sync": """
-            SyncWorker SyncWorker.handle SyncWorker.handle_error SyncWorker.handle_request""",
+            SyncWorker SyncWorker.handle SyncWorker.handle_error SyncWorker.handle_request
+            SyncWorker.notify SyncWorker.run SyncWorker.sockets SyncWorker.wait""",
     },
     "eventlet_worker": {
         "gunicorn.sock": "BaseSocket.sock TCPSocket.FAMILY UnixSocket.FAMILY ssl_wrap_socket",

@@ -167,6 +167,12 @@ class Settings(Declared):
         whole_number(1, 3600),
         "seconds in which a request's header, and then its body, has to arrive",
     )
+    graceful_timeout: int = setting(
+        "GRACEFUL_TIMEOUT",
+        8,
+        whole_number(1, 600),
+        "seconds that a stopping service has to say so and to answer what it has begun",
+    )
     trusted_proxies: int = setting(
         "TRUSTED_PROXIES",
         0,

@@ -8,12 +8,13 @@ import time
 
 import pytest
 
+from app.settings.declarations import Settings
 from tests.healing.engines import processes_at, staged
 from tests.serving.house import House, journal, serving, statuses, workers, working
 from tests.support.processes import stop, wait_until
 
 LIVE = 40
-GRACEFUL = 8  # gunicorn.conf.py
+GRACEFUL = Settings().graceful_timeout
 
 
 class TestServing:
