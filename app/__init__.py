@@ -71,7 +71,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
     # What needs Flask can be imported from here on.
     from flask import Flask
 
-    from app.isolation import quarantine, registration
+    from app.isolation import importing, quarantine, registration
     from app.web import setup
 
     def new_app() -> Flask:
@@ -97,7 +97,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         board.blueprints = (*CORE, *fixer.manifest.current.blueprints)
     if running is None:
         fixer.watch(board.blueprints)
-        registration.import_blueprints(board.blueprints, fixer, services.imports)
+        importing.import_blueprints(board.blueprints, fixer, services.imports)
     app, states = registration.register_blueprints(
         new_app, board.blueprints, fixer, services.imports
     )

@@ -20,7 +20,7 @@ from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.backoff import Backoff
 from app.healing.kind import Fault
 from app.isolation.import_marks import source_of
-from app.isolation.registration import first_unmet, import_blueprints
+from app.isolation.importing import first_unmet, import_blueprints
 from app.isolation.states import CRASHED_IMPORT, BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.on_disk import find_on_disk

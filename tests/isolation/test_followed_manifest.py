@@ -12,7 +12,8 @@ import pytest
 
 from app.healing.kind import Outcome
 from app.isolation.import_marks import ImportMarks
-from app.isolation.registration import import_blueprints, register_blueprints
+from app.isolation.importing import import_blueprints
+from app.isolation.registration import register_blueprints
 from app.manifest import FILE, Blueprint
 from tests.conftest import World
 from tests.serving.house import all_workers, reason, status, statuses, working

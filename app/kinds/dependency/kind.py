@@ -32,7 +32,7 @@ from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
 from app.kinds.dependency.on_disk import find_on_disk, is_whole
 from app.kinds.dependency.probe import probe
 from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
-from app.settings.declarations import HealingSettings
+from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
 
 #: What each cause means for somebody who only asked for a page.
@@ -96,7 +96,10 @@ class DependencyKind:
         self._requirements = settings.lock.with_suffix(".txt")
         if required is None:
             self._listed: frozenset[str] = frozenset()
-            self._followed = FollowedFile(self._requirements, self._read_requirements)
+            # A lock that was made elsewhere came without requirements: then the project's count.
+            beside = self._requirements
+            self._watched = beside if beside.exists() else DEFAULT_LOCK.with_suffix(".txt")
+            self._followed = FollowedFile(self._watched, self._read_requirements)
 
     def subjects(self) -> Mapping[str, bool]:
         """The required names of the map, and what blueprints need."""
@@ -111,7 +114,7 @@ class DependencyKind:
         return {name: name in self._critical for name in sorted(required.union(self.needs))}
 
     def _read_requirements(self) -> None:
-        self._listed = listed_distributions(self._requirements, self.catalog.lock)
+        self._listed = listed_distributions(self._watched, self.catalog.lock)
 
     def basis(self) -> str:
         """The lock, and what the wheelhouse holds."""

@@ -1,0 +1,66 @@
+"""Importing blueprints, with what they need healed before; needs no Flask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from app.isolation.import_marks import ImportMarks
+from app.kinds.dependency.diagnosis import Diagnosis
+from app.manifest import Blueprint
+from app.utils.auto_fix import AutoFixer
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which the imports of all blueprints, heals included, may hold up the boot. One that
+#: takes longer goes on in the background, and its blueprint is served when it is done.
+BOOT_PATIENCE = 5.0
+#: Seconds that each of them gets in any case.
+LEAST_PATIENCE = 0.2
+
+
+def import_blueprints(
+    blueprints: Sequence[Blueprint],
+    fixer: AutoFixer,
+    marks: ImportMarks,
+    patience: float = BOOT_PATIENCE,
+) -> None:
+    """Import the module of each blueprint; the engine's reports say how that went.
+
+    One that needs a package which is not there waits for that to be healed; it is not imported
+    where that does not help within ``patience`` seconds. One whose import has ended processes is
+    left out, and has no report.
+    """
+    until = time.monotonic() + patience
+    least = LEAST_PATIENCE if patience >= BOOT_PATIENCE else 0.0
+    heals = {
+        package: fixer.heal_in_background(unmet)
+        for blueprint in blueprints
+        for package in blueprint.packages
+        if (unmet := fixer.dependency.unmet(package)) is not None
+    }
+    # Those that wait for no heal first.
+    for blueprint in sorted(blueprints, key=lambda one: any(p in heals for p in one.packages)):
+        for heal in filter(None, map(heals.get, blueprint.packages)):
+            with suppress(TimeoutError):
+                heal.wait(max(0.0, until - time.monotonic()))
+        if first_unmet(blueprint, fixer) is not None:
+            continue
+        if marks.crashed(blueprint.name, blueprint.module):
+            fields = {"blueprint": blueprint.name, "import": blueprint.module}
+            logger.error("blueprint's import ended its process", extra={"fields": fields})
+            continue
+        fixer.resilient_blueprint_import(
+            blueprint.module,
+            critical=blueprint.critical,
+            patience=max(least, until - time.monotonic()),
+            during=marks.during(blueprint.name, blueprint.module),
+        )
+
+
+def first_unmet(blueprint: Blueprint, fixer: AutoFixer) -> Diagnosis | None:
+    """Why the first package that a blueprint needs is not there; None when all of them are."""
+    found = map(fixer.dependency.unmet, blueprint.packages)
+    return next((unmet for unmet in found if unmet is not None), None)
