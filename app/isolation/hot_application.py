@@ -69,9 +69,10 @@ class HotApplication:
 
     def start(self) -> None:
         """Start the services of this process."""
-        self._reconciler.start()
-        self.services.monitor.start()
+        # First: it takes locks of this process's own, and the others have it look at once.
         self.services.health.start()
+        self.services.monitor.start()
+        self._reconciler.start()
 
     def drain(self) -> None:
         """Go on answering, and say that this process is not ready: it is about to end."""
