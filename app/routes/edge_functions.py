@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Iterator
+from itertools import chain
 
 from flask import Blueprint, Response, current_app, request
 
@@ -110,6 +112,12 @@ def _edge() -> EdgeClient:
 
 def _response(invocation: Invocation) -> Response:
     """What the function answered, or the kind of failure under the id that the log has its text."""
+    stream: Iterator[bytes] = iter(())
+    if request.method != "HEAD" and not invocation.whole:
+        # While nothing is sent, what breaks off can still be answered with a status.
+        chunks = invocation.chunks()
+        with contextlib.suppress(CallFailed), _breaks_logged(invocation):
+            stream = chain([next(chunks, b"")], chunks)
     if invocation.error is not None:
         row = FAILED_CALLS[invocation.error]
         return problem(row, function=invocation.function, id=invocation.id)
@@ -118,7 +126,7 @@ def _response(invocation: Invocation) -> Response:
     else:
         # As long as the function says, if it does: so it is with HEAD (RFC 9110, 8.6), and the only
         # way in which a caller of HTTP/1.0 can tell that a stream broke off.
-        body = () if request.method == "HEAD" else _stream(invocation)
+        body = () if request.method == "HEAD" else _stream(invocation, stream)
         response = Response(body, status=invocation.status)
         response.automatically_set_content_length = False
         if (known := content_length(invocation.headers)) is not None:
@@ -131,15 +139,24 @@ def _response(invocation: Invocation) -> Response:
     return response
 
 
-def _stream(invocation: Invocation) -> Iterator[bytes]:
+def _stream(invocation: Invocation, stream: Iterator[bytes]) -> Iterator[bytes]:
     """The body as it comes.
 
     When it breaks off its status is out already. So the connection is broken off as well, and the
     caller cannot take what came for all of it; servers know the error for a closed connection.
     """
     try:
-        yield from invocation.chunks()
+        with _breaks_logged(invocation):
+            yield from stream
+    except CallFailed:
+        raise ConnectionResetError(errno.ECONNRESET, "the answer broke off") from None
+
+
+@contextlib.contextmanager
+def _breaks_logged(invocation: Invocation) -> Iterator[None]:
+    try:
+        yield
     except CallFailed as failure:
         fields = {"function": invocation.function, "id": invocation.id, "kind": str(failure.kind)}
         logger.warning("edge answer broken off", extra={"fields": fields})
-        raise ConnectionResetError(errno.ECONNRESET, "the answer broke off") from None
+        raise

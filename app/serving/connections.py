@@ -7,6 +7,7 @@ import enum
 import errno
 import math
 import os
+import re
 import socket
 import struct
 import threading
@@ -29,6 +30,11 @@ _ABORT = struct.pack("ii", 1, 0)
 HEAD_BYTES, RECEIVE_BYTES = 32 * 1024, 8 * 1024
 #: Bytes that are still read on a connection after its last answer; gunicorn's own number.
 LINGER_BYTES = 64 * 1024
+#: Bytes of a body that is gathered as the head is; what is larger is read by who wants it.
+BODY_BYTES = 16 * 1024
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,5})[ \t]*(?=\r)", re.IGNORECASE)
+#: The body has another end, or waits for 100 Continue.
+_FRAMED_OTHERWISE = re.compile(rb"\r\n(?:transfer-encoding|expect):", re.IGNORECASE)
 _END = b"\r\n\r\n"
 
 
@@ -149,13 +155,24 @@ class AnswerSocket(socket.socket):
 
 
 class Head(enum.Enum):
-    """How much of a request's head is here."""
+    """How much of a request's head is here, and of its body when that is small."""
 
     PARTIAL = enum.auto()
+    #: The head is whole with these bytes, the body is not.
+    BODY_IS_LEFT = enum.auto()
     WHOLE = enum.auto()
     TOO_LARGE = enum.auto()
     #: The client ended the connection.
     NEVER = enum.auto()
+
+
+def small_body(head: bytes) -> int:
+    """How long a request's body is; 0 where it is not small, or a thread has to find that out."""
+    if _FRAMED_OTHERWISE.search(head):
+        return 0
+    lengths = _LENGTH.findall(head)
+    length = int(lengths[0]) if len(lengths) == 1 else 0
+    return length if length <= BODY_BYTES else 0
 
 
 class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
@@ -163,7 +180,10 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args)
+        #: The head, and a small body behind it.
         self.head = bytearray()
+        #: How long both are, when that is known.
+        self.length: int | None = None
         self.drained = 0
         #: What serving the last request came to; None when it was refused.
         self.served: Future[object] | None = None
@@ -175,11 +195,15 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
 
     def gather(self, came: bytes) -> Head:
         """Add bytes; the head is whole too when it cannot become a valid one."""
+        if self.length is not None:
+            self.head += came
+            return Head.WHOLE if len(self.head) >= self.length else Head.PARTIAL
         # The end may have begun in what was here before.
         searched = max(0, len(self.head) - len(_END))
         self.head += came
-        if self.head.find(_END, searched) >= 0:
-            return Head.WHOLE
+        if (end := self.head.find(_END, searched)) >= 0:
+            self.length = end + len(_END) + small_body(bytes(self.head[: end + 2]))
+            return Head.WHOLE if len(self.head) >= self.length else Head.BODY_IS_LEFT
         if len(self.head) > HEAD_BYTES:
             return Head.TOO_LARGE
         # gunicorn's parser refuses a bare line feed as soon as it sees one, and reads no further.
@@ -194,13 +218,17 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no type hints
             return Head.PARTIAL
         except OSError:
             return Head.NEVER
-        return self.gather(came) if came else Head.NEVER
+        if came:
+            return self.gather(came)
+        # It is the application that says what is wrong with a part of a body.
+        return Head.NEVER if self.length is None else Head.WHOLE
 
     def hand_over(self) -> None:
         """Give the parser what was gathered."""
         self.init()
         self.parser.unreader.unread(bytes(self.head))
         self.head.clear()
+        self.length = None
 
     def drain(self) -> bool:
         """Whether there may be more to read after the last answer."""

@@ -1,9 +1,10 @@
 """gunicorn's threaded worker, in which no slow client holds a thread.
 
 gunicorn's own reads a request's head in a thread and waits there for as long as the client likes;
-eight dripping connections take all of eight threads. Here the poller gathers each head, and a
-thread gets the connection when the head is whole. Likewise gunicorn's own waits in a thread until
-the client has taken the answer; here the poller sends what the client does not take at once.
+eight dripping connections take all of eight threads. Here the poller gathers each head, with a
+small body, and a thread gets the connection when they are whole. Likewise gunicorn's own waits in
+a thread until the client has taken the answer; here the poller sends what the client does not take
+at once.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
     """Serves requests on threads that no client can hold by being slow.
 
     A head that is not whole ``request_timeout`` seconds after its first byte (the first one of a
-    connection: after the connection was accepted) is answered with 408. An answer of which the
+    connection: after the connection was accepted) is answered with 408, and so is a body of at most
+    ``BODY_BYTES`` that is not whole as long after its head. An answer of which the
     client takes nothing for that long is given up, and so is one of which it has not taken the end
     ``TAKING_SECONDS`` after the thread is done; until then the connection serves no other request.
     Only a streamed or very large answer, with more than ``UNSENT_BYTES`` not yet taken, waits in
@@ -252,7 +254,7 @@ class PatientThreadWorker(Strict, ThreadWorker):  # type: ignore[misc]
     def _proceed(self, conn: Connection, head: Head) -> None:
         if head is Head.WHOLE:
             self.enqueue_req(conn)
-        elif head is Head.PARTIAL:
+        elif head in {Head.PARTIAL, Head.BODY_IS_LEFT}:
             # The same time for all leaves the queue in the order of its times.
             conn.timeout = time.monotonic() + self.request_timeout
             self.pending_conns.append(conn)

@@ -171,23 +171,61 @@ class StrictRequest(Request):  # type: ignore[misc]
     """A request after which the connection goes on only when the next one's start is known."""
 
     body: Any
+    headers: list[tuple[str, str]]
+    method: str
+    path: str
+    query: str
+    uri: str
+    _expected_100_continue: bool
+    version: tuple[int, int]
     #: Whether each connection is closed after its next request, in this whole process.
     are_last: ClassVar[bool] = False
     #: Whether the connection is closed after this one for that reason.
     is_last: bool | None = None
 
     def set_body_reader(self) -> None:
-        """Choose how the body is read.
+        """Choose how the body is read, when the header is.
 
         Raises:
             InvalidHeader: the host is missing or cannot be one (RFC 9112 section 3.2).
+            InvalidRequestLine: the target has a fragment, or is another scheme's.
+            UnsupportedTransferCoding: the body is encoded as nobody here decodes it.
         """
+        # Who knows a later version understands this one (RFC 9110 section 2.5).
+        self.version = min(self.version, (1, 1))
         hosts = [value for name, value in self.headers if name == "HOST"]
-        if not all(map(_HOST.fullmatch, hosts)) or (not hosts and self.version > (1, 0)):
+        if not hosts and self.version > (1, 0):
             raise errors.InvalidHeader("HOST", req=self)
+        if "#" in self.uri:
+            raise errors.InvalidRequestLine(self.uri)
+        if self.method != "CONNECT" and not self.uri.startswith(("/", "*")):
+            hosts.append(self._read_absolute_target())
+        if not all(map(_HOST.fullmatch, hosts)):
+            raise errors.InvalidHeader("HOST", req=self)
+        # Nothing is upgraded to here (RFC 9110 section 7.8); Werkzeug would refuse a WebSocket.
+        self.headers = [one for one in self.headers if one[0] != "UPGRADE"]
         super().set_body_reader()
+        codings = [value for name, value in self.headers if name == "TRANSFER-ENCODING"]
+        if any(value.strip().lower() != "chunked" for value in codings):
+            raise errors.UnsupportedTransferCoding(", ".join(codings))
         if type(self.body.reader) is LengthReader:
             self.body = Body(WholeReader(self.unreader, self.body.reader.length))
+        if self._expected_100_continue:
+            # gunicorn would send it before anybody has decided to read the body.
+            self._expected_100_continue = False
+            self.body = ExpectedBody(self.body.reader, self.unreader)
+
+    def _read_absolute_target(self) -> str:
+        """Take the host from the target, and from no header (RFC 9112 section 3.2.2)."""
+        scheme, _, rest = self.uri.partition("://")
+        host = re.split("[/?]", rest, maxsplit=1)[0]
+        if scheme.lower() not in {"http", "https"} or not host:
+            raise errors.InvalidRequestLine(self.uri)
+        self.headers = [one for one in self.headers if one[0] != "HOST"] + [("HOST", host)]
+        # RFC 9110 section 4.2.3, and for OPTIONS RFC 9112 section 3.2.4.
+        everything = self.method == "OPTIONS" and not self.query
+        self.path = self.path or ("*" if everything else "/")
+        return host
 
     def should_close(self) -> bool:
         """Whether no other request can follow on the connection.
@@ -205,6 +243,22 @@ class StrictRequest(Request):  # type: ignore[misc]
         if isinstance(reader, ChunkedReader):
             return reader.parser is not None
         return bool(reader.length > self.unreader.buf.getbuffer().nbytes)
+
+
+class ExpectedBody(Body):  # type: ignore[misc]
+    """A body that the client sends when it is told to go on: when somebody reads it."""
+
+    def __init__(self, reader: Any, unreader: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        super().__init__(reader)
+        self._unreader, self._awaited = unreader, True
+
+    def _read_reader(self, size: int) -> bytes:
+        # Who has sent some of it already does not wait.
+        if self._awaited and not self._unreader.buf.getvalue():
+            self._unreader.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._awaited = False
+        part: bytes = super()._read_reader(size)
+        return part
 
 
 class WholeReader(LengthReader):  # type: ignore[misc]

@@ -26,18 +26,19 @@ GUNICORN_NAMES: Mapping[str, Mapping[str, str]] = {
         "gunicorn": "SERVER",
         "gunicorn.util": "write_nonblock",
         "gunicorn.http.body": """
-            Body Body.failed Body.reader ChunkedReader ChunkedReader.parser LengthReader
-            LengthReader.length LengthReader.read""",
+            Body Body._read_reader Body.failed Body.reader ChunkedReader ChunkedReader.parser
+            LengthReader LengthReader.length LengthReader.read""",
         "gunicorn.http.errors": """
             ConfigurationProblem ExpectationFailed ForbiddenProxyRequest InvalidHTTPVersion
-            InvalidHTTPVersion.version InvalidHeader InvalidResponseHeader
+            InvalidHTTPVersion.version InvalidHeader InvalidRequestLine InvalidResponseHeader
             InvalidResponseHeaderName LimitRequestHeaders LimitRequestLine NoMoreData
             ParseException UnsupportedTransferCoding""",
         "gunicorn.http.message": """
-            Request Request.body Request.headers Request.set_body_reader Request.should_close
-            Request.unreader Request.version""",
+            Request Request._expected_100_continue Request.body Request.headers Request.method
+            Request.path Request.query Request.set_body_reader Request.should_close
+            Request.unreader Request.uri Request.version""",
         "gunicorn.http.parser": "RequestParser RequestParser.mesg_class",
-        "gunicorn.http.unreader": "Unreader.buf",
+        "gunicorn.http.unreader": "SocketUnreader.sock Unreader.buf",
         "gunicorn.workers.base": """
             Worker Worker.alive Worker.booted Worker.cfg Worker.handle_error Worker.handle_exit
             Worker.init_process Worker.notify Worker.nr""",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, abort, request
 from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -35,10 +35,22 @@ class NoSessions(SessionInterface):
         """There is nothing to save, and no answer depends on a cookie."""
 
 
+def answer_odd_target() -> Response | None:
+    """What no rule can stand for; Werkzeug takes ``//livez`` for ``/livez``."""
+    path = request.environ.get("PATH_INFO", "")
+    if path == "*" and request.method == "OPTIONS":
+        # It asks about the server as a whole (RFC 9110 section 9.3.7).
+        return Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS, POST"})
+    if path.startswith("//"):
+        abort(404)
+    return None
+
+
 def init_app(app: Flask) -> None:
     """Problems for errors, sessions only where they can be signed, observation, trusted proxies."""
     services: Services = app.extensions["services"]
     problems.init_app(app)
+    app.before_request(answer_odd_target)
     if not app.secret_key:
         app.session_interface = NoSessions()
     app.wsgi_app = observation.Observation(app.wsgi_app, services, app.url_map)  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 import threading
 import time
@@ -340,6 +341,19 @@ def test_stream_of_known_length(tmp_path: Path, kind: str, version: str) -> None
             fields, size = ask("/large-chunked")
             assert b"Content-Length" not in fields
             assert size >= 3 * 1024 * 1024
+
+
+@pytest.mark.parametrize("kind", ["gthread", "eventlet"])
+def test_stream_that_breaks_off_at_once(tmp_path: Path, kind: str) -> None:
+    """While nothing was sent its caller is answered with a status, and the log has the reason."""
+    with edge_server() as functions:
+        registry = function("f", functions.url, max_response=LARGE, stream=True)
+        with served(tmp_path, registry, WORKER_CLASS=kind) as server:
+            answer = server.get(INVOKE.format("f", "/cut-at-once"))
+            assert (answer.status, answer.json()["code"]) == (502, "edge_protocol")
+            assert answer.json()["function"] == "f"
+            broken = rf"edge answer broken off.*{answer.json()['id']}"
+            wait_until(lambda: re.search(broken, server.log_text))
 
 
 def _often(server: Server, path: str, times: int) -> set[int]:

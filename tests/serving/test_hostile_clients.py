@@ -71,6 +71,12 @@ MALFORMED = {
     "two hosts": (b"GET /livez" + HOST + b"Host: y\r\n\r\n", 400),
     "no such host": (b"GET /livez HTTP/1.1\r\nHost: <script>\r\n\r\n", 400),
     "impossible expectation": (b"GET /livez" + HOST + b"Expect: magic\r\n\r\n", 417),
+    "fragment": (b"GET /livez#top" + HOST + b"\r\n", 400),
+    "fragment of an address": (b"GET http://x/livez#" + HOST + b"\r\n", 400),
+    "another scheme": (b"GET ftp://x/livez" + HOST + b"\r\n", 400),
+    "address without a host": (b"GET http:///livez" + HOST + b"\r\n", 400),
+    "address with a user": (b"GET http://me@x/livez" + HOST + b"\r\n", 400),
+    "encoded in chunks": (FIX + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
     "unknown coding": (FIX + b"Transfer-Encoding: xchunked\r\n\r\n", 501),
 }
 SMUGGLED = {
@@ -100,9 +106,16 @@ ANSWERED = {
     "TRACE": (b"TRACE /", 405),
     "invented method": (b"BREW /livez", 405),
     "OPTIONS": (b"OPTIONS /livez", 200),
-    "OPTIONS of everything": (b"OPTIONS *", 404),
+    "OPTIONS of everything": (b"OPTIONS *", 204),
+    "OPTIONS of everything, by address": (b"OPTIONS http://x", 204),
+    "OPTIONS of a file": (b"OPTIONS /*", 404),
     "CONNECT": (b"CONNECT example.com:443", 404),
     "whole address": (b"GET http://other.example.com/livez", 200),
+    "whole address without a path": (b"GET http://other.example.com", 200),
+    "whole address with a query alone": (b"GET HTTP://other.example.com?a=b", 200),
+    "whole address of another kind": (b"GET https://other.example.com/livez", 200),
+    "two slashes before a path": (b"GET //livez", 404),
+    "encoded slash before a path": (b"GET /%2flivez", 404),
     "zero byte": (b"GET /%00", 404),
     "no UTF-8": (b"GET /%ff%fe", 404),
     "no UTF-8 for a name": (b"GET /api/edge-functions/%ff/invoke", 404),
@@ -336,13 +349,54 @@ class TestAnswered:
         assert_problem(exchange(server, FIX + b"Connection: close\r\n" + body), status)
 
     def test_body_that_nobody_reads(self, server: Server) -> None:
-        """One that is here is passed over; one that is still to come ends the connection."""
+        """One that is here is passed over; one that is still to come ends the connection.
+
+        A small one is waited for, without a thread.
+        """
         unread = b"POST /nowhere" + HOST + b"Content-Length: 3\r\n\r\n"
         answers = exchange(server, unread + b"abc" + LIVE.replace(b"\r\n\r\n", b"\r\n" + CLOSE))
         assert answers.count(b"HTTP/1.1 ") == 2
         assert answers.endswith(b"alive\n")
-        assert_problem(exchange(server, unread), 404)
+        assert_problem(exchange(server, unread), 408)
+        assert_problem(exchange(server, unread.replace(b" 3", b" 20000")), 404)
         assert_problem(exchange(server, b"POST /nowhere" + HOST + CHUNKED), 404)
+
+    @pytest.mark.parametrize("length", [b"2", b"20000"])
+    def test_expectation_in_vain(self, server: Server, length: bytes) -> None:
+        """A client whose body nobody will read is not asked for it."""
+        expecting = b"Expect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
+        assert_problem(exchange(server, b"POST /nowhere" + HOST + expecting), 404)
+        too_large = b"Expect: 100-continue\r\nContent-Length: 999999\r\n\r\n"
+        assert_problem(exchange(server, FIX + too_large), 413)
+
+    def test_later_version(self, server: Server) -> None:
+        """It is answered in the version that is spoken here."""
+        later = exchange(server, b"GET /livez HTTP/1.2\r\nHost: x\r\n" + CLOSE)
+        assert later.startswith(b"HTTP/1.1 200 ")
+        assert exchange(server, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+
+    @pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"TLS/1.2, odd/1"])
+    def test_upgrade(self, server: Server, protocol: bytes) -> None:
+        """An upgrade to what is not spoken here is passed over."""
+        wanted = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n"
+        for fields in (wanted, b"Connection: upgrade\r\n"):
+            asked = b"GET /livez" + HOST + fields + b"Upgrade: " + protocol + b"\r\n\r\n"
+            with Client(server) as client:
+                answered = client.send(asked).until(b"alive\n")
+            assert answered.startswith(b"HTTP/1.1 200 ")
+
+    def test_host_of_an_address(self, house: House) -> None:
+        """The host of a whole address counts, and not the header."""
+        code = "from flask import Blueprint, request\nbp = Blueprint('host', __name__)\n"
+        code += "@bp.get('')\ndef host():\n    return request.host + request.path\n"
+        house.add("host", code)
+        with house.serve(workers=1) as server:
+            received = exchange(server, b"GET http://there:81/host" + HOST + CLOSE)
+            assert received.endswith(b"\r\n\r\nthere:81/host")
+
+    def test_allowed_methods_of_everything(self, server: Server) -> None:
+        """They are those of the service."""
+        assert _fields(exchange(server, b"OPTIONS *" + HOST + CLOSE))["allow"]
 
     def test_expectation(self, server: Server) -> None:
         """A client that waits for 100 gets it, and then its answer."""
@@ -418,6 +472,30 @@ class TestSlow:
             for number in range(100):
                 clients[number % 50].send(b"a")
                 assert server.get("/livez").status == 200
+
+    def test_many_bodies(self, tmp_path: Path) -> None:
+        """Many clients that may do so drip small bodies, and others are served."""
+        with hostel(tmp_path, REQUEST_TIMEOUT=FOREVER) as server, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Client(server)) for _ in range(300)]
+            for client in clients:
+                client.send(FIX + b"Content-Length: 16384\r\n" + CLOSE + b"{")
+            for number in range(100):
+                clients[number].send(b" ")
+                assert http_get(server.url + "/livez", timeout=STALL).status == 200
+            whole = clients[0].send(b" " * 16380).send(b"\r\n").all()
+            assert_problem(whole, 400)
+
+    def test_small_body_in_pieces(self, server: Server) -> None:
+        """However a body is cut, it is the same body, and the next request is behind it."""
+        whole = (
+            FIX + b"Content-Length: 2\r\n\r\n[]" + FIX + b"Content-Length: 2\r\n" + CLOSE + b"{}"
+        )
+        with Client(server) as client:
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start in range(0, len(whole), 7):
+                client.send(whole[start : start + 7])
+            received = client.all()
+        assert received.count(b"HTTP/1.1 400 ") == 2
 
     def test_more_than_there_may_be(self, tmp_path: Path) -> None:
         """With all connections taken by silent clients, one of them makes room."""
@@ -676,6 +754,9 @@ class TestOtherWorkers:
             "no host",
             "two hosts",
             "no such host",
+            "fragment",
+            "another scheme",
+            "encoded in chunks",
         ],
     )
     def test_malformed(self, other: Server, name: str) -> None:
@@ -688,10 +769,27 @@ class TestOtherWorkers:
         """They take no second request for the rest of a doubtful first one."""
         assert_problem(exchange(other, SMUGGLED[name] + LIVE), 400)
 
-    def test_body_that_nobody_reads(self, other: Server) -> None:
-        """They do not wait for it."""
-        unread = b"POST /nowhere" + HOST + b"Content-Length: 3\r\n\r\n"
+    @pytest.mark.parametrize("expecting", [b"", b"Expect: 100-continue\r\n"])
+    def test_body_that_nobody_reads(self, other: Server, expecting: bytes) -> None:
+        """They do not wait for it, and ask for none."""
+        unread = b"POST /nowhere" + HOST + expecting + b"Content-Length: 20000\r\n\r\n"
         assert_problem(exchange(other, unread), 404)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["OPTIONS of everything", "whole address without a path", "two slashes before a path"],
+    )
+    def test_target(self, other: Server, name: str) -> None:
+        """They read targets likewise."""
+        line, status = ANSWERED[name]
+        assert status_of(exchange(other, line + HOST + CLOSE)) == status
+
+    def test_expectation(self, other: Server) -> None:
+        """A client that waits for 100 gets it when its body is read."""
+        with Client(other) as client:
+            client.send(FIX + b"Expect: 100-continue\r\nContent-Length: 2\r\n" + CLOSE)
+            assert client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            assert_problem(client.send(b"[]").all(), 400)
 
     def test_body_that_breaks_off(self, other: Server) -> None:
         """They take no part of it for the whole."""

@@ -327,6 +327,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"x")
         self.close_connection = True
 
+    def _cut_at_once(self, _: Seen) -> None:
+        """The head of a large answer, and nothing of it."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.close_connection = True
+
     def _garbage(self, _: Seen) -> None:
         self.wfile.write(b"this is not HTTP\r\n\r\n")
         self.close_connection = True
@@ -354,6 +361,7 @@ class _Handler(BaseHTTPRequestHandler):
         "/large": _large,
         "/large-chunked": _large_chunked,
         "/large-cut": _large_cut,
+        "/cut-at-once": _cut_at_once,
         "/events": _events,
         "/gated": _gated,
         "/flaky": _flaky,
