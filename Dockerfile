@@ -46,13 +46,14 @@ RUN case "${DOCTOR}" in \
 
 FROM python:${PYTHON_VERSION}-slim
 # The base image brings its standard library without bytecode, and the service's user could not
-# write any: every start of an interpreter would compile it anew.
+# write any: every start of an interpreter would compile it anew. The home is also that of group 0,
+# as which OpenShift runs whatever user it likes.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         -x 'site-packages|ensurepip|idlelib|lib2to3|pydoc_data|/test|tkinter|turtle' \
         "$(python -c 'import os; print(os.path.dirname(os.__file__))')" \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
         --shell /usr/sbin/nologin orchestrator \
-    && install -d -o orchestrator -g orchestrator /var/lib/auto-fix
+    && install -d -o orchestrator -g root -m 0770 /var/lib/auto-fix
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv /srv

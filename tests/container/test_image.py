@@ -152,6 +152,20 @@ class TestContents:
         assert plain.execute("id", "-u") == "10001"
         assert plain.execute("sh", "-c", "test -w /srv || test -w /opt/venv || echo no") == "no"
 
+    def test_any_user_of_group_0_has_the_home(self, image: str) -> None:
+        """As on OpenShift: an arbitrary user of group 0 keeps its state, on a read-only root."""
+        with running(image, *HARDENED, "--user", "1000740000:0") as container:
+            assert container.execute("id", "-u") == "1000740000"
+            assert container.execute("sh", "-c", "test -w /var/lib/auto-fix && echo yes") == "yes"
+            assert container.execute("sh", "-c", "test -w /srv || echo no") == "no"
+            assert container.ask_json("/api/auto-fix/status")["mode"] == "heal"
+
+    def test_the_home_is_nobody_elses(self, image: str) -> None:
+        """A user of another group heals nothing, says so, and serves."""
+        with running(image, *HARDENED, "--user", "20000:20000") as container:
+            assert container.ask("/readyz")[0] == 200
+            assert container.ask_json("/api/auto-fix/status")["mode"] == "report"
+
     @pytest.mark.parametrize("program", ["cc", "gcc", "g++", "make", "curl", "wget", "git"])
     def test_has_no_tools_for_a_stranger(self, plain: Container, program: str) -> None:
         """No compiler, no downloader."""
