@@ -1,4 +1,4 @@
-"""Who may change things and see details (DESIGN section 5).
+"""Who may change things and see details.
 
 With no token configured reads are open and every change is refused. With one, changes and the
 details of reads need it. Whoever presents wrong tokens is slowed down (:mod:`app.access.guessing`);

@@ -21,7 +21,7 @@ ANY_STATUS = "default"
 
 
 class Access(StrEnum):
-    """What the bearer token is for (DESIGN section 5)."""
+    """What the bearer token is for."""
 
     OPEN = "open"
     DETAILS = "details"

@@ -1,5 +1,4 @@
-"""The parts of the engine that detect, decide, install, prove and remember.
+"""What all kinds of fault share: faults and plans, the engine, budget, claims, journal, home.
 
-Standard library only: the healer needs nothing that it may have to heal. Nothing here imports
-anything else of ``app``.
+Standard library only: the healer needs nothing that it may have to heal. No kind is known here.
 """

@@ -1,6 +1,6 @@
 """Work beside the requests: calls that may be given up, calls that are shared, loops.
 
-The one way in which this service starts threads. All are daemons: what hangs in one does not keep
+All threads are daemons: what hangs in one does not keep
 the process alive.
 """
 

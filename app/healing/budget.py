@@ -9,7 +9,7 @@ from app.healing.backoff import doubled
 
 #: Attempts before the first pause (the owner's number).
 MAX_RETRIES = 3
-#: The first pause and the longest one, in seconds (DESIGN section 3: "up to an hour").
+#: The first pause and the longest one, in seconds.
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 3600.0
 #: Failures older than this no longer count: a memory that never expires has blocked users who had

@@ -592,7 +592,7 @@ class Engine:
         return self.journal.attempts(limit)
 
     def status(self) -> dict[str, object]:
-        """The engine's counters with the field names that clients rely on (DESIGN section 5)."""
+        """The engine's counters with the field names that clients rely on."""
         totals = self.journal.totals()
         by_subject: dict[tuple[str, str], list[Total]] = {}
         for total in totals:

@@ -114,18 +114,6 @@ class Attempt:
     host: str = ""
     pid: int = 0
 
-    def to_dict(self) -> dict[str, object]:
-        """What the attempt was and how it ended, as JSON shows it; when and where is left out."""
-        return {
-            "kind": self.kind,
-            "module": self.subject,
-            "cause": self.cause,
-            "outcome": self.outcome,
-            "requirement": self.requirement,
-            "installed": list(self.installed),
-            "seconds": round(self.seconds, 3),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Total:

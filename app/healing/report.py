@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -76,12 +76,8 @@ class HealthReport:
             return Status.UNHEALTHY
         return Status.DEGRADED if failed else Status.HEALTHY
 
-    def with_checks(self, extra: Iterable[Check]) -> HealthReport:
-        """The same report with more checks."""
-        return replace(self, checks=(*self.checks, *extra))
-
     def to_dict(self) -> dict[str, object]:
-        """The report with the field names that clients rely on (DESIGN section 4)."""
+        """The report with the field names that clients rely on."""
         return {
             "overall_status": str(self.overall_status),
             "timestamp": self.timestamp.isoformat(timespec="milliseconds"),

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from app.healing.report import Check, HealthReport
 
-#: Seconds for which a result is fresh, and for which it is shown at all (DESIGN section 6).
+#: Seconds for which a result is fresh, and for which it is shown at all.
 FRESH_SECONDS, STALE_SECONDS = 10.0, 60.0
 #: Seconds between two runs of a check that costs little, and that it may take.
 INTERVAL = TIMEOUT = 5.0

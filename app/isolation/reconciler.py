@@ -30,7 +30,7 @@ from app.services import Services
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two passes (DESIGN section 1: a fix is noticed within a second).
+#: Seconds between two passes so that a fix is noticed within a second.
 TICK = 0.5
 #: Seconds between two looks for faults while nothing has changed.
 FAULTS_SECONDS = 2.0

@@ -377,7 +377,7 @@ class AutoFixer(Engine):
     # -- health ------------------------------------------------------------------------------
 
     def status(self) -> dict[str, object]:
-        """The engine's counters with the field names that clients rely on (DESIGN section 5)."""
+        """The engine's counters with the field names that clients rely on."""
         return {
             "dependency_map_size": len(self.dependency_map),
             "available_dependencies": sorted(self.dependency_map),

@@ -1,6 +1,6 @@
 """What is said of a health reading: the documented report, a summary, and the IETF's draft.
 
-``application/json`` has the documented fields (DESIGN section 5), ``application/health+json`` those
+``application/json`` has the documented fields, ``application/health+json`` those
 of draft-inadarei-api-health-check-06. Without details reason codes stand in the place of advice.
 """
 
