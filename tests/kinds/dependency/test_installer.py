@@ -247,7 +247,7 @@ class TestSources:
         """An interpreter without uv uses its pip."""
         world.publish("prey")
         bare = bare_interpreter(world.root, pip=True)
-        monkeypatch.setenv("PATH", "/nonexistent")
+        monkeypatch.setenv("PATH", str(world.root / "absent"))
         said = run(world, "say(fixer.import_module('prey').success)", python=bare)
         assert said == "True"
 
@@ -255,7 +255,7 @@ class TestSources:
         """An interpreter with neither says so, and goes on."""
         world.publish("prey")
         bare = bare_interpreter(world.root, pip=False)
-        monkeypatch.setenv("PATH", "/nonexistent")
+        monkeypatch.setenv("PATH", str(world.root / "absent"))
         code = "say(fixer.import_module('prey').result.outcome, fixer.safe_import('wave')[0])"
         assert run(world, code, python=bare) == "installer_missing True"
         assert staged(world.settings.home) == []
@@ -278,7 +278,7 @@ class TestSources:
     ) -> None:
         """Neither the installer's cache nor its output is committed with a fix."""
         monkeypatch.delenv("UV_CACHE_DIR")
-        monkeypatch.setenv("HOME", "/nonexistent")
+        monkeypatch.setenv("HOME", str(world.root / "absent"))
         monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
         world.publish("prey")
         assert heal(world, "uv")[1].success
