@@ -101,10 +101,12 @@ def test_clients_that_go_on_asking(tmp_path: Path, environ: dict[str, str], work
 @pytest.mark.parametrize("worker", WORKERS)
 def test_a_quiet_service_ends_soon(tmp_path: Path, environ: dict[str, str], worker: str) -> None:
     """Nobody asks, so nobody is waited for."""
-    with serve(tmp_path / "log", {**environ, "WORKER_CLASS": worker}) as server:
+    # One worker, which is up when it answers: a signal that meets one that boots is lost to it.
+    given = {**environ, "WORKER_CLASS": worker, "WEB_CONCURRENCY": "1", "GRACEFUL_TIMEOUT": "20"}
+    with serve(tmp_path / "log", given) as server:
         started = time.monotonic()
-        assert stop(server.process) == 0
-        assert time.monotonic() - started < 6
+        assert stop(server.process, timeout=40) == 0
+        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(("seconds", "answered"), [("2", False), ("20", True)])
