@@ -338,8 +338,7 @@ class Engine:
         key, told = (fault.kind, fault.subject), (repair.outcome, fault.cause)
         if self._refused.get(key) != told:
             self._refused[key] = told
-            shown = replace(repair, advice=self.advice(fault.kind, repair.outcome))
-            self._log("fault is not healed", fault, shown, logging.WARNING)
+            self._log("fault is not healed", fault, repair, logging.WARNING)
 
     def _claimed(self, kind: Kind, fault: Fault, limit: float) -> Repair:
         """Heal as the only one on this host, or share what another has done meanwhile."""
@@ -414,8 +413,7 @@ class Engine:
         if repair.healed:
             self._log("fault healed", fault, repair, logging.INFO)
         else:
-            shown = replace(repair, advice=self.advice(kind.name, repair.outcome))
-            self._log("fault could not be healed", fault, shown, logging.WARNING)
+            self._log("fault could not be healed", fault, repair, logging.WARNING)
         for callback in tuple(self._observers):
             try:
                 callback(row)
@@ -502,7 +500,7 @@ class Engine:
             fields["requirement"] = repair.requirement
             fields["installed"] = " ".join(repair.installed)
         else:
-            fields["advice"] = repair.advice
+            fields["advice"] = self.advice(fault.kind, repair.outcome)
         if repair.seconds:
             fields["seconds"] = round(repair.seconds, 3)
         if repair.error_class or repair.detail:

@@ -170,21 +170,15 @@ class Reconciler:
 
     def _moves(self, state: BlueprintState, *, changed: bool) -> bool:
         """Whether a quarantined blueprint can be imported by now, or fails for another reason."""
-        fixer, marks = self._services.fixer, self._services.imports
+        fixer = self._services.fixer
         if state.unmet is not None and not state.needs_restart:
             return self._needs_differ(state)
         report = fixer.import_report(state.path)
         if state.reason == CRASHED_IMPORT and report is None:
             if not self._survives(state):
                 return False
-            marks.clear(state.name)
-            fixer.resilient_blueprint_import(
-                state.path,
-                critical=state.critical,
-                heal=False,
-                patience=PATIENCE,
-                during=marks.during(state.name, state.path),
-            )
+            self._services.imports.clear(state.name)
+            self._import(state, PATIENCE)
             return True
         if state.needs_restart or report is None:
             return False
@@ -195,19 +189,23 @@ class Reconciler:
             or report.diagnosis is None
             or self._is_due(state, report.diagnosis, changed=changed)
         ):
-            patience = 0.0 if importing else PATIENCE
-            fixer.resilient_blueprint_import(
-                state.path,
-                critical=state.critical,
-                heal=False,
-                patience=patience,
-                during=marks.during(state.name, state.path),
-            )
+            self._import(state, 0.0 if importing else PATIENCE)
             report = fixer.import_report(state.path) or report
         if report.diagnosis is None:
             return True
         now = (report.diagnosis.cause, report.needs_restart)
         return (state.reason, state.needs_restart) != now
+
+    def _import(self, state: BlueprintState, patience: float) -> None:
+        """Import a blueprint's module once more; what is missing is healed as any other fault."""
+        marks = self._services.imports
+        self._services.fixer.resilient_blueprint_import(
+            state.path,
+            critical=state.critical,
+            heal=False,
+            patience=patience,
+            during=marks.during(state.name, state.path),
+        )
 
     def _survives(self, state: BlueprintState) -> bool:
         """Whether a child has imported a blueprint and lived, which it may try now and then.
