@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.environments import Wheelhouse, environment
-from tests.serving.house import workers
+from tests.serving.house import all_workers, workers
 from tests.support.collector import Collector, collector
 from tests.support.index import SimpleIndex
 from tests.support.processes import Server, serve, wait_until
@@ -38,7 +38,7 @@ def test_traced_once_it_is_healed(
         environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = found.url
         with serve(tmp_path / "log", environ, python=str(without_opentelemetry)) as server:
             wait_until(lambda: index.waiting)
-            before = set(workers(server))
+            before = set(all_workers(server, 2))
             assert server.get("/livez").status == 200
             index.release()
             wait_until(lambda: _asked(server, found), timeout=60)
