@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,26 +25,40 @@ class Pair:
         near, self.client = socket.socketpair()
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.notified: list[AnswerSocket] = []
-        self.near = AnswerSocket(near, patience, self.notified.append)
+        self._awake, self._wake = socket.socketpair()
+        self.near = AnswerSocket(near, patience, self._notify)
         self.received = b""
 
+    def _notify(self, unsent: AnswerSocket) -> None:
+        self.notified.append(unsent)
+        self._wake.send(b"!")
+
     def read(self, size: int) -> None:
-        """Take so much as the client, and send what is unsent meanwhile."""
-        self.client.settimeout(30)
+        """Take so much as the client, and send what is unsent meanwhile, as a poller does."""
         end = len(self.received) + size
         while len(self.received) < end:
-            if self.near.unsent:
+            sending = [self.near] if self.near.unsent else []
+            readable, writable, _ = select.select([self.client, self._awake], sending, [], 30)
+            assert readable or writable, "nothing came for 30 seconds"
+            if self._awake in readable:
+                self._awake.recv(100)
+            if writable:
                 self.near.push()
-            self.received += self.client.recv(end - len(self.received))
+            if self.client in readable:
+                self.received += self.client.recv(end - len(self.received))
+
+    def close(self) -> None:
+        """Close every end."""
+        self.near.abort()
+        for end in (self.near, self.client, self._awake, self._wake):
+            end.close()
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """A connection of which the client has taken nothing."""
-    made = Pair()
-    with made.client, contextlib.closing(made.near):
+    with contextlib.closing(Pair()) as made:
         yield made
-        made.near.abort()
 
 
 def test_nothing_is_left_of_what_is_taken(pair: Pair) -> None:
@@ -99,13 +114,11 @@ def test_a_file_comes_behind_what_is_unsent(pair: Pair, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", [[MUCH, MUCH], [MUCH + MUCH]])
 def test_a_thread_that_waits_gives_up(sent: list[bytes]) -> None:
     """A client that takes nothing for so long is waited for no longer."""
-    pair = Pair(patience=1)
-    with pair.client:
+    with contextlib.closing(Pair(patience=1)) as pair:
         for part in sent[:-1]:
             pair.near.sendall(part)
         with pytest.raises(BlockingIOError):
             pair.near.sendall(sent[-1])
-        pair.near.abort()
 
 
 def test_a_client_that_is_gone(pair: Pair) -> None:
