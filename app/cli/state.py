@@ -106,7 +106,7 @@ def health(output: Output) -> int:
         fixer.watch(blueprints)
         for blueprint in blueprints:
             # As the service does: without what it needs it is not imported.
-            if not any(map(fixer.dependency.unmet, blueprint.packages)):
+            if not any(fixer.unmet(blueprint.needs)):
                 fixer.resilient_blueprint_import(
                     blueprint.module, critical=blueprint.critical, heal=False
                 )

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -234,6 +234,15 @@ class Engine:
     def open_faults(self) -> tuple[OpenFault, ...]:
         """The faults with what was tried about them, by any process of this host."""
         return tuple(self._opened(fault) for fault in self.faults())
+
+    def unmet(self, needs: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
+        """Why what is needed is not there: needs are names of subjects by their kind's ``need``."""
+        for kind in self.kinds.values():
+            yield from filter(None, map(kind.unmet, needs.get(kind.need, ())))
+
+    def explain(self, error: BaseException) -> Fault | None:
+        """The fault that an exception of somebody's code comes from, when a kind knows that."""
+        return next(filter(None, (kind.explain(error) for kind in self.kinds.values())), None)
 
     def adopt(self) -> bool:
         """Use what other processes have committed; True when there was something new.

@@ -193,6 +193,13 @@ class Kind(Protocol):
         """For whom its repairs count."""
 
     @property
+    def need(self) -> str:
+        """The key under which a blueprint of the manifest names its subjects, as ``packages``."""
+
+    #: Subject to the modules of the blueprints that are not imported without it.
+    needs: Mapping[str, tuple[str, ...]]
+
+    @property
     def causes(self) -> Mapping[str, str]:
         """Every cause, with what it means for somebody who only asked for a page."""
 
@@ -212,6 +219,12 @@ class Kind(Protocol):
 
     def faults(self) -> Iterable[Fault]:
         """What is wrong with the subjects now; from what is known, quick."""
+
+    def unmet(self, subject: str) -> Fault | None:
+        """Why code that needs the subject would not find it now; None when it would."""
+
+    def explain(self, error: BaseException) -> Fault | None:
+        """The fault that an exception of somebody's code comes from; None for any other reason."""
 
     def recheck(self, fault: Fault) -> Fault | None:
         """The fault as it is now, None when it is gone."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from app.healing.kind import Fault
 from app.isolation.import_marks import ImportMarks
-from app.kinds.dependency.diagnosis import Diagnosis
 from app.manifest import Blueprint
 from app.utils.auto_fix import AutoFixer
 
@@ -29,21 +29,23 @@ def import_blueprints(
 ) -> None:
     """Import the module of each blueprint; the engine's reports say how that went.
 
-    One that needs a package which is not there waits for that to be healed; it is not imported
+    One that needs what is not there waits for that to be healed; it is not imported
     where that does not help within ``patience`` seconds. One whose import has ended processes is
     left out, and has no report.
     """
     until = time.monotonic() + patience
     least = LEAST_PATIENCE if patience >= BOOT_PATIENCE else 0.0
     heals = {
-        package: fixer.heal_in_background(unmet)
+        blueprint.name: [
+            fixer.heal_in_background(unmet)
+            for unmet in fixer.unmet(blueprint.needs)
+            if unmet.fixable
+        ]
         for blueprint in blueprints
-        for package in blueprint.packages
-        if (unmet := fixer.dependency.unmet(package)) is not None
     }
     # Those that wait for no heal first.
-    for blueprint in sorted(blueprints, key=lambda one: any(p in heals for p in one.packages)):
-        for heal in filter(None, map(heals.get, blueprint.packages)):
+    for blueprint in sorted(blueprints, key=lambda one: any(heals[one.name])):
+        for heal in filter(None, heals[blueprint.name]):
             with suppress(TimeoutError):
                 heal.wait(max(0.0, until - time.monotonic()))
         if first_unmet(blueprint, fixer) is not None:
@@ -60,7 +62,6 @@ def import_blueprints(
         )
 
 
-def first_unmet(blueprint: Blueprint, fixer: AutoFixer) -> Diagnosis | None:
-    """Why the first package that a blueprint needs is not there; None when all of them are."""
-    found = map(fixer.dependency.unmet, blueprint.packages)
-    return next((unmet for unmet in found if unmet is not None), None)
+def first_unmet(blueprint: Blueprint, fixer: AutoFixer) -> Fault | None:
+    """Why the first thing that a blueprint needs is not there; None when everything is."""
+    return next(fixer.unmet(blueprint.needs), None)

@@ -153,7 +153,7 @@ def _imported(
     if report is None:
         # What it needs has come just now, and the reconciler imports it.
         advice = f"{blueprint.module} is about to be imported"
-        waited = next(iter(blueprint.packages), None)
+        waited = next((name for names in blueprint.needs.values() for name in names), None)
         return BlueprintState.of(blueprint, str(Cause.IMPORTING), advice, unmet=waited)
     if report.diagnosis is None:
         advice = f"{blueprint.module} defines nothing"

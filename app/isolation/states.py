@@ -48,7 +48,7 @@ class BlueprintState:
     ``paths`` are the ones that it answers for, each with all below it; ``/`` stands for itself.
     ``reason`` is a code and ``advice`` a sentence that is safe to show; both are None when active.
     ``collisions`` are rules of its own that an earlier blueprint answers.
-    ``unmet`` is the package for want of which it was not imported.
+    ``unmet`` is the subject for want of which it was not imported.
     """
 
     name: str

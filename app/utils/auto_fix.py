@@ -24,7 +24,7 @@ from app.healing.engine import Engine
 from app.healing.kind import Fault, Kind, Outcome, Repair
 from app.healing.report import HealthReport
 from app.kinds.dependency.catalog import CRITICAL, Catalog
-from app.kinds.dependency.diagnosis import KIND, Diagnosis
+from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.failure import import_cleanly, missing_module
 from app.kinds.dependency.imports import ImportReport, ImportReports, initializing
 from app.kinds.dependency.kind import DependencyKind
@@ -260,7 +260,7 @@ class AutoFixer(Engine):
                 error = raised
             else:
                 return ImportReport(name, True, True, module, None, result), None  # noqa: FBT003
-            diagnosis = self.dependency.diagnostician.diagnose(error, name)
+            diagnosis = self.diagnose(error, name)
             if not heal or diagnosis.heals is None or diagnosis.subject in tried:
                 break
             tried.add(diagnosis.subject)
@@ -294,23 +294,35 @@ class AutoFixer(Engine):
 
         The packages around them are the project's own from then on.
         """
-        needs: dict[str, tuple[str, ...]] = {}
-        for blueprint in blueprints:
-            for package in blueprint.packages:
-                needs[package] = (*needs.get(package, ()), blueprint.module)
+        for kind in self.kinds.values():
+            needs: dict[str, tuple[str, ...]] = {}
+            for blueprint in blueprints:
+                for subject in blueprint.needs.get(kind.need, ()):
+                    needs[subject] = (*needs.get(subject, ()), blueprint.module)
+            kind.needs = needs
         modules = {blueprint.module for blueprint in blueprints}
         for module in self._blueprint_modules - modules:
             self._reports.watched.pop(module, None)
         self._blueprint_modules = modules
         self._first_party.update(map(top_level, modules - self.dependency_map.keys()))
-        self.dependency.needs = needs
 
     # -- faults of imports -------------------------------------------------------------------
 
     def diagnose(self, error: BaseException, requested: str = "") -> Diagnosis:
-        """Why an import raised ``error``."""
+        """Why an import raised ``error``: for a package, or for what another kind explains."""
         asked = requested or getattr(error, "name", None) or ""
-        return self.dependency.diagnostician.diagnose(error, asked)
+        found = self.dependency.diagnostician.diagnose(error, asked)
+        fault = self.explain(error) if found.cause == Cause.CODE_ERROR else None
+        if fault is None:
+            return found
+        return replace(
+            found,
+            kind=fault.kind,
+            subject=fault.subject,
+            cause=fault.cause,
+            advice=fault.advice,
+            refusal=fault.refusal,
+        )
 
     def faults(self) -> tuple[Fault, ...]:
         """What is wrong now: the faults of every kind, and why watched modules do not import."""

@@ -17,6 +17,7 @@ class CounterKind:
 
     name = "counter"
     scope = Scope.HOST
+    need = "counters"
     causes: Mapping[str, str] = {"garbled": "A counter that this part needs is no number."}
     outcomes: Mapping[str, str] = {"jammed": "turn the counter by hand"}
     refusals: frozenset[str] = frozenset()
@@ -27,6 +28,7 @@ class CounterKind:
         self.jammed = False
         self.repairs = 0
         self.adopted = 0
+        self.needs: Mapping[str, tuple[str, ...]] = {}
 
     def subjects(self) -> Mapping[str, bool]:
         """The counters; none is critical."""
@@ -50,9 +52,17 @@ class CounterKind:
                     refusal=Outcome.NOT_APPROVED if sealed else None,
                 )
 
+    def unmet(self, subject: str) -> Fault | None:
+        """Why a counter cannot be read."""
+        return next((each for each in self.faults() if each.subject == subject), None)
+
+    def explain(self, error: BaseException) -> Fault | None:
+        """The counter that an exception speaks of."""
+        return self.unmet(error.args[0]) if isinstance(error, LookupError) else None
+
     def recheck(self, fault: Fault) -> Fault | None:
         """The fault as it is now."""
-        return next((each for each in self.faults() if each.subject == fault.subject), None)
+        return self.unmet(fault.subject)
 
     def prepare(self) -> None:
         """Nothing has to be made."""

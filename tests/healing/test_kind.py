@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from app.healing.budget import FIRST_PAUSE
 from app.healing.claims import Mark, write_mark
 from app.healing.engine import PlanChanged, UnknownFault
 from app.healing.kind import Outcome
+from app.manifest import CORE, Blueprint
 from app.settings.declarations import Settings
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
@@ -371,6 +373,65 @@ class TestShown:
         status = run_command(world, "status")
         assert status["fix_attempts"] == {"counter:doors": 1, "counter:steps": 1}
         assert status["budgets"]["counter:steps"]["attempts_left"] == 2
+
+
+class TestNeeds:
+    """What blueprints need of a kind, and what their code fails for."""
+
+    @pytest.fixture
+    def serve(
+        self, tmp_path: Path, world: World, fixer: AutoFixer, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Callable[[str], FlaskClient]]:
+        """Serves a blueprint that needs the counter ``doors`` and begins with the given code."""
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+        def build(code: str = "") -> FlaskClient:
+            view = "@bp.get('/')\ndef view():\n    return {}\n"
+            source = f"import flask\n{code}\nbp = flask.Blueprint('gate', __name__)\n{view}"
+            (tmp_path / "gate_of_doors.py").write_text(source)
+            needs = {} if code else {"counters": ("doors",)}
+            own = Blueprint("gate", "gate_of_doors", "bp", "/gate", needs=needs)
+            settings = Settings(healing=world.settings)
+            given = {"SETTINGS": settings, "AUTO_FIXER": fixer, "BLUEPRINTS": (*CORE, own)}
+            return create_app(given).test_client()
+
+        yield build
+        sys.modules.pop("gate_of_doors", None)
+
+    def test_is_met(self, serve: Callable[[str], FlaskClient]) -> None:
+        """A blueprint whose needs are met is served."""
+        assert serve("").get("/gate/").status_code == 200
+
+    def test_is_healed_first(
+        self, serve: Callable[[str], FlaskClient], counters: CounterKind
+    ) -> None:
+        """What it needs is mended before its import."""
+        garble(counters)
+        assert serve("").get("/gate/").status_code == 200
+        assert counters.repairs == 1
+
+    def test_is_not_met(self, serve: Callable[[str], FlaskClient], counters: CounterKind) -> None:
+        """Without what it needs it is not imported, and answers with the cause."""
+        garble(counters)
+        (counters.directory / "doors.sealed").touch()
+        client = serve("")
+        assert_problem(client.get("/gate/"), 503, "garbled")
+        assert "gate_of_doors" not in sys.modules
+        status = client.get("/api/auto-fix/status").get_json()
+        (fault,) = [each for each in status["faults"] if each["kind"] == "counter"]
+        assert fault["needed_by"] == ["gate_of_doors"]
+        assert fault["advice"] == "the counter doors is no number"
+
+    def test_explains_an_import(
+        self, serve: Callable[[str], FlaskClient], counters: CounterKind
+    ) -> None:
+        """Code that fails for a subject has that subject's fault, not one of its own."""
+        garble(counters)
+        client = serve("raise LookupError('doors')")
+        assert_problem(client.get("/gate/"), 503, "garbled")
+        status = client.get("/api/auto-fix/status").get_json()
+        (fault,) = [each for each in status["faults"] if each["kind"] == "counter"]
+        assert (fault["subject"], fault["needed_by"]) == ("doors", ["gate_of_doors"])
 
 
 class TestFixAttempts:

@@ -32,6 +32,7 @@ from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
 from app.kinds.dependency.on_disk import find_on_disk, is_whole
 from app.kinds.dependency.probe import probe
 from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
+from app.manifest import PACKAGES
 from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
 
@@ -68,6 +69,7 @@ class DependencyKind:
 
     name = KIND
     scope = Scope.HOST
+    need = PACKAGES
     causes = MEANINGS
     outcomes = INSTALL_ADVICE
     refusals: frozenset[str] = frozenset({InstallOutcome.NOT_LOCKED})
@@ -86,7 +88,6 @@ class DependencyKind:
         self.catalog = catalog
         self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
         self.diagnostician = Diagnostician(catalog, first_party)
-        #: Package to the modules of the blueprints that are not imported without it.
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._settings = settings
         self._reports = reports
@@ -143,6 +144,9 @@ class DependencyKind:
         if sys.modules.get(name) is not None or find_on_disk(name) is not None:
             return None
         return self.diagnostician.absent(name)
+
+    def explain(self, error: BaseException) -> None:
+        """Nothing but an import fails for a package, and the engine diagnoses imports itself."""
 
     def recheck(self, fault: Fault) -> Diagnosis | None:
         """None when the module that was missing can be found by now."""
