@@ -228,8 +228,12 @@ class Engine:
     # -- what is wrong -----------------------------------------------------------------------
 
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong now, with the subjects of every kind."""
-        return tuple(fault for kind in self.kinds.values() for fault in kind.faults())
+        """What is wrong now, with the subjects of every kind, and which blueprints need them."""
+        return tuple(
+            replace(fault, needed_by=(*fault.needed_by, *kind.needs.get(fault.subject, ())))
+            for kind in self.kinds.values()
+            for fault in kind.faults()
+        )
 
     def open_faults(self) -> tuple[OpenFault, ...]:
         """The faults with what was tried about them, by any process of this host."""

@@ -136,8 +136,9 @@ class DependencyKind:
             elif found is not None and found.cause is Cause.MISSING_DISTRIBUTION:
                 found = self.recheck(found)
             if found is not None:
-                needed_by = () if found.subject == name else (name,)
-                yield replace(found, needed_by=(*needed_by, *self.needs.get(name, ())))
+                # It can be another package that this one fails for.
+                others = () if found.subject == name else (name, *self.needs.get(name, ()))
+                yield replace(found, needed_by=others)
 
     def unmet(self, name: str) -> Diagnosis | None:
         """Why a package that a blueprint needs is not there, None when it is; imports nothing."""
