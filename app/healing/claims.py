@@ -34,13 +34,17 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a claim's file says of the attempt that is under way."""
+    """What a claim's file says of the attempt that is under way.
+
+    ``outcome`` is how it ended, where the journal could not be written when it did.
+    """
 
     kind: str
     subject: str
     attempt: str
     cause: str
     basis: str
+    outcome: str = ""
 
 
 class Claims:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from app.healing.background import BoundedCall, free_after_fork
 from app.healing.budget import EXPIRY, MAX_RETRIES, Budget, Failures, budget
 from app.healing.claims import Busy, Claims, Mark, Overtaken, read_mark, write_mark
 from app.healing.home import trouble
-from app.healing.journal import RESET, Attempt, Journal, Rates, Total
+from app.healing.journal import RESET, Attempt, Journal, Rates, Standing, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
 from app.healing.report import Check
 from app.settings.declarations import HealingSettings, Mode
@@ -237,7 +237,7 @@ class Engine:
 
     def open_faults(self) -> tuple[OpenFault, ...]:
         """The faults with what was tried about them, by any process of this host."""
-        return tuple(self._opened(fault) for fault in self.faults())
+        return tuple(self._opened(self.faults()))
 
     def unmet(self, needs: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
         """Why what is needed is not there: needs are names of subjects by their kind's ``need``."""
@@ -251,10 +251,11 @@ class Engine:
     def adopt(self) -> bool:
         """Use what other processes have committed; True when there was something new.
 
-        Looks, too, whether the home can take fixes by now.
+        Looks, too, whether the home can take fixes by now, and the journal what waits for it.
         """
         if self.mode is Mode.OFF:
             return False
+        self.journal.write_waiting()
         adopted = [kind.adopt() for kind in self.kinds.values()]
         return any(adopted)
 
@@ -265,33 +266,40 @@ class Engine:
     def checks(self) -> Iterator[Check]:
         """A check for each subject that is watched, and for every other one with a fault."""
         watched: set[tuple[str, str]] = set()
-        faults = {}
-        for fault in self.faults():
+        opened = {}
+        for found in self.open_faults():
             # A watched subject can fail for another one's fault.
-            for subject in (fault.subject, *fault.needed_by):
-                faults[fault.kind, subject] = fault
+            for subject in (found.fault.subject, *found.fault.needed_by):
+                opened[found.fault.kind, subject] = found
         for kind in self.kinds.values():
             for subject, critical in kind.subjects().items():
                 watched.add((kind.name, subject))
-                found = faults.get((kind.name, subject))
-                yield self.check(kind.name, subject, found, critical=critical)
-        for (kind_name, subject), fault in faults.items():
-            if not fault.needed_by and (kind_name, subject) not in watched:
-                yield self.check(kind_name, subject, fault)
+                fault = opened.get((kind.name, subject))
+                yield self._check(kind.name, subject, fault, critical=critical)
+        for (kind_name, subject), fault in opened.items():
+            if not fault.fault.needed_by and (kind_name, subject) not in watched:
+                yield self._check(kind_name, subject, fault)
 
-    def check(
-        self,
-        kind: str,
-        subject: str,
-        fault: Fault | None,
-        *,
-        critical: bool = False,
+    def checks_of(
+        self, kind: str, faults: Mapping[str, Fault | None], critical: Container[str] = ()
+    ) -> list[Check]:
+        """A check for each subject, failed where it has a fault."""
+        opened = iter(self._opened(fault for fault in faults.values() if fault is not None))
+        return [
+            self._check(
+                kind, subject, next(opened) if fault else None, critical=subject in critical
+            )
+            for subject, fault in faults.items()
+        ]
+
+    def _check(
+        self, kind: str, subject: str, opened: OpenFault | None, *, critical: bool = False
     ) -> Check:
         """The health check of a subject: failed while it has a fault, with what was tried."""
         name = f"{kind}_{subject.replace('.', '_')}"
-        if fault is None:
+        if opened is None:
             return Check(name=name, kind=kind, subject=subject, ok=True, critical=critical)
-        opened, advice = self._opened(fault), fault.advice
+        fault, advice = opened.fault, opened.fault.advice
         # The advice itself says so of what nobody may fix.
         if opened.outcome not in {None, Outcome.NOT_FIXABLE, Outcome.NOT_APPROVED}:
             refused = opened.outcome in REFUSALS | self.kinds[fault.kind].refusals
@@ -308,15 +316,22 @@ class Engine:
             outcome=opened.outcome,
         )
 
-    def _opened(self, fault: Fault) -> OpenFault:
-        outcome = fault.refusal
-        if outcome is None:
-            _, last = self.journal.last(fault.kind, fault.subject)
-            outcome = last if last not in {"", Outcome.HEALED, RESET} else None
-        if outcome is None and self.mode is not Mode.HEAL:
-            outcome = Outcome.MODE
-        reason = None if outcome is None else self.advice(fault.kind, outcome)
-        return OpenFault(fault, outcome, reason, self.budget_of(fault.kind, fault.subject))
+    def _opened(self, faults: Iterable[Fault]) -> list[OpenFault]:
+        """The faults with what was tried about them, in one look at the journal."""
+        found = tuple(faults)
+        standings = self._standings((fault.kind, fault.subject) for fault in found)
+        opened = []
+        for fault in found:
+            standing = standings[fault.kind, fault.subject]
+            outcome = fault.refusal
+            if outcome is None and standing.outcome not in {"", Outcome.HEALED, RESET}:
+                outcome = standing.outcome
+            if outcome is None and self.mode is not Mode.HEAL:
+                outcome = Outcome.MODE
+            reason = None if outcome is None else self.advice(fault.kind, outcome)
+            left = self._budget(fault.kind, fault.subject, standing.failures)
+            opened.append(OpenFault(fault, outcome, reason, left))
+        return opened
 
     def advice(self, kind: str, outcome: str) -> str:
         """What can be done about an outcome, in a sentence that is safe to show."""
@@ -361,7 +376,7 @@ class Engine:
 
         wait = limit + self.settings.probe_deadline
         try:
-            seen, _ = self.journal.last(fault.kind, fault.subject)
+            seen = self._standing(fault.kind, fault.subject).id
             with self.claims.hold(fault.kind, fault.subject, wait, done) as claim:
                 self._end_interrupted(kind, fault.subject, claim)
                 kind.adopt()
@@ -381,20 +396,20 @@ class Engine:
 
     def _refusal(self, fault: Fault, seen: int) -> Repair | None:
         """Why nothing is tried; ``seen`` is the newest row that was there before the claim."""
-        newest, outcome = self.journal.last(fault.kind, fault.subject)
-        if newest > seen and outcome not in {Outcome.HEALED, Outcome.INTERRUPTED, RESET}:
-            return Repair(outcome=outcome)
+        now = self._standing(fault.kind, fault.subject)
+        if now.id > seen and now.outcome not in {Outcome.HEALED, Outcome.INTERRUPTED, RESET}:
+            return Repair(outcome=now.outcome)
         if fault.refusal is not None:
             return Repair(outcome=fault.refusal)
-        left = self.budget_of(fault.kind, fault.subject)
+        left = self._budget(fault.kind, fault.subject, now.failures)
         return None if left.allows else Repair(outcome=Outcome.BUDGET, retry_after=left.retry_after)
 
     def _attempt(self, kind: Kind, fault: Fault, claim: int, limit: float) -> Repair:
         """Repair, and record how that ended, whatever it was."""
         started, attempt = time.monotonic(), uuid.uuid4().hex
+        mark = Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis())
         self._refused.pop((kind.name, fault.subject), None)
         try:
-            mark = Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis())
             write_mark(claim, mark)
             kind.recover(fault.subject)
             work = Work(attempt=attempt, claim=claim, deadline=limit)
@@ -419,10 +434,10 @@ class Engine:
             error_class=repair.error_class,
             at=time.time(),
         )
-        if self.journal.append(row):
-            # What cannot be cleared is recorded once more by the next holder, which counts once.
-            with suppress(OSError):
-                write_mark(claim, None)
+        recorded = self.journal.append(row)
+        # The next holder records what stays marked once more, which counts once.
+        with suppress(OSError):
+            write_mark(claim, None if recorded else replace(mark, outcome=row.outcome))
         if repair.healed:
             self._log("fault healed", fault, repair, logging.INFO)
         else:
@@ -443,8 +458,7 @@ class Engine:
             return
         kind.recover(mark.subject)
         fix = next((fix for fix in kind.fixes() if fix.attempt == mark.attempt), None)
-        # An attempt whose row waits to be written has ended already, or was told.
-        if fix is None and not self.journal.awaits(mark.attempt):
+        if fix is None and not mark.outcome:
             fields = {"kind": mark.kind, "subject": mark.subject, "attempt": mark.attempt}
             logger.warning("an earlier heal was interrupted", extra={"fields": fields})
         recorded = self.journal.append(
@@ -453,7 +467,7 @@ class Engine:
                 kind=mark.kind,
                 subject=mark.subject,
                 cause=mark.cause,
-                outcome=Outcome.INTERRUPTED if fix is None else Outcome.HEALED,
+                outcome=Outcome.HEALED if fix else mark.outcome or Outcome.INTERRUPTED,
                 requirement="" if fix is None else fix.requirement,
                 installed=() if fix is None else fix.installed,
                 hashes=() if fix is None else fix.hashes,
@@ -543,16 +557,32 @@ class Engine:
 
     def budget_of(self, kind: str, subject: str) -> Budget:
         """What is left of the budget of a subject, over all processes of this host."""
+        return self._budget(kind, subject, self._standing(kind, subject).failures)
+
+    def budgets(self, subjects: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Budget]:
+        """What is left of each subject's budget, in one look at the journal."""
+        return {
+            key: self._budget(*key, standing.failures)
+            for key, standing in self._standings(subjects).items()
+        }
+
+    def _budget(self, kind: str, subject: str, failures: Failures) -> Budget:
         now = time.time()
-        # A kind of another process is judged by what was recorded last.
-        basis = self.kinds[kind].basis() if kind in self.kinds else None
-        failures = self.journal.failures(kind, subject, basis, now)
         attempts, before = self._assumed.get((kind, subject), (0, Failures(0, 0.0)))
         # Fewer than there were: another process has healed it meanwhile, or they have expired.
         if failures.count >= before.count and now - before.last_at < EXPIRY:
             count = attempts + failures.count - before.count
             failures = Failures(max(0, count), max(failures.last_at, before.last_at))
         return budget(subject, failures, now, self.max_retries)
+
+    def _standing(self, kind: str, subject: str) -> Standing:
+        return self._standings([(kind, subject)])[kind, subject]
+
+    def _standings(self, subjects: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
+        keys = tuple(subjects)
+        # A kind of another process is judged by what was recorded last.
+        known = {kind: self.kinds[kind].basis() for kind, _ in keys if kind in self.kinds}
+        return self.journal.standings({key: known.get(key[0]) for key in keys}, time.time())
 
     def reset_budget(self, kind: str, subject: str) -> bool:
         """Give a subject its whole budget back; False when that could not be written down."""
@@ -569,30 +599,30 @@ class Engine:
 
         What is assigned counts as attempts that were made already, for this process.
         """
-        counts = self._counts()
-        for (kind, subject), (attempts, total) in tuple(self._assigned.items()):
-            label = self.label(kind, subject)
-            counts[label] = max(0, attempts + counts.get(label, 0) - total)
-        return FixAttempts(counts, self._assign)
+        return FixAttempts(self._counted(self.journal.totals()), self._assign)
 
     @fix_attempts.setter
     def fix_attempts(self, counts: Mapping[str, int]) -> None:
         for label in {*self.fix_attempts, *counts}:
             self._assign(label, counts.get(label, 0))
 
-    def _counts(self) -> dict[str, int]:
+    def _counted(self, totals: Iterable[Total]) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for total in self.journal.totals():
+        for total in totals:
             label = self.label(total.kind, total.subject)
             counts[label] = counts.get(label, 0) + total.count
+        for (kind, subject), (attempts, before) in tuple(self._assigned.items()):
+            label = self.label(kind, subject)
+            counts[label] = max(0, attempts + counts.get(label, 0) - before)
         return counts
 
     def _assign(self, label: str, attempts: int) -> None:
         kind, subject = self.named(label)
-        now, made = time.time(), operator.index(attempts)
-        failures = self.journal.failures(kind, subject, self.kinds[kind].basis(), now)
-        self._assigned[kind, subject] = (made, self._counts().get(label, 0))
-        self._assumed[kind, subject] = (made, Failures(failures.count, now))
+        made, failures = operator.index(attempts), self._standing(kind, subject).failures
+        totals = self.journal.totals()
+        counted = sum(each.count for each in totals if (each.kind, each.subject) == (kind, subject))
+        self._assigned[kind, subject] = (made, counted)
+        self._assumed[kind, subject] = (made, Failures(failures.count, time.time()))
 
     def attempts_by_outcome(self) -> tuple[Total, ...]:
         """Every count of attempts by kind, subject, cause and outcome."""
@@ -608,12 +638,12 @@ class Engine:
         by_subject: dict[tuple[str, str], list[Total]] = {}
         for total in totals:
             by_subject.setdefault((total.kind, total.subject), []).append(total)
-        overall = Rates.of(totals)
+        overall, budgets = Rates.of(totals), self.budgets(by_subject)
         return {
             "mode": str(self.mode),
             "mode_reason": self.mode_reason,
             "max_retries": self.max_retries,
-            "fix_attempts": dict(self.fix_attempts),
+            "fix_attempts": self._counted(totals),
             "success_count": overall.successes,
             "failure_count": overall.failures,
             "success_rate": overall.success_rate,
@@ -626,8 +656,7 @@ class Engine:
                     "attempts_left": left.attempts_left,
                     "retry_after": round(left.retry_after, 1),
                 }
-                for subject in by_subject
-                for left in (self.budget_of(*subject),)
+                for subject, left in budgets.items()
             },
             "process": {"pid": os.getpid(), "host": socket.gethostname()},
         }

@@ -39,6 +39,9 @@ TRIES = 4
 #: SQLite's words for a file that is not there.
 CANNOT_OPEN = "unable to open database file"
 RESET = "reset"
+#: Seconds that a read waits for a file that is locked. While it stays locked, no read waits again
+#: for so many seconds: a page that reads several times is answered all the same.
+READ_WAIT, NO_WAIT_FOR = 0.2, 2.0
 #: Attempts that could not be written and are kept in memory until they can.
 KEPT_UNWRITTEN = 100
 #: The columns in their order. The one of the basis is called after the first kind's basis, its
@@ -50,6 +53,14 @@ COLUMNS = (
 FIELDS = tuple("basis" if column == "lock" else column for column in COLUMNS)
 LISTS = ("installed", "hashes")
 INSERT = f"INSERT OR IGNORE INTO attempts VALUES (NULL, :{', :'.join(FIELDS)})"  # noqa: S608
+#: The rows of a subject from its newest one back, without those that are too old or too new to
+#: count. One from a clock that ran more than an hour ahead does not: it would block for years.
+NEWEST = (
+    "SELECT id, outcome, lock, at, at > :since AND at < :until FROM attempts"
+    " WHERE kind = :kind AND subject = :subject AND (at > :since AND at < :until"
+    " OR outcome IN ('healed', 'reset') OR id = (SELECT max(id) FROM attempts"
+    " WHERE kind = :kind AND subject = :subject)) ORDER BY id DESC"
+)
 COUNT = (
     "INSERT INTO totals VALUES (:kind, :subject, :cause, :outcome, 1, :seconds, :at)"
     " ON CONFLICT DO UPDATE SET count = count + 1, seconds = seconds + excluded.seconds,"
@@ -129,6 +140,18 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with a subject: its newest row (``0, ""`` when it has none), and its failures.
+
+    The failures are those on one basis since the last success or reset, none older than a day.
+    """
+
+    id: int
+    outcome: str
+    failures: Failures
+
+
+@dataclass(frozen=True, slots=True)
 class Rates:
     """What the attempts on something came to; a rate of nothing is None."""
 
@@ -157,6 +180,7 @@ class Journal:
         self._max_rows = max_rows
         self._busy_timeout = busy_timeout
         self._unwritten: deque[Attempt] = deque(maxlen=KEPT_UNWRITTEN)
+        self._no_wait_until = float("-inf")
         #: By purpose: why it could not be used the last time, so that the log has it once.
         self._troubles: dict[str, str] = {}
 
@@ -168,11 +192,19 @@ class Journal:
             host=attempt.host or socket.gethostname(),
             pid=attempt.pid or os.getpid(),
         )
-        waiting = tuple(self._unwritten)
+        written = self._write((*self._unwritten, signed), self._busy_timeout)
+        if not written and all(each.attempt != signed.attempt for each in tuple(self._unwritten)):
+            self._unwritten.append(signed)
+        return written
 
+    def write_waiting(self) -> bool:
+        """Write what could not be written before, waiting for nobody; False when it cannot be."""
+        return not self._unwritten or self._write(tuple(self._unwritten), wait=0)
+
+    def _write(self, attempts: tuple[Attempt, ...], wait: float) -> bool:
         def insert(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
-            for each in (*waiting, signed):
+            for each in attempts:
                 if connection.execute(INSERT, row_of(each)).rowcount:
                     connection.execute(COUNT, row_of(each))
             # Ids only grow, so the span between the first and the last bounds the number of rows.
@@ -182,18 +214,12 @@ class Journal:
             connection.execute("COMMIT")
             return True
 
-        if not self._use("append", insert, default=False):
-            if not self.awaits(signed.attempt):
-                self._unwritten.append(signed)
+        if not self._use("append", insert, default=False, wait=wait):
             return False
-        for written in waiting:
+        for written in attempts:
             with suppress(ValueError):
                 self._unwritten.remove(written)
         return True
-
-    def awaits(self, attempt: str) -> bool:
-        """Whether a row of this attempt could not be written yet."""
-        return any(each.attempt == attempt for each in tuple(self._unwritten))
 
     def attempts(self, limit: int = 100, subject: str | None = None) -> tuple[Attempt, ...]:
         """The newest attempts that are still kept in full, newest first."""
@@ -214,79 +240,83 @@ class Journal:
         )
         return tuple(Total(*row) for row in self._rows(query, (RESET,)))
 
-    def failures(self, kind: str, subject: str, basis: str | None, now: float) -> Failures:
-        """The failures on this basis since the last success or reset, none older than a day.
+    def standings(
+        self, bases: Mapping[tuple[str, str], str | None], now: float
+    ) -> dict[tuple[str, str], Standing]:
+        """How it stands with each of these subjects, by kind and subject, read at one moment.
 
-        Without a basis those on that of the newest row count. One from a clock that ran more than
-        an hour ahead does not: it would block for years.
+        Without a basis those failures count that have the basis of the newest row.
         """
-        query = (
-            "SELECT count(*), coalesce(max(at), 0) FROM attempts WHERE kind = :kind"
-            " AND subject = :subject AND at > :since AND at < :until AND lock = coalesce(:basis,"
-            " (SELECT lock FROM attempts WHERE kind = :kind AND subject = :subject"
-            " ORDER BY id DESC LIMIT 1)) AND id >"
-            " (SELECT coalesce(max(id), 0) FROM attempts WHERE kind = :kind"
-            " AND subject = :subject AND outcome IN ('healed', 'reset'))"
-        )
-        since, until = now - EXPIRY, now + LONGEST_PAUSE
-        values = {"kind": kind, "subject": subject, "basis": basis, "since": since, "until": until}
-        count, last_at = next(iter(self._rows(query, values)), (0, 0.0))
-        for attempt in tuple(self._unwritten):
-            if (attempt.kind, attempt.subject) != (kind, subject):
-                continue
-            if attempt.outcome in {Outcome.HEALED, RESET}:
-                count, last_at = 0, 0.0
-            elif attempt.basis == basis and since < attempt.at < until:
-                count, last_at = count + 1, max(last_at, attempt.at)
-        return Failures(count, last_at)
+        span = {"since": now - EXPIRY, "until": now + LONGEST_PAUSE}
+
+        def look(connection: sqlite3.Connection) -> dict[tuple[str, str], Standing]:
+            return {
+                (kind, subject): _standing(
+                    connection.execute(NEWEST, {"kind": kind, "subject": subject, **span}), basis
+                )
+                for (kind, subject), basis in bases.items()
+            }
+
+        found: dict[tuple[str, str], Standing] = self._read(look, {})
+        waiting = tuple(self._unwritten)
+        for key, basis in bases.items():
+            standing = found.get(key) or Standing(0, "", Failures(0, 0.0))
+            for attempt in waiting:
+                if (attempt.kind, attempt.subject) == key:
+                    standing = _later(standing, attempt, basis, **span)
+            found[key] = standing
+        return found
 
     def readable(self) -> bool:
         """Whether it can be opened and read now, or has yet to be begun; changes nothing."""
         try:
             if self._path.exists():
-                with closing(self._connect()) as connection:
+                with closing(self._connect(READ_WAIT)) as connection:
                     connection.execute("SELECT count FROM totals LIMIT 1").fetchone()
         except (sqlite3.Error, OSError):
             return False
         return True
 
-    def last(self, kind: str, subject: str) -> tuple[int, str]:
-        """The id and outcome of the newest row of a subject, ``(0, "")`` when there is none."""
-        query = (
-            "SELECT id, outcome FROM attempts WHERE kind = ? AND subject = ?"
-            " ORDER BY id DESC LIMIT 1"
-        )
-        return next(((row[0], row[1]) for row in self._rows(query, (kind, subject))), (0, ""))
-
     def _rows(
         self, query: str, values: tuple[object, ...] | Mapping[str, object] = ()
     ) -> list[tuple[Any, ...]]:
+        return self._read(lambda connection: connection.execute(query, values).fetchall(), [])
+
+    def _read(self, work: Callable[[sqlite3.Connection], Result], default: Result) -> Result:
+        """What ``work`` reads; the default where nothing is written, or can be read, for now."""
         try:
             begun = self._path.exists()
         except OSError:
             # A name that no file system takes: there is no such file.
             begun = False
         if not begun:
-            return []
-        return self._use("read", lambda db: db.execute(query, values).fetchall(), [])
+            return default
+        waits = time.monotonic() >= self._no_wait_until
+        return self._use("read", work, default, min(READ_WAIT, self._busy_timeout) * waits)
 
     def _use(
-        self, purpose: str, work: Callable[[sqlite3.Connection], Result], default: Result
+        self,
+        purpose: str,
+        work: Callable[[sqlite3.Connection], Result],
+        default: Result,
+        wait: float,
     ) -> Result:
         """Run ``work``; a file that is no journal is set aside and the work done on a new one."""
         for tries_left in reversed(range(TRIES)):
             try:
                 if not self._path.exists():
-                    self._create()
-                with closing(self._connect()) as connection:
+                    self._create(wait)
+                with closing(self._connect(wait)) as connection:
                     result = work(connection)
             except (sqlite3.Error, OSError, Busy) as error:
                 if tries_left and CANNOT_OPEN in str(error):
                     # It was there a moment ago: another process is setting it aside.
                     continue
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and wait:
+                    self._no_wait_until = time.monotonic() + NO_WAIT_FOR
                 corrupt = type(error) is sqlite3.DatabaseError
                 self._tell(purpose, error, corrupt=corrupt)
-                if not (tries_left and corrupt and self._replace()):
+                if not (tries_left and corrupt and self._replace(wait)):
                     break
             else:
                 if self._troubles.pop(purpose, None) is not None:
@@ -302,11 +332,11 @@ class Journal:
             fields = {"purpose": purpose, "error": str(error), "corrupt": corrupt}
             logger.warning("the journal cannot be used", extra={"fields": fields})
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, wait: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode=rw",
             uri=True,
-            timeout=self._busy_timeout,
+            timeout=wait,
             isolation_level=None,
         )
         try:
@@ -318,9 +348,9 @@ class Journal:
             raise
         return connection
 
-    def _create(self) -> None:
+    def _create(self, wait: float) -> None:
         """Put a complete journal in place at once; whoever is second uses the first one's."""
-        with exclusive(self._lock, self._busy_timeout):
+        with exclusive(self._lock, wait):
             if self._path.exists():
                 return
             fresh = self._path.with_name(f"{self._path.name}.new")
@@ -332,11 +362,11 @@ class Journal:
             drop_companions(self._path)
             fresh.rename(self._path)
 
-    def _replace(self) -> bool:
+    def _replace(self, wait: float) -> bool:
         """Move a file that is no journal out of the way; False when that cannot be done."""
         try:
-            with exclusive(self._lock, self._busy_timeout):
-                if self._is_mended():
+            with exclusive(self._lock, wait):
+                if self._is_mended(wait):
                     return True
                 aside = set_aside(self._path)
         except (OSError, Busy):
@@ -347,16 +377,42 @@ class Journal:
         )
         return True
 
-    def _is_mended(self) -> bool:
+    def _is_mended(self, wait: float) -> bool:
         """Whether the file is a journal by now, because another process has replaced it."""
         try:
-            with closing(self._connect()) as connection:
+            with closing(self._connect(wait)) as connection:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError:
             return True
         except sqlite3.DatabaseError:
             return False
         return bool(verdict == "ok")
+
+
+def _standing(rows: Iterable[tuple[Any, ...]], basis: str | None) -> Standing:
+    """How it stands by the rows of ``NEWEST``."""
+    newest: tuple[int, str] | None = None
+    count, last_at = 0, 0.0
+    for id_, outcome, its_basis, at, counts in rows:
+        newest = newest or (id_, outcome)
+        basis = its_basis if basis is None else basis
+        if outcome in {Outcome.HEALED, RESET}:
+            break
+        if counts and its_basis == basis:
+            count, last_at = count + 1, max(last_at, at)
+    return Standing(*(newest or (0, "")), Failures(count, last_at))
+
+
+def _later(
+    before: Standing, attempt: Attempt, basis: str | None, since: float, until: float
+) -> Standing:
+    """How it stands after an attempt that is not written yet."""
+    failures = before.failures
+    if attempt.outcome in {Outcome.HEALED, RESET}:
+        failures = Failures(0, 0.0)
+    elif basis in {None, attempt.basis} and since < attempt.at < until:
+        failures = Failures(failures.count + 1, max(failures.last_at, attempt.at))
+    return Standing(before.id, attempt.outcome, failures)
 
 
 def _check_version(version: int) -> None:

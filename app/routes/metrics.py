@@ -114,19 +114,18 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
     seconds = CounterMetricFamily(
         "auto_fix_attempt_seconds", "Seconds spent in these attempts", labels=labels
     )
-    attempted: dict[tuple[str, ...], float] = {}
-    for total in fixer.attempts_by_outcome():
+    totals = fixer.attempts_by_outcome()
+    for total in totals:
         key = (total.kind, total.subject, total.cause, total.outcome)
         counts.add_metric(key, total.count)
         seconds.add_metric(key, total.seconds)
-        left = fixer.budget_of(total.kind, total.subject)
-        attempted[total.kind, total.subject] = left.attempts_left
+    budgets = fixer.budgets((total.kind, total.subject) for total in totals)
     yield counts
     yield seconds
     yield _gauge(
         "auto_fix_budget_attempts_left",
         "Attempts left on the host before a pause, for each subject that was attempted",
-        attempted,
+        {key: left.attempts_left for key, left in budgets.items()},
         *labels[:2],
     )
     yield _gauge(

@@ -399,14 +399,16 @@ class AutoFixer(Engine):
     def health_report(self) -> HealthReport:
         """Every watched subject and module, looked at now; heals nothing."""
         mode = self.mode
-        modules = [
-            self.check("module", path, report.diagnosis if report else None, critical=critical)
-            for path, critical in tuple(self._reports.watched.items())
+        watched = dict(self._reports.watched)
+        modules = {
+            path: report.diagnosis if report else None
+            for path in watched
             for report in (self._reports.get(path),)
-        ]
+        }
+        critical = {path for path, critical in watched.items() if critical}
         return HealthReport(
             timestamp=datetime.now(UTC),
-            checks=(*self.checks(), *modules),
+            checks=(*self.checks(), *self.checks_of("module", modules, critical)),
             fixes=self.fixes(),
             auto_fixer={
                 "mode": str(mode),

@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from app.healing.journal import Journal, Standing
 from tests.conftest import World
 from tests.support.processes import ROOT
 
@@ -151,3 +153,10 @@ def _links(directory: Path) -> list[str]:
             with contextlib.suppress(OSError):
                 links.append(str(entry.readlink()))
     return links
+
+
+def standing(
+    journal: Journal, subject: str = "prey", basis: str | None = None, kind: str = "dependency"
+) -> Standing:
+    """Return how it stands with one subject now."""
+    return journal.standings({(kind, subject): basis}, time.time())[kind, subject]

@@ -13,18 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from app.healing.budget import Failures
 from app.healing.journal import (
     FIELDS,
     KEPT_UNWRITTEN,
+    READ_WAIT,
     SCHEMA_VERSION,
     Attempt,
     Journal,
     Rates,
+    Standing,
 )
 from app.healing.sqlite_file import KEPT_ASIDE
 from app.settings.declarations import Mode
 from tests.conftest import World
-from tests.healing.engines import answers, crowd, release, run, start
+from tests.healing.engines import answers, crowd, release, run, standing, start
 from tests.support.index import Fault
 
 WRITE_50 = """
@@ -102,8 +105,8 @@ class TestRows:
         journal.append(attempt("other", subject="other"))
         assert [row.attempt for row in journal.attempts(2)] == ["other", "row4"]
         assert [row.attempt for row in journal.attempts(2, "prey")] == ["row4", "row3"]
-        assert journal.last("dependency", "prey") == (5, "network")
-        assert journal.last("dependency", "absent") == (0, "")
+        assert standing(journal) == Standing(5, "network", Failures(5, journal.attempts()[1].at))
+        assert standing(journal, "absent") == Standing(0, "", Failures(0, 0.0))
 
     def test_nothing_is_made_by_reading(self, path: Path) -> None:
         """Reading a journal that is not there answers with nothing."""
@@ -121,7 +124,7 @@ class TestRows:
             connection.execute("DELETE FROM attempts")
             connection.commit()
         fill(journal, 1, start=1)
-        assert journal.last("dependency", "prey") == (2, "network")
+        assert standing(journal).id == 2
 
     def test_text_of_any_kind(self, path: Path) -> None:
         """Quotes, zero bytes and other scripts are text like any other."""
@@ -343,13 +346,29 @@ class TestLocked:
             assert not journal.append(attempt("row2"))
             assert "the journal cannot be used" in caplog.text
             assert count(journal) == 1
-            assert journal.failures("dependency", "prey", "abc", time.time()).count == 3
+            assert standing(journal, basis="abc").failures.count == 3
             other.execute("ROLLBACK")
         assert list(path.parent.glob("*.corrupt-*")) == []
         fill(journal, 1, start=3)
         assert [row.attempt for row in journal.attempts()] == ["row3", "row2", "row1", "row0"]
-        assert journal.failures("dependency", "prey", "abc", time.time()).count == 4
+        assert standing(journal, basis="abc").failures.count == 4
         assert count(journal) == 4
+
+    def test_reading_waits_once(self, path: Path) -> None:
+        """However often a page reads a locked file, it waits a fifth of a second once."""
+        journal = Journal(path)
+        fill(journal, 1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            other.execute("COMMIT")
+            waits = []
+            for _ in range(20):
+                started = time.monotonic()
+                assert journal.totals() == ()
+                waits.append(time.monotonic() - started)
+        assert waits[0] >= READ_WAIT > sorted(waits)[10]
+        assert count(journal) == 1
 
     def test_what_waits_is_bounded(self, path: Path) -> None:
         """A journal that is locked for ever does not fill the memory."""
@@ -372,10 +391,33 @@ class TestLocked:
         with closing(sqlite3.connect(world.settings.home / "journal.sqlite3")) as lock:
             lock.execute("BEGIN IMMEDIATE")
             assert fixer.safe_import("prey")[0]
-        assert "the journal cannot be used" in caplog.text
-        assert fixer.fix_attempts == {}
-        assert world.fixer().mode is Mode.HEAL
+            assert "the journal cannot be used" in caplog.text
+            fixer.adopt()
+            assert fixer.fix_attempts == {}
+        fixer.adopt()
         assert fixer.fix_attempts == {"prey": 1}
+
+    @pytest.mark.parametrize(
+        ("fault", "outcome"), [(None, "healed"), (Fault.NOT_FOUND, "not_found")]
+    )
+    def test_who_dies_meanwhile(
+        self, world: World, fault: Fault | None, outcome: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The next process records how the attempt ended that its maker could not write."""
+        world.publish("prey")
+        world.index.faults = {} if fault is None else {"prey": fault}
+        fixer = world.fixer()
+        fixer.reset("prey")
+        with closing(sqlite3.connect(world.settings.home / "journal.sqlite3")) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            healed = run(
+                world, "fixer.journal._busy_timeout = 0.05; say(fixer.safe_import('prey')[0])"
+            )
+        assert healed == str(fault is None)
+        heir = world.fixer()
+        assert heir.mode is Mode.HEAL
+        assert [row.outcome for row in heir.history()] == [outcome, "reset"]
+        assert "interrupted" not in caplog.text
 
 
 class TestCounters:

@@ -21,7 +21,7 @@ from app.healing.journal import Attempt, Journal
 from app.healing.kind import Outcome
 from app.kinds.dependency.catalog import InstallOutcome
 from tests.conftest import World
-from tests.healing.engines import answers, crowd, release, run
+from tests.healing.engines import answers, crowd, release, run, standing
 from tests.support.index import Fault
 
 SUBJECTS = st.text(max_size=40)
@@ -97,7 +97,7 @@ class TestMemory:
 
     def count(self, journal: Journal, basis: str = "a") -> int:
         """Return the failures that count."""
-        return journal.failures("dependency", "prey", basis, time.time()).count
+        return standing(journal, basis=basis).failures.count
 
     def test_expiry(self, journal: Journal) -> None:
         """A failure is forgotten after a day."""
@@ -124,8 +124,8 @@ class TestMemory:
     def test_other_subjects(self, journal: Journal) -> None:
         """A module's failures are its own."""
         self.fail(journal, 3)
-        assert journal.failures("dependency", "other", "a", time.time()).count == 0
-        assert journal.failures("database", "prey", "a", time.time()).count == 0
+        assert standing(journal, subject="other", basis="a").failures.count == 0
+        assert standing(journal, kind="database", basis="a").failures.count == 0
 
     def test_a_clock_that_was_ahead(self, journal: Journal) -> None:
         """Failures from a far future, written before a clock was set right, do not block."""
