@@ -47,6 +47,8 @@ OPAQUE = re.compile(
 AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
 
 
+#: What orchestrators and load balancers ask.
+PROBES = ("/livez", "/readyz", "/startupz", "/healthz")
 #: What of the service itself answers probes, metrics and operators.
 CORE_MODULES = frozenset({"app.routes.health", "app.routes.auto_fix", "app.routes.metrics"})
 
@@ -100,7 +102,7 @@ CORE = (
         "health",
         "app.routes.health",
         "health_bp",
-        paths=("/livez", "/readyz", "/healthz"),
+        paths=PROBES,
         critical=True,
     ),
     Blueprint("auto_fix", "app.routes.auto_fix", "auto_fix_bp", "/api/auto-fix", critical=True),

@@ -60,7 +60,7 @@ class Services:
         metrics = Metrics(settings.metrics_directory)
         fixer.observe(metrics.heal)
         fixer.observe(tracing.attempted)
-        board = BlueprintBoard()
+        board = BlueprintBoard(settings.startup_patience)
         # How many requests a worker can answer at once; nothing bounds an eventlet one.
         threads = {"gthread": settings.threads, "sync": 1}.get(settings.worker_class)
         # At most a quarter of them may wait at once for a health check.

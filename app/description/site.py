@@ -59,6 +59,13 @@ PROBES = Group(
             "Reads the cached health: no check runs for it.",
             "No critical check fails.",
         ),
+        _probe(
+            "/startupz",
+            "started",
+            "Has it started?",
+            "While the imports of the start go on, STARTUP_PATIENCE seconds at most, it has not.",
+            "It has, and stays so.",
+        ),
         Operation(
             "/healthz",
             "healthz",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.healing.report import Check
-from app.manifest import Blueprint
+from app.kinds.dependency.diagnosis import Cause
+from app.manifest import PROBES, Blueprint
 
 #: Reasons of a blueprint that was imported and does not serve. Any other is why it could not be
 #: imported, which the engine reports itself.
@@ -25,7 +26,7 @@ HOOK_SECONDS = 60.0
 
 #: What operators and their tools rely on whatever else is served: probes, metrics, and all below
 #: the last one.
-CORE_ADDRESSES = ("/livez", "/readyz", "/healthz", "/metrics", "/api/auto-fix")
+CORE_ADDRESSES = (*PROBES, "/metrics", "/api/auto-fix")
 
 
 def is_core_address(path: str) -> bool:
@@ -93,15 +94,33 @@ class BlueprintBoard:
     """The blueprints that are to be served, and their states in the application that serves now.
 
     Both are replaced whole. ``follows`` says that the manifest decides which they are. It also
-    remembers which blueprints' hooks have raised of late.
+    remembers which imports the boot did not wait for, and which blueprints' hooks have raised of
+    late.
+
+    Args:
+        startup_patience: seconds for which the process counts as starting because of its imports.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, startup_patience: float = 0.0, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.blueprints: tuple[Blueprint, ...] = ()
         self.follows = False
         self.states: tuple[BlueprintState, ...] = ()
         self._clock = clock
         self._hook_failed_at: dict[str, float] = {}
+        self._startup_until = clock() + startup_patience
+
+    @property
+    def starting(self) -> tuple[str, ...]:
+        """The blueprints whose imports keep this process starting; none when it has waited enough.
+
+        One that is added later is no matter of the start once the patience is over.
+        """
+        if self._clock() >= self._startup_until:
+            return ()
+        return tuple(s.name for s in self.states if s.reason == Cause.IMPORTING)
 
     def hook_failed(self, name: str) -> bool:
         """Note that a hook of a blueprint has raised; whether it had not for a while before."""

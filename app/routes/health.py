@@ -27,12 +27,23 @@ def livez() -> Response:
 
 @health_bp.get("/readyz")
 def readyz() -> Response:
-    """200, or 503 naming the critical checks that fail, or that the process is about to end."""
+    """200, or 503 naming the critical checks that fail, or that the process starts or ends."""
     services: Services = current_app.extensions["services"]
     if services.draining.is_set():
         return problem("not_ready", failed=["draining"])
+    if services.board.starting:
+        return problem("not_ready", failed=["starting"])
     health: HealthService = current_app.extensions["health"]
     return _probe(health.read().groups[Group.READY], "ready")
+
+
+@health_bp.get("/startupz")
+def startupz() -> Response:
+    """200 when the imports of the start are over, or were waited for long enough; 503 before."""
+    services: Services = current_app.extensions["services"]
+    if starting := services.board.starting:
+        return problem("not_started", failed=[f"blueprint_{name}" for name in starting])
+    return _plain("started")
 
 
 @health_bp.get("/healthz")
@@ -44,7 +55,10 @@ def healthz() -> Response:
 
 def _probe(report: HealthReport, word: str) -> Response:
     if report.overall_status is not Status.UNHEALTHY:
-        headers = {"Cache-Control": "no-store"}
-        return Response(f"{word}\n", mimetype="text/plain", headers=headers)
+        return _plain(word)
     failed = [check.name for check in report.checks if check.critical and not check.ok]
     return problem(f"not_{word}", failed=failed)
+
+
+def _plain(word: str) -> Response:
+    return Response(f"{word}\n", mimetype="text/plain", headers={"Cache-Control": "no-store"})

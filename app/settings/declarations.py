@@ -161,6 +161,13 @@ class Settings(Declared):
         one_of("all", "errors", "off"),
         "which requests are logged: all but successful probes, those that failed, or none",
     )
+    startup_patience: int = setting(
+        "STARTUP_PATIENCE",
+        60,
+        whole_number(0, 3600),
+        "seconds for which a process that is still importing blueprints counts as starting, and is"
+        " not ready",
+    )
     request_timeout: int = setting(
         "REQUEST_TIMEOUT",
         10,

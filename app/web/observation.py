@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from app.manifest import PROBES
 from app.services import Services
 from app.telemetry.context import REQUEST_ID_HEADER, continued, enter, leave, request_id
 from app.telemetry.metrics import METHODS
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 UNMATCHED, OTHER_METHOD = "unmatched", "other"
 #: They are asked every few seconds, and their success says nothing.
-QUIET_ROUTES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+QUIET_ROUTES = frozenset({*PROBES, "/metrics"})
 _FIRST_ERROR, _UNEXPECTED = 400, 500
 _METHOD_NOT_ALLOWED = "405"
 #: Under this key werkzeug leaves the request that it makes of the environ, and Flask takes it away

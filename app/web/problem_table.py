@@ -155,6 +155,7 @@ _ROWS = (
     ),
     Problem(503, "not_alive", "This process has to be replaced.", _LATER, 5, ProbeMembers),
     Problem(503, "not_ready", "Something critical is missing.", _LATER, 5, ProbeMembers),
+    Problem(503, "not_started", "The imports of the start go on.", _LATER, 2, ProbeMembers),
 )
 
 #: By their codes.

@@ -33,6 +33,7 @@ ENDPOINTS = [
     "/",
     "/livez",
     "/readyz",
+    "/startupz",
     "/healthz",
     "/metrics",
     "/api/auto-fix/health",

@@ -147,7 +147,7 @@ class TestService:
 
     @pytest.mark.parametrize(
         ("probe", "path"),
-        [("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")],
+        [("startupProbe", "/startupz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")],
     )
     def test_probes(self, build: Build, container: Any, probe: str, path: str) -> None:  # noqa: ANN401
         """They ask for what the application answers."""

@@ -22,6 +22,12 @@ while not os.path.exists("released"):
     time.sleep(0.02)
 open("let_go", "w").close()
 """
+OWNING = """
+from flask import Blueprint
+
+bp = Blueprint("owns", __name__, url_prefix="/own")
+bp.add_url_rule("", view_func=lambda: "own")
+"""
 THREADS = """
 import threading
 threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -87,8 +93,13 @@ class TestHanging:
     """A module that does not come back holds nobody up for long."""
 
     def test_the_others_are_served_meanwhile(self, house: House) -> None:
-        """Requests are answered while it still hangs, and it is served when it lets go."""
+        """Requests are answered while it still hangs, and it is served when it lets go.
+
+        Until then the processes have not started and are not ready; one that has its prefix from
+        its source answers 503 there as well.
+        """
         house.add("hangs", HANGING + working("hangs"))
+        house.add("owns", HANGING + OWNING, prefix=None)
         house.add("good", working("good"))
         with house.serve() as server:
             assert statuses(server, "/good") == {200}
@@ -98,11 +109,19 @@ class TestHanging:
             assert server.get("/hangs").json()["code"] == "importing"
             advice = status(server)["blueprints"]["hangs"]["advice"]
             assert "has not finished importing" in advice
-            assert server.get("/readyz").status == 200
+            assert (answer := server.get("/own/any")).status == 503
+            assert answer.json()["code"] == "importing"
+            assert (answer := server.get("/startupz")).status == 503
+            assert answer.json()["code"] == "not_started"
+            assert answer.json()["failed"] == ["blueprint_hangs", "blueprint_owns"]
+            assert server.get("/readyz").json()["failed"] == ["starting"]
+            assert server.get("/livez").status == 200
             before = set(serving(server, 2, "good"))
             (house.directory / "released").touch()
-            assert set(serving(server, 2, "hangs")) == before
-            assert statuses(server, "/hangs") == {200}
+            assert set(serving(server, 2, "hangs", "owns")) == before
+            for path in ("/hangs", "/own", "/startupz"):
+                assert statuses(server, path) == {200}
+            wait_until(lambda: server.get("/readyz").status == 200, timeout=LIVE)
 
     def test_a_critical_one_is_not_ready_meanwhile(self, house: House) -> None:
         """The service is out of rotation until its import has ended, and in it soon after."""
@@ -116,11 +135,16 @@ class TestHanging:
             assert statuses(server, "/hangs") == {200}
 
     def test_several_share_the_boots_patience(self, house: House) -> None:
-        """Ten that hang delay the start hardly more than one, and keep no worker from ending."""
+        """Ten that hang delay the start hardly more than one, and keep no worker from ending.
+
+        They are waited for as long as the setting says: then the rest is ready without them.
+        """
         for number in range(10):
             house.add(f"hangs{number}", HANGING + working(f"hangs{number}"))
-        with house.serve(workers=1) as server:
+        with house.serve(workers=1, STARTUP_PATIENCE="1") as server:
             assert server.get("/").status == 200
+            wait_until(lambda: server.get("/startupz").status == 200, timeout=LIVE)
+            wait_until(lambda: server.get("/readyz").status == 200, timeout=LIVE)
         assert server.process.returncode == 0
         assert not (house.directory / "let_go").exists()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
 Build = Callable[..., "Flask"]
-CORE = ("/livez", "/readyz", "/healthz", "/metrics", "/api/auto-fix/status")
+CORE = ("/livez", "/readyz", "/startupz", "/healthz", "/metrics", "/api/auto-fix/status")
 #: What raises for every request, by the way in which it is registered.
 RAISING = {
     "before": "bp.before_app_request(fail)",

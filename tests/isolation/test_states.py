@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.healing.report import Check
 from app.isolation.states import BlueprintBoard, BlueprintState
 from app.manifest import Blueprint
+from tests.support.clock import Clock
 
 
 class TestChecks:
@@ -39,3 +40,27 @@ class TestChecks:
         """One whose module defines no blueprint is a failed check, too."""
         (check,) = self._checks("blueprint_missing")
         assert (check.reason, check.critical) == ("blueprint_missing", True)
+
+
+class TestStarting:
+    """For how long a process counts as starting."""
+
+    def test_until_the_patience_is_over(self) -> None:
+        """One that is still importing is named, whatever else is in quarantine, up to a bound."""
+        clock = Clock()
+        board = BlueprintBoard(60, clock=clock)
+        reasons = {"slow": "importing", "red": "code_error", "good": None}
+        board.states = tuple(
+            BlueprintState.of(Blueprint(name, f"app.{name}", "bp"), reason)
+            for name, reason in reasons.items()
+        )
+        found = []
+        for seconds in (59, 1):
+            clock.pass_by(seconds)
+            found.append(board.starting)
+        assert found == [("slow",), ()]
+
+    def test_until_the_imports_have_ended(self) -> None:
+        """Then it has started."""
+        board = BlueprintBoard(60, clock=Clock())
+        assert board.starting == ()

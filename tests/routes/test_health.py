@@ -1,4 +1,4 @@
-"""``/livez``, ``/readyz`` and ``/healthz``."""
+"""``/livez``, ``/readyz``, ``/startupz`` and ``/healthz``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ WAIT = 20
 
 
 class TestProbes:
-    """``/livez``, ``/readyz`` and ``/healthz``."""
+    """What they answer for a healthy service, and for one that is not."""
 
-    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/startupz", "/healthz"])
     def test_up(self, client: FlaskClient, path: str) -> None:
         """A healthy service answers each with 200, uncached."""
         response = client.get(path)
@@ -76,7 +76,7 @@ class TestProbes:
         assert body["failed"] == ["loop"]
         assert client.get("/readyz").status_code == 200
 
-    @pytest.mark.parametrize("path", ["/livez", "/readyz"])
+    @pytest.mark.parametrize("path", ["/livez", "/readyz", "/startupz"])
     def test_plain_text(self, client: FlaskClient, path: str) -> None:
         """A probe that looks at more than the status reads a word."""
         response = client.get(path)
@@ -84,7 +84,7 @@ class TestProbes:
 
 
 def _word(path: str) -> str:
-    return {"/livez": "alive", "/readyz": "ready"}[path]
+    return {"/livez": "alive", "/readyz": "ready", "/startupz": "started"}[path]
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class TestLandingPage:
         """Each part is shown with what it answers for, as the status tells it."""
         text = client.get("/").text
         told = client.get("/api/auto-fix/status").get_json()["blueprints"]
-        assert told["health"]["paths"] == ["/livez", "/readyz", "/healthz"]
+        assert told["health"]["paths"] == ["/livez", "/readyz", "/startupz", "/healthz"]
         for blueprint in told.values():
             for path in blueprint["paths"]:
                 assert f"<code>{path}</code>" in text

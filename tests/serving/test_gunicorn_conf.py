@@ -46,7 +46,7 @@ def launch(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/healthz", "/metrics"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/startupz", "/healthz", "/metrics"])
 def test_answers(server: Server, path: str) -> None:
     """It answers the paths that a platform asks."""
     assert server.get(path).status == 200

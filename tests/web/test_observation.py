@@ -299,7 +299,14 @@ class TestAccessLine:
     def test_setting(self, noisy: House, setting: str, told: list[str]) -> None:
         """ACCESS_LOG says which; probes that succeed never have a line."""
         with _served(noisy, ACCESS_LOG=setting) as server:
-            for path in ("/noisy/hello/x", "/nowhere", "/livez", "/readyz", "/healthz", "/metrics"):
+            for path in (
+                "/noisy/hello/x",
+                "/nowhere",
+                "/livez",
+                "/readyz",
+                "/startupz",
+                "/metrics",
+            ):
                 _ask(server, path, path.split("/")[-1] if path == "/nowhere" else "hello")
             lines = [] if setting == "off" else wait_until(lambda: _own(server, "nowhere"))
             lines += _own(server, "hello")
