@@ -2,7 +2,7 @@
 
 A table that is wrong costs what it describes and nothing else: where the text as a whole is no TOML
 each of its tables is read by itself. Every fault has its line. Tables that belong to a kind of
-fault are handed to that kind as they are.
+fault are read by that kind.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ CORE_NAMES = frozenset(blueprint.name for blueprint in CORE)
 class Manifest:
     """What the file says, and what is wrong with it.
 
-    ``tables`` has those of kinds of fault: the table's name, to its entries by their names.
+    ``tables`` has those of kinds of fault: the table's name, to its entries by their names, as
+    their kind has read them.
     """
 
     blueprints: tuple[Blueprint, ...] = ()
@@ -130,18 +131,32 @@ class Manifest:
         return f"{shown}{more}"
 
 
-def parse(text: str, kinds: Mapping[str, str] = {}) -> Manifest:
-    """Read a manifest; whatever is in it, nothing is raised.
+class Unusable(ValueError):
+    """An entry that cannot be used; says what was expected, and of which key."""
 
-    Args:
-        text: the file.
-        kinds: the tables of kinds of fault, each to the key under which a blueprint names its
-            entries as needs, such as ``{"variable": "environment"}``.
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that belongs to a kind of fault.
+
+    ``need`` is the key under which a blueprint names its entries. ``entry`` reads one, by its name
+    and its value, and raises ``Unusable``.
     """
-    return _Parser(text, kinds).parse()
+
+    need: str
+    entry: Callable[[str, Any], Any]
 
 
-def read(path: Path, kinds: Mapping[str, str] = {}) -> Manifest:
+def parse(text: str, tables: Mapping[str, Table] = {}) -> Manifest:
+    """Read a manifest with these tables of kinds; whatever is in it, nothing is raised."""
+    return _Parser(text, tables).parse()
+
+
+def read(path: Path, tables: Mapping[str, Table] = {}) -> Manifest:
     """Read a manifest's file; one that cannot be read is a fault, and nothing else."""
     try:
         text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
@@ -151,7 +166,7 @@ def read(path: Path, kinds: Mapping[str, str] = {}) -> Manifest:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return Manifest(faults=(ManifestFault(0, "", f"cannot be read ({reason})"),))
-    return parse(text, kinds)
+    return parse(text, tables)
 
 
 class ManifestFile:
@@ -162,9 +177,9 @@ class ManifestFile:
     yet. Faults that are new are logged.
     """
 
-    def __init__(self, path: Path, kinds: Mapping[str, str] = {}) -> None:
+    def __init__(self, path: Path, tables: Mapping[str, Table] = {}) -> None:
         self.path = path
-        self._kinds = kinds
+        self._tables = tables
         self._current = Manifest()
         self._file = FollowedFile(path, self._load, look_seconds=LOOK_SECONDS)
 
@@ -178,7 +193,7 @@ class ManifestFile:
         return self._current
 
     def _load(self) -> None:
-        before, found = self._current, read(self.path, self._kinds)
+        before, found = self._current, read(self.path, self._tables)
         if not found.blueprints and (before.blueprints or (before.packages and not found.packages)):
             message = "no blueprint of it can be used; what it last said counts"
             faults = (*found.faults, ManifestFault(0, "", message))
@@ -194,7 +209,7 @@ class ManifestFile:
 class _Parser:
     """Reads one text, and collects what is wrong with it."""
 
-    def __init__(self, text: str, kinds: Mapping[str, str]) -> None:
+    def __init__(self, text: str, tables: Mapping[str, Table]) -> None:
         self._text = text.replace("\r\n", "\n")
         self._lines = OPAQUE.sub(_emptied, self._text).split("\n")
         #: Each header to its line, counted from 1.
@@ -202,7 +217,7 @@ class _Parser:
         for number, line in enumerate(self._lines, 1):
             if header := HEADER.fullmatch(line):
                 self._headers.setdefault(_bare(header["name"]), number)
-        self._kinds = kinds
+        self._tables = tables
         self._faults: list[ManifestFault] = []
         #: Whether the text is TOML: where it is not, nobody knows what it was to describe.
         self._whole = True
@@ -211,17 +226,18 @@ class _Parser:
         document = self._document()
         # Whether it can be used or not, what is described is known to those who need it.
         known = {PACKAGES: _names(document.get(PACKAGES))}
-        known |= {key: _names(document.get(table)) for table, key in self._kinds.items()}
+        for name, table in self._tables.items():
+            known[table.need] = _names(document.get(name))
         packages = self._entries(document.pop(PACKAGES, {}), PACKAGES, self._package)
         tables = {
-            table: self._entries(document.pop(table, {}), table, _any_table)
-            for table in self._kinds
+            name: self._entries(document.pop(name, {}), name, table.entry)
+            for name, table in self._tables.items()
         }
         blueprints = self._entries(
             document.pop(BLUEPRINT, {}), BLUEPRINT, lambda n, v: self._blueprint(n, v, known)
         )
         for name in document:
-            allowed = ", ".join([PACKAGES, BLUEPRINT, *self._kinds])
+            allowed = ", ".join([PACKAGES, BLUEPRINT, *self._tables])
             self._fault(name, None, f"{name!r} is no table of the manifest; there are {allowed}")
         faults = sorted(self._faults, key=lambda fault: fault.line)
         return Manifest(tuple(blueprints.values()), packages, tables, tuple(faults))
@@ -290,7 +306,7 @@ class _Parser:
         for entry, value in table.items():
             try:
                 found[entry] = read(entry, value)
-            except _Unusable as unusable:
+            except Unusable as unusable:
                 place = name if name == PACKAGES else f"{name}.{entry}"
                 key = entry if name == PACKAGES else unusable.key
                 self._fault(place, key, f"{place}{f'.{key}' if key else ''} {unusable}")
@@ -298,22 +314,22 @@ class _Parser:
 
     def _package(self, name: str, value: Any) -> str:  # noqa: ANN401 - whatever a file holds
         if not (name.isidentifier() and name.isascii()):
-            raise _Unusable("is no import name: the key is what code imports")
+            raise Unusable("is no import name: the key is what code imports")
         if not (isinstance(value, str) and REQUIREMENT.fullmatch(value.strip())):
-            raise _Unusable('has to be a requirement such as "redis>=5.0", without a URL')
+            raise Unusable('has to be a requirement such as "redis>=5.0", without a URL')
         return value.strip()
 
     def _blueprint(self, name: str, value: Any, known: Mapping[str, frozenset[str]]) -> Blueprint:  # noqa: ANN401
         if not (isinstance(value, dict) and NAME.fullmatch(name)):
-            raise _Unusable("has to be a table with a plain name")
+            raise Unusable("has to be a table with a plain name")
         if name in CORE_NAMES:
-            raise _Unusable("has the name of one of the service's own: choose another")
+            raise Unusable("has the name of one of the service's own: choose another")
         given: dict[str, Any] = {"prefix": None, "paths": [], "critical": False}
         given |= {key: [] for key in known}
         for key in value:
             if key not in {"import", *given}:
                 allowed = ", ".join(["import", *given])
-                raise _Unusable(f"is no key of a blueprint; there are {allowed}", key)
+                raise Unusable(f"is no key of a blueprint; there are {allowed}", key)
         given |= value
         found = IMPORT_PATH.fullmatch(str(given.get("import", "")))
         prefix, paths = given["prefix"], given["paths"]
@@ -327,7 +343,7 @@ class _Parser:
             usable[key] = (_is_list(given[key], _is_name), "has to be a list of names")
         for key, (well, expected) in usable.items():
             if not well:
-                raise _Unusable(expected, key)
+                raise Unusable(expected, key)
         place = f"{BLUEPRINT}.{name}"
         # Whether it can do without is found out when it is imported.
         for key in known if self._whole else ():
@@ -361,20 +377,6 @@ class _Parser:
             if wanted.match(self._lines[number]):
                 return number + 1
         return first
-
-
-class _Unusable(ValueError):
-    """An entry that cannot be used; says what was expected, and of which key."""
-
-    def __init__(self, message: str, key: str | None = None) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def _any_table(_: str, value: Any) -> Any:  # noqa: ANN401 - its kind says what it has to be
-    if not isinstance(value, dict):
-        raise _Unusable("has to be a table")
-    return value
 
 
 def _is_list(value: object, wanted: Callable[[object], bool]) -> bool:

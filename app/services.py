@@ -17,6 +17,7 @@ from app.isolation.import_marks import ImportMarks
 from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
 from app.kinds.dependency.source import PATIENCE, source_checks
+from app.kinds.standard import standard_kinds
 from app.settings.declarations import Mode, Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.notes import RequestNotes
@@ -48,6 +49,8 @@ class Services:
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:
         """Wire them together; starts nothing."""
+        for kind in standard_kinds(fixer.manifest, os.environ):
+            fixer.add_kind(kind)
         tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(
             RegistryFile(settings.edge_functions_file).current,

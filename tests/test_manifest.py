@@ -11,11 +11,29 @@ from typing import Any
 
 import pytest
 
-from app.manifest import CORE, CORE_NAMES, FILE, MAX_BYTES, ManifestFile, parse, read
+from app.manifest import (
+    CORE,
+    CORE_NAMES,
+    FILE,
+    MAX_BYTES,
+    ManifestFile,
+    Table,
+    Unusable,
+    parse,
+    read,
+)
 from app.settings.declarations import DEFAULT_MANIFEST
 from tests.support.processes import wait_until
 
-KINDS = {"variable": "environment", "file": "files"}
+
+def entry(_: str, value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+    """An entry of a kind's table, as it stands."""
+    if not isinstance(value, dict):
+        raise Unusable("has to be a table")
+    return value
+
+
+TABLES = {"variable": Table("environment", entry), "file": Table("files", entry)}
 EXAMPLE = """\
 # what is served
 [packages]
@@ -53,12 +71,12 @@ ORDERS = '[blueprint.orders]\nimport = "shop.orders:bp"\n'
 
 def names(text: str) -> list[str]:
     """The blueprints of a manifest that can be used."""
-    return [blueprint.name for blueprint in parse(text, KINDS).blueprints]
+    return [blueprint.name for blueprint in parse(text, TABLES).blueprints]
 
 
 def faults(text: str) -> list[str]:
     """What is wrong with a manifest, each with its line."""
-    return [f"{fault.line} {fault.message}" for fault in parse(text, KINDS).faults]
+    return [f"{fault.line} {fault.message}" for fault in parse(text, TABLES).faults]
 
 
 def _make_directory(path: Path) -> None:
@@ -76,7 +94,7 @@ class TestExample:
 
     def test_all_of_it_is_read(self) -> None:
         """Every table and every key counts."""
-        found = parse(EXAMPLE, KINDS)
+        found = parse(EXAMPLE, TABLES)
         assert found.faults == ()
         assert found.packages == {
             "redis": "redis>=5.0",
@@ -110,11 +128,11 @@ class TestExample:
     ) -> None:
         """Editors of other systems write the same manifest."""
         (tmp_path / FILE).write_bytes(mark + change(EXAMPLE).encode())
-        assert read(tmp_path / FILE, KINDS) == parse(EXAMPLE, KINDS)
+        assert read(tmp_path / FILE, TABLES) == parse(EXAMPLE, TABLES)
 
     def test_nothing(self) -> None:
         """An empty manifest is no fault."""
-        assert parse("", KINDS).faults == ()
+        assert parse("", TABLES).faults == ()
 
 
 class TestTruncated:
@@ -124,7 +142,7 @@ class TestTruncated:
     def test_everywhere(self, end: int) -> None:
         """What stands whole before the end is served, and no text of a string is a table."""
         text = EXAMPLE[:end]
-        found = parse(text, KINDS)
+        found = parse(text, TABLES)
         expected = []
         for name, following in (("orders", "[variable.SHOP_NAME]"), ("pages", None)):
             at = EXAMPLE.index(following) if following else len(EXAMPLE)
@@ -140,7 +158,7 @@ class TestTruncated:
     def test_in_the_map(self) -> None:
         """A line that breaks off costs its own package, and no blueprint that needs it."""
         text = EXAMPLE.replace('redis = "redis>=5.0"  # a cache', 'redis = "redis>=5.0')
-        found = parse(text, KINDS)
+        found = parse(text, TABLES)
         assert set(found.packages) == {"PIL"}
         assert [blueprint.name for blueprint in found.blueprints] == ["orders", "pages"]
         (fault,) = found.faults
@@ -170,7 +188,7 @@ class TestWrong:
         """A value of another type costs its blueprint, and names the key and its line."""
         lines = {"import": 'import = "a.b:c"', key: f"{key} = {value}"}
         text = "\n".join(["[blueprint.bad]", *lines.values(), ORDERS])
-        found = parse(text, KINDS)
+        found = parse(text, TABLES)
         usable = (fitting is list and value == "[]") or (fitting is bool and value == "true")
         assert [each.name for each in found.blueprints] == ["bad", "orders"][not usable :]
         if not usable:
@@ -190,7 +208,7 @@ class TestWrong:
     @pytest.mark.parametrize("value", ["1", '"x"', "[]", "[{}]", "true"])
     def test_no_table(self, table: str, value: str) -> None:
         """A key in a table's place is a fault of its line."""
-        found = parse(f"\n{table} = {value}\n", KINDS)
+        found = parse(f"\n{table} = {value}\n", TABLES)
         assert [(fault.line, fault.table) for fault in found.faults] == [(2, table)]
 
     @pytest.mark.parametrize("value", ["1", '"x"', "[]", "true"])
@@ -198,7 +216,7 @@ class TestWrong:
     def test_no_entry(self, table: str, value: str) -> None:
         """An entry that is no table costs itself."""
         text = f"[{table}]\nx = {value}\n{ORDERS}"
-        assert [fault.line for fault in parse(text, KINDS).faults] == [2]
+        assert [fault.line for fault in parse(text, TABLES).faults] == [2]
         assert names(text) == ["orders"]
 
     def test_unknown_keys_and_tables(self) -> None:
@@ -284,7 +302,7 @@ class TestWrong:
     def test_no_toml(self, broken: str) -> None:
         """A table that is no TOML is left out alone, and its own line is named."""
         text = f"{EXAMPLE}\n[blueprint.bad]\n{broken}\n\n{ORDERS.replace('orders', 'more')}"
-        found = parse(text, KINDS)
+        found = parse(text, TABLES)
         assert [each.name for each in found.blueprints] == ["orders", "pages", "more"]
         assert set(found.packages) == {"redis", "PIL"}
         (fault,) = found.faults
@@ -363,7 +381,7 @@ class TestFollowed:
     def file(self, tmp_path: Path) -> ManifestFile:
         """A manifest that has been read once."""
         (tmp_path / FILE).write_text(EXAMPLE)
-        return ManifestFile(tmp_path / FILE, KINDS)
+        return ManifestFile(tmp_path / FILE, TABLES)
 
     def test_a_change(self, file: ManifestFile) -> None:
         """It is read anew; what has not changed is the same object."""

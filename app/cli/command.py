@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from app.healing.kind import Kind
+from app.kinds.standard import standard_kinds
 from app.settings.declarations import HealingSettings, Mode, adopt
 from app.settings.errors import (
     CommandError,
@@ -76,7 +77,8 @@ class Setup:
 def healing_engine(found: HealingSettings | None = None) -> AutoFixer:
     """An engine that may do what the settings allow."""
     fixer = AutoFixer(found or settings())
-    for kind in (click.get_current_context().find_object(Setup) or Setup()).kinds:
+    more = (click.get_current_context().find_object(Setup) or Setup()).kinds
+    for kind in (*standard_kinds(fixer.manifest, os.environ), *more):
         fixer.add_kind(kind)
     return fixer
 

@@ -13,6 +13,7 @@ from app.doctor.scan import Import, Scan, SourceFile, scan
 from app.kinds.dependency.catalog import listed_distributions
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.requirements import requirement_name
+from app.kinds.standard import TABLES
 from app.manifest import CORE, FILE, Blueprint, Manifest, read
 from app.settings.declarations import DEFAULT_LOCK, PROJECT_ROOT
 from app.settings.errors import LockError
@@ -42,7 +43,7 @@ class Project:
     @cached_property
     def manifest(self) -> Manifest:
         """What the project's own manifest says."""
-        return read(self.root / FILE)
+        return read(self.root / FILE, TABLES)
 
     @property
     def dependency_map(self) -> Mapping[str, str]:

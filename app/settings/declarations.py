@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from app.settings.errors import SettingFault, SettingsError
-from app.settings.sources import ENV_FILE, Environment, Misspelling
+from app.settings.sources import (
+    ENV_FILE,
+    ENV_FILE_READ,
+    ENVIRONMENT_FOLLOWED,
+    Environment,
+    Misspelling,
+)
 from app.settings.variable import (
     Declared,
     SecretForm,
@@ -209,6 +215,13 @@ class Settings(Declared):
         return max(1, int(threads * EDGE_SHARE))
 
 
+#: Where Docker and others mount secrets, a file each.
+SECRETS_DIR = Variable(
+    "SECRETS_DIR",
+    Path("/run/secrets"),
+    Syntax(absolute_path, "a path"),
+    "the directory of mounted secrets: a file NAME there sets the declared variable NAME",
+)
 #: Every variable, in the order in which the README shows them.
 VARIABLES: tuple[Variable[Any], ...] = (
     *Settings.variables(),
@@ -220,6 +233,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
         "the file of settings behind the environment; it may be missing unless it is named here",
         shown_default=".env",
     ),
+    SECRETS_DIR,
 )
 
 SettingsCheck = Callable[[Settings], None]
@@ -237,6 +251,9 @@ def adopt(environ: MutableMapping[str, str]) -> Environment:
         environ, [variable.names for variable in VARIABLES], PROJECT_ROOT / ".env"
     )
     environ.update(found.added, **{ENV_FILE: os.devnull})
+    if found.file is not None:
+        environ[ENV_FILE_READ] = str(found.file)
+        environ[ENVIRONMENT_FOLLOWED] = " ".join(found.added)
     return found
 
 

@@ -30,6 +30,18 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
+def signature_of(path: Path) -> tuple[int, int, int, int] | None:
+    """What changes with the file's content; None while there is no file.
+
+    The change time moves with the content and with the permissions, and nobody can set it back.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
+
+
 class FollowedFile:
     """Loads a file at once, and again when it has changed; safe to use from any thread.
 
@@ -55,7 +67,7 @@ class FollowedFile:
         self._lock = threading.Lock()
         self._looked_at = clock()
         # Taken before it is loaded, so that a change meanwhile is seen at the next look.
-        self._signature = _signature(path)
+        self._signature = signature_of(path)
         load()
 
     def refresh(self) -> None:
@@ -70,21 +82,9 @@ class FollowedFile:
             return
         try:
             self._looked_at = self._clock()
-            signature = _signature(self._path)
+            signature = signature_of(self._path)
             if signature != self._signature:
                 self._signature = signature
                 self._load()
         finally:
             self._lock.release()
-
-
-def _signature(path: Path) -> tuple[int, int, int, int] | None:
-    """What changes with the file's content; None while there is no file.
-
-    The change time moves with the content and with the permissions, and nobody can set it back.
-    """
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino

@@ -27,6 +27,9 @@ from app.settings.files import read_bounded
 
 #: The variable that names the file.
 ENV_FILE = "ENV_FILE"
+#: Set for processes that begin later: the file that was read, and, with spaces between them, the
+#: variables that a file gave a value and nobody else.
+ENV_FILE_READ, ENVIRONMENT_FOLLOWED = "ENV_FILE_READ", "ENVIRONMENT_FOLLOWED"
 MAX_ENV_FILE_BYTES = 1 << 18
 READABLE = f"a file that can be read, of at most {MAX_ENV_FILE_BYTES >> 10} KiB"
 #: Names that begin so are this project's, so one that is nearly a setting's is misspelled.
@@ -78,6 +81,7 @@ class Environment(Mapping[str, str]):
     Attributes:
         added: what the ``.env`` file sets and the process's environment does not.
         faults: what is wrong with the file itself.
+        file: that file, None where none was asked for.
     """
 
     def __init__(
@@ -86,7 +90,9 @@ class Environment(Mapping[str, str]):
         added: Mapping[str, str] = MappingProxyType({}),
         places: Mapping[str, str] = MappingProxyType({}),
         faults: tuple[SettingFault, ...] = (),
+        file: Path | None = None,
     ) -> None:
+        self.file = file
         self.added = added
         self.faults = faults
         self._values = {**environ, **added}
@@ -136,7 +142,8 @@ class Environment(Mapping[str, str]):
             for entry in read.entries
             if entry.name == ENV_FILE
         )
-        return cls(environ, added, places, (*read.faults, *misplaced))
+        followed = None if named == os.devnull else file.absolute()
+        return cls(environ, added, places, (*read.faults, *misplaced), followed)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]

@@ -31,6 +31,7 @@ from app.kinds.dependency.kind import DependencyKind
 from app.kinds.dependency.layers import Layers
 from app.kinds.dependency.on_disk import find_on_disk
 from app.kinds.dependency.requirements import check_module_name, top_level
+from app.kinds.standard import TABLES
 from app.manifest import Blueprint, ManifestFile
 from app.settings.declarations import HealingSettings, Mode
 from app.settings.errors import InvalidModuleName
@@ -78,7 +79,7 @@ class AutoFixer(Engine):
     @functools.cached_property
     def manifest(self) -> ManifestFile:
         """What is served and what that needs, as it follows its file."""
-        return ManifestFile(self.settings.manifest)
+        return ManifestFile(self.settings.manifest, TABLES)
 
     @functools.cached_property
     def dependency_map(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Annotated
 from app.edge.errors import EXPLANATIONS, ErrorKind
 from app.healing.kind import ADVICE, Outcome
 from app.kinds.dependency.catalog import INSTALL_ADVICE
-from app.kinds.dependency.kind import MEANINGS
+from app.kinds.standard import MEANINGS
 from app.web.json_bodies import Keywords, encode
 
 MEDIA_TYPE = "application/problem+json"

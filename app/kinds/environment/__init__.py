@@ -1,0 +1,1 @@
+"""The kind of environment variables: missing, invalid, misspelt, placeholders, unreadable files."""

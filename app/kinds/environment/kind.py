@@ -1,0 +1,228 @@
+"""The kind of environment variables: what is declared is checked, followed, and put in force.
+
+A repair is to read a source again, which happens by itself: a value that comes, or is corrected, is
+put into the process's environment, and nothing that the process was given is ever overruled.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from enum import StrEnum
+
+from app.healing.background import free_after_fork
+from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
+from app.kinds.environment.reads import variable_that_failed
+from app.kinds.environment.sources import SOURCES, Found, Sources
+from app.kinds.environment.variables import NEED
+from app.settings.declarations import VARIABLES
+from app.settings.sources import ENVIRONMENT_FOLLOWED
+from app.settings.variable import Syntax, Variable
+
+KIND = "environment"
+
+
+class Cause(StrEnum):
+    """What can be wrong with a variable."""
+
+    MISSING = "environment_missing"
+    MISSPELT = "environment_misspelt"
+    INVALID = "environment_invalid"
+    PLACEHOLDER = "environment_placeholder"
+    UNREADABLE_FILE = "environment_unreadable_file"
+    CONTRADICTION = "environment_contradiction"
+
+
+#: What each cause means for somebody who only asked for a page.
+MEANINGS: Mapping[str, str] = {
+    Cause.MISSING: "A variable that this part needs is not set.",
+    Cause.MISSPELT: "A variable that this part needs is set under another name.",
+    Cause.INVALID: "A variable that this part needs holds what cannot be used.",
+    Cause.PLACEHOLDER: "A variable that this part needs still holds its placeholder.",
+    Cause.UNREADABLE_FILE: "The file of a variable that this part needs cannot be read.",
+    Cause.CONTRADICTION: "A variable that this part needs is set in two ways.",
+}
+#: What examples and templates hold in the place of a value.
+PLACEHOLDER = re.compile(
+    r"change[-_ ]?(me|this|it)\W*|(your|replace|fill)[-_ ].+|.+[-_ ]here|place[-_]?holder"
+    r"|<[^<>]*>|x{3,}|\*{3,}|\.{3}|todo|tbd|fixme",
+    re.IGNORECASE,
+)
+#: How alike, by difflib's measure, two names have to be for one to be a slip of the other.
+ALIKE = 0.85
+#: What Kubernetes and Docker's links set for every service that they know.
+INJECTED = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+|ENV_\w+)")
+_SETTINGS = frozenset(name for variable in VARIABLES for name in variable.names)
+_TEXT: Syntax[str] = Syntax(str, "text")
+
+
+class EnvironmentKind:
+    """Watches the declared variables of one process.
+
+    Args:
+        declared: the variables that the manifest declares, the same object until they change.
+        environ: the process's environment, in which values from files are put in force.
+    """
+
+    name = KIND
+    scope = Scope.PROCESS
+    need = NEED
+    causes = MEANINGS
+    outcomes: Mapping[str, str] = {}
+    refusals: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        declared: Callable[[], Mapping[str, Variable[str | None]]],
+        environ: MutableMapping[str, str],
+    ) -> None:
+        self.needs: Mapping[str, tuple[str, ...]] = {}
+        self._declared = declared
+        self._environ = environ
+        self._sources = Sources(environ)
+        self._mutex = free_after_fork(threading.Lock())
+        #: What the faults were read for.
+        self._read_for: tuple[object, object] | None = None
+        self._faults: dict[str, Fault] = {}
+        self._in_force: set[str] = set()
+
+    def subjects(self) -> Mapping[str, bool]:
+        """The declared variables, and those that blueprints need."""
+        return dict.fromkeys(sorted({*self._declared(), *self.needs}), False)
+
+    def basis(self) -> str:
+        """Nothing is attempted, so no failures are counted."""
+        return ""
+
+    def adopt(self) -> bool:
+        """Put what the sources say now in force; True when a value or a fault is another one."""
+        with self._mutex:
+            read_for = (self._declared(), self.needs)
+            if not self._sources.refresh() and self._is_read_for(read_for):
+                return False
+            self._read_for = read_for
+            before, changed = self._faults, False
+            self._faults = {}
+            for variable in self._variables().values():
+                found = self._sources.find(variable.name)
+                fault = self._fault(variable, found)
+                if fault is not None:
+                    self._faults[variable.name] = fault
+                elif not found.given:
+                    changed = self._put(variable, found.text) or changed
+                else:
+                    self._in_force.add(variable.name)
+            return changed or self._faults != before
+
+    def faults(self) -> Iterable[Fault]:
+        """What is wrong with a variable that is needed, or set and of no use."""
+        self._ensure_read()
+        return tuple(self._faults.values())
+
+    def unmet(self, subject: str) -> Fault | None:
+        """Why a variable has no value that can be used; one that it had before stays in force."""
+        self._ensure_read()
+        return None if subject in self._in_force else self._faults.get(subject)
+
+    def explain(self, error: BaseException) -> Fault | None:
+        """The variable for want of which code has failed, declared or not."""
+        name = variable_that_failed(error)
+        if name is None or self._environ.get(name, "").strip():
+            return None
+        variable = self._declared().get(name, Variable(name, None, _TEXT, ""))
+        return self._faults.get(name) or self._missing(variable)
+
+    def recheck(self, fault: Fault) -> Fault | None:
+        """The fault as it is now."""
+        self.adopt()
+        return self._faults.get(fault.subject)
+
+    def prepare(self) -> None:
+        """Nothing has to be made."""
+
+    def recover(self, subject: str) -> None:
+        """Nothing is left behind."""
+
+    def repair(self, fault: Fault, work: Work) -> Repair:  # noqa: ARG002 - the protocol's
+        """Only whoever sets the variable can mend it; that is noticed by itself."""
+        return Repair(outcome=Outcome.NOT_FIXABLE)
+
+    def fixes(self) -> Iterable[Fix]:
+        """Nothing runs only because it was healed."""
+        return ()
+
+    def _ensure_read(self) -> None:
+        if not self._is_read_for((self._declared(), self.needs)):
+            self.adopt()
+
+    def _is_read_for(self, now: tuple[object, object]) -> bool:
+        read_for = self._read_for
+        return read_for is not None and all(a is b for a, b in zip(read_for, now, strict=True))
+
+    def _variables(self) -> dict[str, Variable[str | None]]:
+        undeclared = {name: Variable[str | None](name, None, _TEXT, "") for name in self.needs}
+        return {**undeclared, **self._declared()}
+
+    def _put(self, variable: Variable[str | None], text: str | None) -> bool:
+        """Put a value, or the default, into the process's environment; whether it is a new one."""
+        value = variable.default if text is None else text
+        if value is None:
+            return False
+        self._in_force.add(variable.name)
+        if self._environ.get(variable.name) == value:
+            return False
+        self._environ[variable.name] = value
+        # A process that this one becomes or begins knows by it that the value was not given.
+        followed = {*self._environ.get(ENVIRONMENT_FOLLOWED, "").split(), variable.name}
+        self._environ[ENVIRONMENT_FOLLOWED] = " ".join(sorted(followed))
+        return True
+
+    def _fault(self, variable: Variable[str | None], found: Found) -> Fault | None:
+        name = variable.name
+        if found.contradicts:
+            advice = f"both {name} and {name}_FILE are set: remove one"
+            return _fault(name, Cause.CONTRADICTION, advice)
+        if found.unreadable:
+            advice = f"{found.source} for {name} cannot be read as text: mend the file"
+            return _fault(name, Cause.UNREADABLE_FILE, advice)
+        if found.text is None:
+            needed = variable.default is None and name in self.needs
+            return self._missing(variable) if needed else None
+        text = found.text.strip()
+        if variable.default != text and PLACEHOLDER.fullmatch(text):
+            advice = f"{name} in {found.source} is a placeholder: set {_expected(variable)}"
+            return _fault(name, Cause.PLACEHOLDER, advice)
+        try:
+            variable.syntax.parse(text)
+        except ValueError:
+            advice = f"{name} in {found.source} is not {_expected(variable)}"
+            return _fault(name, Cause.INVALID, advice)
+        return None
+
+    def _missing(self, variable: Variable[str | None]) -> Fault:
+        # Imported here because hardly anything is missing.
+        from difflib import get_close_matches
+
+        name = variable.name
+        strangers = {
+            other
+            for other in self._environ.keys() - _SETTINGS - self._declared().keys() - {name}
+            if not INJECTED.fullmatch(other) and self._environ[other].strip()
+        }
+        for other in get_close_matches(name, sorted(strangers), 1, ALIKE):
+            advice = f"{name} is not set, and {other} is, which nothing declares: rename it"
+            return _fault(name, Cause.MISSPELT, advice)
+        looked = SOURCES.format(name)
+        advice = f"{name} is not set: set {_expected(variable)}; looked at {looked}"
+        return _fault(name, Cause.MISSING, advice)
+
+
+def _expected(variable: Variable[str | None]) -> str:
+    meaning = f" ({variable.meaning.rstrip('.')})" if variable.meaning else ""
+    return f"{variable.syntax.expected}{meaning}"
+
+
+def _fault(name: str, cause: Cause, advice: str) -> Fault:
+    refusal = Outcome.NOT_FIXABLE
+    return Fault(kind=KIND, subject=name, cause=cause, advice=advice, refusal=refusal)

@@ -1,0 +1,22 @@
+"""The one list of the kinds of fault: what the parts around the engine are put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+
+from app.healing.kind import Kind
+from app.kinds.dependency.kind import MEANINGS as DEPENDENCY_MEANINGS
+from app.kinds.environment import variables
+from app.kinds.environment.kind import MEANINGS as ENVIRONMENT_MEANINGS
+from app.kinds.environment.kind import EnvironmentKind
+from app.manifest import ManifestFile, Table
+
+#: The tables of the manifest that belong to kinds.
+TABLES: Mapping[str, Table] = {variables.TABLE: variables.READER}
+#: What each cause of each kind means for somebody who only asked for a page.
+MEANINGS: Mapping[str, str] = {**DEPENDENCY_MEANINGS, **ENVIRONMENT_MEANINGS}
+
+
+def standard_kinds(manifest: ManifestFile, environ: MutableMapping[str, str]) -> tuple[Kind, ...]:
+    """The kinds that a process has beside that of packages, for its manifest and environment."""
+    return (EnvironmentKind(lambda: manifest.current.tables[variables.TABLE], environ),)
