@@ -49,7 +49,7 @@ class Services:
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:
         """Wire them together; starts nothing."""
-        for kind in standard_kinds(fixer.manifest, os.environ):
+        for kind in standard_kinds(fixer.settings, fixer.manifest, os.environ):
             fixer.add_kind(kind)
         tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(

@@ -11,12 +11,10 @@ from werkzeug.exceptions import NotFound
 from app.isolation.states import BlueprintState, is_core_address, is_core_rule
 from app.utils.auto_fix import AutoFixer
 from app.web.observation import ROUTE
-from app.web.problem_table import quarantine_problem
-from app.web.problems import problem, unexpected_problem
+from app.web.problems import unavailable, unexpected_problem
 
 #: Seconds for which a request waits for the heal that it started.
 SHORT_WAIT = 0.2
-STATE = "/api/auto-fix/status"
 
 
 def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
@@ -41,9 +39,9 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
         for path, state in quarantined:
             if request.path == path or (path != "/" and request.path.startswith(f"{path}/")):
                 request.environ[ROUTE] = path
-                # The advice may name modules and versions: it is where STATE leads, for who may
+                # The advice may name modules and versions: it is where `state` leads, for who may
                 # see it.
-                return _retry_later(
+                return unavailable(
                     state.reason or "unavailable",
                     f"The {state.name} part of the service is not available.",
                     blueprint=state.name,
@@ -69,8 +67,4 @@ def missing_in_a_view(error: ModuleNotFoundError) -> Response:
     if heal is not None:
         with suppress(TimeoutError):
             heal.wait(SHORT_WAIT)
-    return _retry_later(str(diagnosis.cause), "A module that this request needs is not available.")
-
-
-def _retry_later(code: str, detail: str, **members: object) -> Response:
-    return problem(quarantine_problem(code), detail, retry_after=None, state=STATE, **members)
+    return unavailable(str(diagnosis.cause), "A module that this request needs is not available.")

@@ -10,13 +10,22 @@ from app.kinds.environment import variables
 from app.kinds.environment.kind import MEANINGS as ENVIRONMENT_MEANINGS
 from app.kinds.environment.kind import EnvironmentKind
 from app.manifest import ManifestFile, Table
+from app.settings.declarations import HealingSettings
+from app.settings.variable import Variable
 
 #: The tables of the manifest that belong to kinds.
 TABLES: Mapping[str, Table] = {variables.TABLE: variables.READER}
+NOTHING: Mapping[str, Variable[str | None]] = {}
 #: What each cause of each kind means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {**DEPENDENCY_MEANINGS, **ENVIRONMENT_MEANINGS}
 
 
-def standard_kinds(manifest: ManifestFile, environ: MutableMapping[str, str]) -> tuple[Kind, ...]:
+def standard_kinds(
+    settings: HealingSettings, manifest: ManifestFile, environ: MutableMapping[str, str]
+) -> tuple[Kind, ...]:
     """The kinds that a process has beside that of packages, for its manifest and environment."""
-    return (EnvironmentKind(lambda: manifest.current.tables[variables.TABLE], environ),)
+
+    def declared() -> Mapping[str, Variable[str | None]]:
+        return manifest.current.tables.get(variables.TABLE, NOTHING)
+
+    return (EnvironmentKind(declared, environ, settings.secrets),)

@@ -98,6 +98,12 @@ class HealingSettings(Declared):
         syntax=Syntax(flag, "true or false"),
         meaning="true lets a heal install without a lock",
     )
+    secrets: Path = setting(
+        "SECRETS_DIR",
+        Path("/run/secrets"),
+        Syntax(absolute_path, "a path"),
+        "the directory of mounted secrets: a file NAME there sets the declared variable NAME",
+    )
     install_deadline: float = 300.0
     probe_deadline: float = 30.0
     #: The installers that may be used, the preferred one first.
@@ -215,13 +221,6 @@ class Settings(Declared):
         return max(1, int(threads * EDGE_SHARE))
 
 
-#: Where Docker and others mount secrets, a file each.
-SECRETS_DIR = Variable(
-    "SECRETS_DIR",
-    Path("/run/secrets"),
-    Syntax(absolute_path, "a path"),
-    "the directory of mounted secrets: a file NAME there sets the declared variable NAME",
-)
 #: Every variable, in the order in which the README shows them.
 VARIABLES: tuple[Variable[Any], ...] = (
     *Settings.variables(),
@@ -233,7 +232,6 @@ VARIABLES: tuple[Variable[Any], ...] = (
         "the file of settings behind the environment; it may be missing unless it is named here",
         shown_default=".env",
     ),
-    SECRETS_DIR,
 )
 
 SettingsCheck = Callable[[Settings], None]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -30,10 +30,13 @@ from app.edge.errors import (
 from app.healing.engine import PlanChanged, UnknownFault
 from app.settings.errors import InvalidModuleName
 from app.telemetry.context import current_id
-from app.web.problem_table import MEDIA_TYPE, PROBLEMS, Problem
+from app.utils.auto_fix import AutoFixer
+from app.web.problem_table import MEDIA_TYPE, PROBLEMS, Problem, quarantine_problem
 
 logger = logging.getLogger(__name__)
 
+#: Where it is said why something is not available, to whoever may see it.
+STATE = "/api/auto-fix/status"
 #: Errors of the rooms below, and the codes that they have over HTTP.
 ERRORS: Mapping[type[Exception], str] = {
     ChangesDisabled: "changes_disabled",
@@ -122,8 +125,22 @@ def _http_problem(error: HTTPException) -> BaseResponse:
     return response
 
 
+def unavailable(code: str, detail: str, **members: object) -> Response:
+    """503 for what is not there now; its ``state`` leads to what is known of it."""
+    return problem(quarantine_problem(code), detail, retry_after=None, state=STATE, **members)
+
+
 def unexpected_problem(error: Exception) -> Response:
-    """500 for an error that nobody expected; the log has its trace under the id that is shown."""
-    fields = {"method": request.method, "path": request.path}
+    """500 for an error that nobody expected; the log has its trace under the id that is shown.
+
+    One that comes of a fault of the surroundings, such as a variable that is not set, is 503.
+    """
+    fields: dict[str, object] = {"method": request.method, "path": request.path}
+    fixer: AutoFixer = current_app.extensions["auto_fixer"]
+    fault = fixer.explain(error)
+    if fault is not None:
+        fields |= {"kind": fault.kind, "subject": fault.subject, "cause": fault.cause}
+        logger.error("request misses what it needs", extra={"fields": fields})
+        return unavailable(fault.cause, "Something that this request needs is not available.")
     logger.error("request failed unexpectedly", exc_info=error, extra={"fields": fields})
     return problem("internal_error", id=current_id())

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from enum import StrEnum
+from pathlib import Path
 
 from app.healing.background import free_after_fork
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
@@ -54,7 +55,7 @@ ALIKE = 0.85
 #: What Kubernetes and Docker's links set for every service that they know.
 INJECTED = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+|ENV_\w+)")
 _SETTINGS = frozenset(name for variable in VARIABLES for name in variable.names)
-_TEXT: Syntax[str] = Syntax(str, "text")
+_TEXT: Syntax[str | None] = Syntax(str, "text")
 
 
 class EnvironmentKind:
@@ -63,6 +64,7 @@ class EnvironmentKind:
     Args:
         declared: the variables that the manifest declares, the same object until they change.
         environ: the process's environment, in which values from files are put in force.
+        secrets: the directory of mounted secrets.
     """
 
     name = KIND
@@ -76,11 +78,12 @@ class EnvironmentKind:
         self,
         declared: Callable[[], Mapping[str, Variable[str | None]]],
         environ: MutableMapping[str, str],
+        secrets: Path,
     ) -> None:
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._declared = declared
         self._environ = environ
-        self._sources = Sources(environ)
+        self._sources = Sources(environ, secrets)
         self._mutex = free_after_fork(threading.Lock())
         #: What the faults were read for.
         self._read_for: tuple[object, object] | None = None
@@ -130,7 +133,7 @@ class EnvironmentKind:
         name = variable_that_failed(error)
         if name is None or self._environ.get(name, "").strip():
             return None
-        variable = self._declared().get(name, Variable(name, None, _TEXT, ""))
+        variable = self._declared().get(name, _undeclared(name))
         return self._faults.get(name) or self._missing(variable)
 
     def recheck(self, fault: Fault) -> Fault | None:
@@ -161,7 +164,7 @@ class EnvironmentKind:
         return read_for is not None and all(a is b for a, b in zip(read_for, now, strict=True))
 
     def _variables(self) -> dict[str, Variable[str | None]]:
-        undeclared = {name: Variable[str | None](name, None, _TEXT, "") for name in self.needs}
+        undeclared = {name: _undeclared(name) for name in self.needs}
         return {**undeclared, **self._declared()}
 
     def _put(self, variable: Variable[str | None], text: str | None) -> bool:
@@ -216,6 +219,10 @@ class EnvironmentKind:
         looked = SOURCES.format(name)
         advice = f"{name} is not set: set {_expected(variable)}; looked at {looked}"
         return _fault(name, Cause.MISSING, advice)
+
+
+def _undeclared(name: str) -> Variable[str | None]:
+    return Variable(name, None, _TEXT, "")
 
 
 def _expected(variable: Variable[str | None]) -> str:

@@ -12,13 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.settings.declarations import SECRETS_DIR
 from app.settings.files import read_bounded, signature_of
 from app.settings.sources import (
     ENV_FILE_READ,
     ENVIRONMENT_FOLLOWED,
     MAX_ENV_FILE_BYTES,
-    Environment,
     parse,
 )
 
@@ -47,13 +45,14 @@ class Sources:
     Args:
         environ: the process's environment; what it holds now is what was given to the process, but
             for what it says was put there from files.
+        secrets: the directory of mounted secrets.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], secrets: Path) -> None:
         followed = environ.get(ENVIRONMENT_FOLLOWED, "").split()
         self.given = {name for name in environ.keys() - followed if environ[name].strip()}
         self._environ = environ
-        self._secrets = SECRETS_DIR.read(Environment.of(environ)).value
+        self._secrets = secrets
         self._env_file = Path(environ.get(ENV_FILE_READ, os.devnull))
         self._mounted: frozenset[str] = frozenset()
         self._dotenv: Mapping[str, str] = {}

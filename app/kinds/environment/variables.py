@@ -97,12 +97,13 @@ def _syntax(written_as: str, entry: Mapping[str, Any]) -> Syntax[Any]:
         return Syntax(choices.index, f"one of {', '.join(choices)}")
     if written_as == "pattern":
         return _pattern(entry.get("pattern"))
-    return {
-        "text": Syntax[Any](str, "text"),
-        "flag": Syntax[Any](flag, "true or false"),
-        "url": Syntax[Any](url, "an http or https URL"),
-        "json": Syntax[Any](_json, "JSON"),
-    }[written_as]
+    others: dict[str, Syntax[Any]] = {
+        "text": Syntax(str, "text"),
+        "flag": Syntax(flag, "true or false"),
+        "url": Syntax(url, "an http or https URL"),
+        "json": Syntax(_json, "JSON"),
+    }
+    return others[written_as]
 
 
 def _number(written_as: str, entry: Mapping[str, Any]) -> Syntax[float]:
