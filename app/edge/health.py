@@ -23,7 +23,7 @@ from app.edge.functions import EdgeFunction
 from app.edge.protection import BreakerState
 from app.edge.transports import Outcome
 from app.healing.background import BackgroundLoop
-from app.healing.claims import Busy, exclusive
+from app.healing.locks import Busy, exclusive
 from app.healing.report import Check, timestamp
 
 if TYPE_CHECKING:

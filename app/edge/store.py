@@ -17,7 +17,7 @@ from typing import Any
 
 from app.edge.errors import ErrorKind
 from app.edge.health import FunctionHealth, HealthState
-from app.healing.sqlite_file import set_aside
+from app.healing.sqlite_file import SQLiteFile
 
 FILE = "edge.sqlite3"
 #: Seconds that a statement waits for another process's.
@@ -75,7 +75,7 @@ class EdgeStore:
     """
 
     def __init__(self, home: Path | None) -> None:
-        self._path = home / FILE if home else None
+        self._file = SQLiteFile(home / FILE) if home else None
         self._lock = threading.Lock()
         self._memory: sqlite3.Connection | None = None
 
@@ -175,40 +175,30 @@ class EdgeStore:
         The file is closed again each time: a connection must not be carried over a fork, and this
         is done every other second at most.
         """
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as stack:
             try:
-                connection = self._memory or self._connect()
+                connection = self._connect(stack)
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:
-                if self._path is None:
+                if self._file is None:
                     raise
-                set_aside(self._path)
-                connection = self._connect()
-            try:
-                with connection as db:
-                    db.execute("BEGIN")
-                    yield db
-            finally:
-                if self._path is None:
-                    self._memory = connection
-                else:
-                    connection.close()
+                stack.close()
+                self._file.set_aside()
+                connection = self._connect(stack)
+            with connection:
+                connection.execute("BEGIN")
+                yield connection
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            self._path or ":memory:",
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
+    def _connect(self, stack: contextlib.ExitStack) -> sqlite3.Connection:
+        if self._file is None:
+            connection = self._memory = self._memory or sqlite3.connect(
+                ":memory:", isolation_level=None, check_same_thread=False
+            )
+        else:
+            self._file.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._file.path.exists():
+                self._file.create(_SCHEMA, BUSY_SECONDS)
+            connection = stack.enter_context(self._file.open(BUSY_SECONDS))
+        connection.executescript(_SCHEMA)
         return connection

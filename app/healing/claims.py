@@ -1,35 +1,25 @@
 """Claims: who of all processes of a host works on a subject, and what the dead have left undone.
 
-A claim is a lock file that the kernel releases when its holder dies. While an attempt is under way
-the file says which one, so whoever claims the subject next knows of an attempt that never ended.
+A claim is a locked file, free again when its holder dies. While an attempt is under way the file
+says which one, so whoever claims the subject next knows of an attempt that never ended.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-#: How often a waiter looks again, in seconds: first and longest pause.
-FIRST_LOOK, LONGEST_LOOK = 0.002, 0.01
+from app.healing.locks import exclusive
+
 #: The longest subject that names its file itself.
 MAX_NAME = 100
 MAX_MARK_BYTES = 1 << 16
-
-
-class Busy(Exception):
-    """Another holder kept the lock for longer than the caller would wait."""
-
-
-class Overtaken(Exception):
-    """What the lock was wanted for has been done by another meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,40 +96,3 @@ def write_mark(claim: int, mark: Mark | None) -> None:
     os.ftruncate(claim, 0)
     if mark is not None:
         os.pwrite(claim, json.dumps(asdict(mark)).encode(), 0)
-
-
-@contextmanager
-def exclusive(
-    path: Path, wait: float = 10.0, done: Callable[[], bool] = lambda: False
-) -> Iterator[int]:
-    """Hold the lock file at ``path``; its directory must exist. The file itself stays.
-
-    Yields the descriptor. ``flock`` belongs to the open file, so it keeps threads of one process
-    apart as well as processes. A child that inherits the descriptor keeps the lock when this
-    process is killed, until it has ended too; after a normal end it keeps nothing.
-
-    Raises:
-        Busy: when it is not free within ``wait`` seconds.
-        Overtaken: when ``done``, asked while another holds it, says so.
-        OSError: when the file cannot be opened.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline, look = time.monotonic() + wait, FIRST_LOOK
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if done():
-                    raise Overtaken from None
-                if time.monotonic() >= deadline:
-                    raise Busy from None
-                time.sleep(look)
-                look = min(LONGEST_LOOK, look * 2)
-        try:
-            yield descriptor
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)

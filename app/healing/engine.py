@@ -23,10 +23,11 @@ from typing import Any
 
 from app.healing.background import BoundedCall, free_after_fork
 from app.healing.budget import EXPIRY, MAX_RETRIES, Budget, Failures, budget
-from app.healing.claims import Busy, Claims, Mark, Overtaken, read_mark, write_mark
+from app.healing.claims import Claims, Mark, read_mark, write_mark
 from app.healing.home import trouble
 from app.healing.journal import RESET, Attempt, Journal, Rates, Standing, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
+from app.healing.locks import Busy, Overtaken, has_locks
 from app.healing.report import Check
 from app.settings.declarations import HealingSettings, Mode
 from app.settings.errors import OrchestratorError
@@ -127,6 +128,8 @@ class Engine:
         self._observers: list[Callable[[Attempt], None]] = []
         self._mutex = free_after_fork(threading.RLock())
         self._mode: Mode | None = None
+        #: Whether the home's file system has locks, as far as it was tried.
+        self.has_locks = True
         self._look_at = float("-inf")
         self._trouble: str | None = None
         self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
@@ -214,13 +217,16 @@ class Engine:
     def _prepare(self) -> None:
         """Make the directories, and end what processes began that have died since."""
         self.claims.directory.mkdir(parents=True, exist_ok=True)
+        locks, self.has_locks = self.has_locks, has_locks(self.claims.directory)
+        if locks and not self.has_locks:
+            logger.warning("the home has no file locks: lease files take their place")
         for kind in self.kinds.values():
             kind.prepare()
         for mark in self.claims.marks():
             # One claim that cannot be taken is a matter of its own subject.
             if mark.kind in self.kinds:
                 with (
-                    suppress(Busy, OSError),
+                    suppress(OSError),
                     self.claims.hold(mark.kind, mark.subject, wait=0) as claim,
                 ):
                     self._end_interrupted(self.kinds[mark.kind], mark.subject, claim)

@@ -15,16 +15,16 @@ import socket
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from app.healing.budget import EXPIRY, LONGEST_PAUSE, Failures
-from app.healing.claims import Busy, exclusive
 from app.healing.kind import Outcome
-from app.healing.sqlite_file import drop_companions, set_aside
+from app.healing.locks import exclusive
+from app.healing.sqlite_file import SQLiteFile
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -66,7 +66,8 @@ COUNT = (
     " ON CONFLICT DO UPDATE SET count = count + 1, seconds = seconds + excluded.seconds,"
     " last_at = max(last_at, excluded.last_at)"
 )
-SCHEMA = """
+SCHEMA = f"""
+PRAGMA user_version = {SCHEMA_VERSION};
 CREATE TABLE attempts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     attempt TEXT NOT NULL UNIQUE,
@@ -176,7 +177,7 @@ class Journal:
 
     def __init__(self, path: Path, *, max_rows: int = MAX_ROWS, busy_timeout: float = 5.0) -> None:
         self._path = path
-        self._lock = path.with_name(f"{path.name}.lock")
+        self._file = SQLiteFile(path)
         self._max_rows = max_rows
         self._busy_timeout = busy_timeout
         self._unwritten: deque[Attempt] = deque(maxlen=KEPT_UNWRITTEN)
@@ -267,11 +268,16 @@ class Journal:
             found[key] = standing
         return found
 
+    @property
+    def lacks(self) -> str | None:
+        """What its file system lacks and it does without: ``locks`` or ``shared_memory``."""
+        return self._file.lacks
+
     def readable(self) -> bool:
         """Whether it can be opened and read now, or has yet to be begun; changes nothing."""
         try:
             if self._path.exists():
-                with closing(self._connect(READ_WAIT)) as connection:
+                with self._open(READ_WAIT) as connection:
                     connection.execute("SELECT count FROM totals LIMIT 1").fetchone()
         except (sqlite3.Error, OSError):
             return False
@@ -305,10 +311,10 @@ class Journal:
         for tries_left in reversed(range(TRIES)):
             try:
                 if not self._path.exists():
-                    self._create(wait)
-                with closing(self._connect(wait)) as connection:
+                    self._file.create(SCHEMA, wait)
+                with self._open(wait) as connection:
                     result = work(connection)
-            except (sqlite3.Error, OSError, Busy) as error:
+            except (sqlite3.Error, OSError) as error:
                 if tries_left and CANNOT_OPEN in str(error):
                     # It was there a moment ago: another process is setting it aside.
                     continue
@@ -332,44 +338,21 @@ class Journal:
             fields = {"purpose": purpose, "error": str(error), "corrupt": corrupt}
             logger.warning("the journal cannot be used", extra={"fields": fields})
 
-    def _connect(self, wait: float) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"{self._path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=wait,
-            isolation_level=None,
-        )
-        try:
+    @contextmanager
+    def _open(self, wait: float) -> Iterator[sqlite3.Connection]:
+        with self._file.open(wait) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             _check_version(version)
-            connection.execute("PRAGMA synchronous = NORMAL")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _create(self, wait: float) -> None:
-        """Put a complete journal in place at once; whoever is second uses the first one's."""
-        with exclusive(self._lock, wait):
-            if self._path.exists():
-                return
-            fresh = self._path.with_name(f"{self._path.name}.new")
-            fresh.unlink(missing_ok=True)
-            with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-                # Nothing is lost if this does not reach the disk: there is nothing in it yet.
-                connection.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL;")
-                connection.executescript(f"{SCHEMA}; PRAGMA user_version = {SCHEMA_VERSION};")
-            drop_companions(self._path)
-            fresh.rename(self._path)
+            yield connection
 
     def _replace(self, wait: float) -> bool:
         """Move a file that is no journal out of the way; False when that cannot be done."""
         try:
-            with exclusive(self._lock, wait):
+            with exclusive(self._file.lock, wait):
                 if self._is_mended(wait):
                     return True
-                aside = set_aside(self._path)
-        except (OSError, Busy):
+                aside = self._file.set_aside()
+        except OSError:
             return False
         logger.error(
             "the journal was corrupt: it is set aside and a new one is begun",
@@ -380,7 +363,7 @@ class Journal:
     def _is_mended(self, wait: float) -> bool:
         """Whether the file is a journal by now, because another process has replaced it."""
         try:
-            with closing(self._connect(wait)) as connection:
+            with self._open(wait) as connection:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.OperationalError:
             return True

@@ -23,6 +23,9 @@ LEAST_ROOM = 50 * MEBIBYTE
 JOURNAL_ADVICE = (
     "attempts are remembered in memory until it can be: look at the log, the disk and the rights"
 )
+#: What the journal and the claims run on instead, by what the home's file system lacks.
+JOURNAL_FALLBACKS = {"locks": "lease file", "shared_memory": "rollback journal"}
+LEASES = "lease files"
 
 
 def health_service(
@@ -56,7 +59,10 @@ def health_service(
         HealthCheck(name="clock", kind="clock", run=WallClock().checks),
     ]
     if fixer.settings.mode is Mode.HEAL:
-        look = partial(home_checks, fixer.settings)
+
+        def look() -> Iterable[Check]:
+            return home_checks(fixer.settings, leases=not fixer.has_locks)
+
         checks.append(HealthCheck(name="auto_fix_home", kind="home", run=look))
     return HealthService(checks, waiters=waiters)
 
@@ -65,7 +71,7 @@ def journal_checks(journal: Journal) -> Iterable[Check]:
     """Whether the journal can be used; without it history is lost, and no service."""
     check = Check(name="journal", kind="journal", subject="journal", ok=journal.readable())
     if check.ok:
-        yield check
+        yield replace(check, fallback=JOURNAL_FALLBACKS.get(journal.lacks or ""))
     else:
         yield replace(check, reason="journal_unusable", advice=JOURNAL_ADVICE)
 
@@ -80,8 +86,11 @@ def manifest_checks(manifest: ManifestFile) -> Iterable[Check]:
         yield replace(check, reason="manifest_invalid", advice=found.advice())
 
 
-def home_checks(settings: HealingSettings) -> Iterable[Check]:
-    """Whether a fix can be committed: the home can be written and has room."""
+def home_checks(settings: HealingSettings, *, leases: bool = False) -> Iterable[Check]:
+    """Whether a fix can be committed: the home can be written and has room.
+
+    ``leases`` says that lease files take the place of locks there.
+    """
     free = free_bytes(settings.home)
     reason = advice = None
     if not can_be_written(settings.home):
@@ -97,4 +106,5 @@ def home_checks(settings: HealingSettings) -> Iterable[Check]:
         advice=advice,
         observed=round(free / MEBIBYTE, 1),
         unit="MiB",
+        fallback=LEASES if leases else None,
     )

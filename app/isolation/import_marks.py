@@ -2,13 +2,13 @@
 
 While a process imports a blueprint, a small file under the home says so, and the process holds a
 kernel lock on it. So a file that can be locked was left by a process that died, whatever its
-process id is by now. What was being imported when that happened twice is not imported in a worker
-again before a child has shown that it can be, or before its source is another one.
+process id is by now; where there are no locks, the file says whose it is. What was being imported
+when that happened twice is not imported in a worker again before a child has shown that it can be,
+or before its source is another one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from app.healing.locks import SHARED, holder, lives, lock
 from app.kinds.dependency.on_disk import find_on_disk
 
 logger = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ class ImportMarks:
         fresh = mark.with_name(f".{mark.name}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(descriptor, source.encode())
+            lock(descriptor)
+            os.write(descriptor, f"{holder()}\n{source}".encode())
             fresh.rename(mark)
         except BaseException:
             os.close(descriptor)
@@ -102,8 +103,11 @@ class ImportMarks:
             return
         for mark in marks:
             with suppress(OSError), mark.open("rb") as file:
-                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-                yield mark, file.read().decode(errors="replace")
+                who, _, source = file.read().decode(errors="replace").partition("\n")
+                dead = lock(file.fileno(), SHARED)
+                # Of another host's process nobody knows whether it lives, where there are no locks.
+                if dead or (dead is None and lives(who) is False):
+                    yield mark, source
 
 
 def source_of(path: str) -> str:

@@ -2,11 +2,11 @@
 
 A worker holds a kernel lock on its file for as long as it lives. So a file that can be locked
 belongs to a dead worker, whatever its process id is by now, and is removed by whoever sees it.
+Where there are no locks the file says whose it is, and since when it has given no sign of life.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -18,11 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from app.healing.locks import SHARED, holder, lives, lock
+
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".json"
 #: Seconds between two signs of life.
 SIGN_SECONDS = 5.0
+#: Seconds without one after which a worker of another host counts as gone, if no lock tells.
+SILENT_SECONDS = 4 * SIGN_SECONDS
 
 
 class WorkerBoard:
@@ -59,9 +63,9 @@ class WorkerBoard:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 # Locked before it is in place: nobody ever sees it unlocked while its owner lives.
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                text = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), **state})
-                os.write(descriptor, text.encode())
+                lock(descriptor)
+                who = {"host": socket.gethostname(), "pid": os.getpid(), "holder": holder()}
+                os.write(descriptor, json.dumps({**who, **state}).encode())
                 self._path = fresh.rename(self._directory / f"{name}{SUFFIX}")
             except BaseException:
                 os.close(descriptor)
@@ -95,19 +99,25 @@ class WorkerBoard:
 
     def _living(self, path: Path) -> dict[str, Any] | None:
         """What the owner of a file says; None when it is dead, and then its file is removed."""
-        with suppress(OSError, ValueError), path.open("rb") as file:
-            if path == self._path:
-                alive = True
-            else:
-                try:
-                    fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-                    alive = False
-                except BlockingIOError:
-                    alive = True
-            if alive:
-                return {**json.loads(file.read()), "last_seen": os.fstat(file.fileno()).st_mtime}
+        with suppress(OSError, ValueError, KeyError), path.open("rb") as file:
+            text, seen = file.read(), os.fstat(file.fileno())
+            free = path != self._path and lock(file.fileno(), SHARED)
+            if free is None:
+                free = _is_gone(text, seen.st_mtime)
+            if not free:
+                state = json.loads(text)
+                del state["holder"]
+                return {**state, "last_seen": seen.st_mtime}
             # A living owner lets go of a file only after it has put another in its place.
-            if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            if path.stat().st_ino != seen.st_ino:
                 return self._living(path)
             path.unlink(missing_ok=True)
         return None
+
+
+def _is_gone(text: bytes, seen: float) -> bool:
+    """Whether a file's owner is dead, or of another host and silent; asked where no lock tells."""
+    alive = None
+    with suppress(ValueError, KeyError, AttributeError):
+        alive = lives(json.loads(text)["holder"])
+    return time.time() - seen > SILENT_SECONDS if alive is None else not alive

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.claims import Busy, exclusive
 from app.healing.kind import Outcome
+from app.healing.locks import Busy, exclusive
 from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.imports import ImportReport
 from app.utils.auto_fix import AutoFixer
@@ -200,7 +200,7 @@ class TestLock:
         path = world.root / "lock"
         code = f"""
 import subprocess
-from app.healing.claims import exclusive
+from app.healing.locks import exclusive
 with exclusive(Path({str(path)!r})) as held:
     subprocess.Popen(["cat"], pass_fds=[held])
 at_barrier()
