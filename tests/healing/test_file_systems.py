@@ -17,7 +17,15 @@ from app.healing import locks
 from app.healing.locks import Busy, exclusive, holder, lives
 from app.isolation.workers import WorkerBoard
 from tests.conftest import World
-from tests.healing.engines import answers, command, committed, release, standing
+from tests.healing.engines import (
+    answers,
+    command,
+    committed,
+    quarantined,
+    release,
+    staged,
+    standing,
+)
 from tests.support.index import Fault
 from tests.support.processes import ROOT, wait_until
 from tests.support.system_calls import Lack
@@ -191,3 +199,36 @@ with marks.during("bad", "bad"):
 """
         assert run(world, code, Lack.NO_LOCKS) == ["[False] 1"]
         assert WorkerBoard(world.settings.home).read() == ()
+
+    def test_layers_without_renames(self, world: World) -> None:
+        """A layer is copied into place, and seen whole or not; set aside and removed as any."""
+        code = (
+            LOGGED
+            + """
+from tests.healing.test_layers import commit, filled
+layers, reader = fixer.layers, AutoFixer(settings).layers
+layers.prepare()
+reader.load()
+commit(layers)
+commit(layers, "other")
+say(reader.load(), *(layer.subject for layer in reader.committed()))
+with filled(layers, "crashing") as stage:
+    stage.work.mkdir(exist_ok=True)
+    layers.quarantine(stage)
+half = layers.site(reader.committed()[0]).parent.with_name("prey.half")
+half.mkdir()
+layers.sweep("prey")
+say(half.exists(), layers.remove("other"))
+import prey
+say(prey.name)
+"""
+        )
+        copied = "the home's file system does not rename directories: layers are copied into place"
+        assert run(world, code, Lack.NO_RENAME) == [
+            copied + " ",
+            "True other prey",
+            "False 1",
+            "prey",
+        ]
+        home = world.settings.home
+        assert (committed(home), quarantined(home), staged(home)) == (["prey"], ["crashing"], [])

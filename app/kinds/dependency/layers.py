@@ -13,6 +13,7 @@ an old one installed.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -25,7 +26,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ from app.kinds.dependency.diagnosis import Cause
 
 logger = logging.getLogger(__name__)
 
+#: How file systems fail that do not rename directories, as an overlay does with those of an image.
+NO_RENAME = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP})
 #: Quarantined directories kept to be looked at; older ones are removed.
 KEPT_IN_QUARANTINE = 5
 #: Age in nanoseconds at which a directory's time stamp can be trusted to tell the next change.
@@ -47,6 +50,7 @@ MANIFEST = "layer.json"
 SITE = "site"
 WORK = "work"
 DISCARDED = "discarded-"
+NO_RENAMES = "the home's file system does not rename directories: layers are copied into place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +181,27 @@ class Layers:
         manifest = stage.directory / MANIFEST
         manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
         self._committed.mkdir(parents=True, exist_ok=True)
-        stage.directory.rename(self._committed / stage.directory.name)
+        try:
+            stage.directory.rename(self._committed / stage.directory.name)
+        except OSError as error:
+            if error.errno not in NO_RENAME:
+                raise
+            self._copy(stage)
+
+    def _copy(self, stage: Stage) -> None:
+        """Commit where no directory can be renamed: the manifest last, which makes it a layer."""
+        if NO_RENAMES not in self._told:
+            self._told.add(NO_RENAMES)
+            logger.warning(NO_RENAMES)
+        layer = self._committed / stage.directory.name
+        try:
+            shutil.copytree(stage.site, layer / SITE, symlinks=True)
+            shutil.copyfile(stage.directory / MANIFEST, layer / MANIFEST)
+            # Others look again when this directory has changed.
+            os.utime(self._committed)
+        except OSError:
+            shutil.rmtree(layer, ignore_errors=True)
+            raise
 
     def quarantine(self, stage: Stage) -> None:
         """Keep a staged fix that failed its probe out of the way, and only the newest few."""
@@ -186,7 +210,7 @@ class Layers:
         now = time.time_ns()
         os.utime(stage.directory, ns=(now, now))
         self._quarantine.mkdir(parents=True, exist_ok=True)
-        stage.directory.rename(self._quarantine / stage.directory.name)
+        shutil.move(stage.directory, self._quarantine / stage.directory.name)
         newest_first = sorted(self._quarantine.iterdir(), key=_modified, reverse=True)
         for path in newest_first[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
@@ -196,7 +220,10 @@ class Layers:
 
         Only the holder of the claim on ``subject`` may call this: then no owner is alive.
         """
-        for left in self._staging.glob(f"{subject}.*"):
+        half = [
+            path for path in self._committed.glob(f"{subject}.*") if not (path / MANIFEST).exists()
+        ]
+        for left in (*self._staging.glob(f"{subject}.*"), *half):
             shutil.rmtree(left, ignore_errors=True)
 
     def remove(self, subject: str) -> int:
@@ -242,8 +269,15 @@ class Layers:
     def _discard(self, layer: Path) -> None:
         """Out of sight by one rename, then removed at leisure; another may have been faster."""
         bin_ = self._staging / f"{DISCARDED}{uuid.uuid4().hex}"
-        with suppress(FileNotFoundError):
+        try:
             layer.rename(bin_)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in NO_RENAME:
+                raise
+            (layer / MANIFEST).unlink(missing_ok=True)
+            bin_ = layer
         shutil.rmtree(bin_, ignore_errors=True)
 
     def _manifests(self) -> list[Path]:
