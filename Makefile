@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= true
 
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-CODE   := app tests benchmarks deploy wsgi.py gunicorn.conf.py
+CODE   := app tests benchmarks deploy tools wsgi.py gunicorn.conf.py
 TYPED   = $(wildcard $(CODE))
 # The plugin makes a skipped test fail the run where CI=true: nothing may go untested there.
 PYTEST := $(BIN)/python -m pytest -p tests.support.ci -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -72,6 +72,10 @@ format: setup ## rewrite the code as `make check` wants it
 .PHONY: lock
 lock: setup ## write the locks anew from the requirements, versions kept (ARGS=--upgrade takes the newest)
 	@$(COMMANDS) lock $(ARGS)
+
+.PHONY: names
+names: setup ## write the table of import names and their distributions anew
+	@$(BIN)/python -m tools.names
 
 .PHONY: doctor
 doctor: setup ## find what would fail in production (ARGS=--fix mends what can be mended)

@@ -16,8 +16,8 @@ from app.doctor.guards import Guard
 from app.doctor.project import Graph
 from app.doctor.requirements import Requirements
 from app.doctor.scan import Import
-from app.kinds.dependency.catalog import KNOWN_DISTRIBUTIONS
 from app.kinds.dependency.diagnosis import REMOVED
+from app.kinds.dependency.facts.names import known
 from app.kinds.dependency.on_disk import find_on_disk, installed_version
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 
@@ -50,6 +50,8 @@ class ImportChecker:
         }
         #: Import name to distributions, of all that is installed; read only when needed.
         self._providers = cache(importlib.metadata.packages_distributions)
+        #: What is known of a module's name: a project asks for the same few all over.
+        self._facts = cache(known)
         #: Whether a module is found; the same few are asked for all over a project.
         self._is_here = cache(lambda module: find_on_disk(module) is not None)
 
@@ -84,8 +86,11 @@ class ImportChecker:
             return None if use.guard is Guard.OPTIONAL else self._of_project(use)
         if top in sys.stdlib_module_names or top in REMOVED:
             return None if use.guard is Guard.OPTIONAL else self._of_library(use, top)
-        named = self._known.get(top) or KNOWN_DISTRIBUTIONS.get(top)
-        candidates = frozenset({normalize(named or top)})
+        named = self._known.get(top)
+        facts = None if named else self._facts(use.module)
+        candidates = frozenset(facts.distributions if facts else ()) or frozenset(
+            {normalize(named or top)}
+        )
         if not named and candidates.isdisjoint(self.requirements.names()):
             candidates |= {*map(normalize, self._providers().get(top, ()))}
         if listed := candidates & self.requirements.names():

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.healing.kind import Outcome, Plan
+from app.kinds.dependency.facts.names import known
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.on_disk import bringing, installed_version
 from app.kinds.dependency.requirements import (
@@ -25,20 +26,6 @@ logger = logging.getLogger(__name__)
 
 #: Without these nothing is served, so their absence makes the service unhealthy.
 CRITICAL = frozenset({"flask"})
-
-#: Import names whose distribution is called otherwise. Used to explain, never to install.
-KNOWN_DISTRIBUTIONS: Mapping[str, str] = {
-    "PIL": "pillow",
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python",
-    "dateutil": "python-dateutil",
-    "dns": "dnspython",
-    "dotenv": "python-dotenv",
-    "jwt": "pyjwt",
-    "OpenSSL": "pyopenssl",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
 
 
 class InstallOutcome(StrEnum):
@@ -160,7 +147,8 @@ class Catalog:
         requirement = self.dependency_map.get(top)
         if requirement:
             return requirement_name(requirement)
-        return KNOWN_DISTRIBUTIONS.get(top, normalize(top))
+        found = known(module)
+        return found.distributions[0] if found and found.distributions else normalize(top)
 
     def provider(self, module: str) -> str:
         """The installed distribution that really brings a module, else the most likely one.
