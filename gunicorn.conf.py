@@ -10,9 +10,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
 from app.access.tokens import check_token_file
+from app.isolation.watchdog import watchdog
 from app.serving.workers import register
 from app.telemetry import directory
 from app.telemetry.logs import configure_logging, logging_dict
@@ -82,6 +84,8 @@ def on_starting(server: Arbiter) -> None:
     server.WORKER_BOOT_ERROR, server.APP_LOAD_ERROR = 171, 172
 
 
+# What ends is begun again here, by gunicorn or, with --preload, by who runs it.
+watchdog.enable()
 # Before a worker, or with --preload the master, can import prometheus_client.
 directory.provide()
 
@@ -91,6 +95,18 @@ def pre_exec(server: Arbiter) -> None:
     server.cfg.env_orig.update(directory.handed_on())
 
 
+def pre_fork(_server: Arbiter, _worker: Worker) -> None:
+    """Have the worker show that it serves, not the master that has imported for ``--preload``."""
+    watchdog.satisfied()
+
+
+def child_exit(server: Arbiter, _worker: Worker) -> None:
+    """End the master where each worker would be as deaf as this one: an import has patched it."""
+    application = server.app.callable
+    if application is not None and application.services.imports.suspected:
+        raise HaltServer("the preloaded application answers nothing")
+
+
 def post_fork(_server: Arbiter, worker: Worker) -> None:
     """Tell a worker how long a request may take to arrive."""
     worker.request_timeout = _current.request_timeout
@@ -98,7 +114,8 @@ def post_fork(_server: Arbiter, worker: Worker) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start what runs beside the requests: after the fork, so that ``--preload`` works too."""
-    worker.wsgi.start()
+    pool = getattr(worker, "tpool", None)
+    worker.wsgi.start(pool and (lambda call: pool.submit(call).result()))
 
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.isolation.reconciler import Reconciler
@@ -34,7 +35,9 @@ class HotApplication:
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
         self._app = factory(None)
-        self._reconciler = Reconciler(self.services, self.rebuild)
+        self._reconciler = Reconciler(self.services, self.rebuild, self._prove)
+        #: Calls something in one of the threads that answer requests, and waits for it.
+        self._in_thread: Callable[[Callable[[], object]], object] = lambda call: call()
 
     @property
     def app(self) -> Flask:
@@ -67,12 +70,31 @@ class HotApplication:
         logger.info("application swapped", extra={"fields": {"seconds": seconds}})
         return True
 
-    def start(self) -> None:
-        """Start the services of this process."""
+    def start(self, in_thread: Callable[[Callable[[], object]], object] | None = None) -> None:
+        """Start the services of this process when it has shown that it answers requests.
+
+        Where it does not, for what an import has done to it, the process ends. ``in_thread`` calls
+        something in one of the threads that answer requests, and waits for it.
+        """
+        self._in_thread = in_thread or self._in_thread
+        self._prove()
         # First: it takes locks of this process's own, and the others have it look at once.
         self.services.health.start()
         self.services.monitor.start()
         self._reconciler.start()
+
+    def _prove(self) -> None:
+        def answer() -> None:
+            # That an answer comes is what counts.
+            with suppress(Exception), self._app.test_request_context("/livez"):
+                self._app.full_dispatch_request()
+
+        try:
+            with self.services.imports.proving():
+                self._in_thread(answer)
+        except Exception:
+            # It is not proven, and so this process ends soon.
+            logger.exception("process cannot answer itself")
 
     def drain(self) -> None:
         """Go on answering, and say that this process is not ready: it is about to end."""

@@ -4,7 +4,8 @@ While a process imports a blueprint, a small file under the home says so, and th
 kernel lock on it. So a file that can be locked was left by a process that died, whatever its
 process id is by now; where there are no locks, the file says whose it is. What was being imported
 when that happened twice is not imported in a worker again before a child has shown that it can be,
-or before its source is another one.
+or before its source is another one. One that has patched what threads wait with keeps its file
+until the process has shown that it serves.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from app.healing.locks import SHARED, holder, lives, lock
+from app.isolation.watchdog import patched, watchdog
 from app.kinds.dependency.on_disk import find_on_disk
 
 logger = logging.getLogger(__name__)
 
 #: Processes that have to die in an import before it is taken for the cause.
 DEATHS = 2
+#: What follows the source in the mark of an import that has patched what threads wait with.
+PATCHED = "\npatched"
 
 
 class ImportMarks:
@@ -33,39 +37,69 @@ class ImportMarks:
     def __init__(self, home: Path) -> None:
         self._directory = home / "imports"
         self._own: set[Path] = set()
+        #: By blueprint: the mark of its import that has patched this process, and its descriptor.
+        self._suspects: dict[str, tuple[Path, int]] = {}
         self._mutex = threading.Lock()
 
     @contextmanager
     def during(self, name: str, path: str) -> Iterator[None]:
         """Within: this process imports the module ``path`` of the blueprint ``name``.
 
-        An end of any kind but the process's own clears the blueprint's record. A home that cannot
-        be written costs the mark alone.
+        It ends there when its interpreter stands still. An end of any kind but the process's own
+        clears the blueprint's record. A home that cannot be written costs the mark alone.
         """
-        try:
-            descriptor, mark = self._begin(name, source_of(path))
-        except OSError as error:
-            logger.debug("import cannot be marked", extra={"fields": {"error": str(error)}})
-            yield
-            return
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                mark.unlink(missing_ok=True)
-            os.close(descriptor)
-            with self._mutex:
-                self._own.discard(mark)
-            self.clear(name)
+        before = patched()
+        with watchdog.watching():
+            try:
+                descriptor, mark = self._begin(name, source_of(path))
+            except OSError as error:
+                logger.debug("import cannot be marked", extra={"fields": {"error": str(error)}})
+                yield
+                return
+            try:
+                yield
+            finally:
+                if patched() and not before and not self._suspects:
+                    with suppress(OSError):
+                        os.write(descriptor, PATCHED.encode())
+                    self._suspects[name] = mark, descriptor
+                    watchdog.demand()
+                else:
+                    self._end(name, mark, descriptor)
+
+    @contextmanager
+    def proving(self) -> Iterator[None]:
+        """Within: this process shows that it serves, or ends for not doing so in time."""
+        watchdog.demand()
+        yield
+        suspects, self._suspects = self._suspects, {}
+        for name, (mark, descriptor) in suspects.items():
+            self._end(name, mark, descriptor)
+        watchdog.satisfied()
+
+    @property
+    def suspected(self) -> bool:
+        """Whether an import has patched this process, or its parent, and no proof has followed."""
+        return any(mark.exists() for mark, _ in self._suspects.values())
+
+    def deaths(self, name: str, path: str) -> int:
+        """How many processes have died of importing the module as it is now, since one has not."""
+        source = source_of(path)
+        # What another has patched, as the eventlet worker does, no import can make deaf.
+        counted = {source} if patched() else {source, source + PATCHED}
+        return sum(text in counted for text in self._left(name).values())
 
     def crashed(self, name: str, path: str) -> bool:
-        """Whether importing the module as it is now has ended as many processes as are enough."""
-        source = source_of(path)
-        return sum(found == source for _, found in self._left(name)) >= DEATHS
+        """Whether those are enough for it not to be imported."""
+        return self.deaths(name, path) >= DEATHS
+
+    def patches(self, name: str, path: str) -> bool:
+        """Whether one died because the import patched it: that it ends in a child says nothing."""
+        return source_of(path) + PATCHED in self._left(name).values()
 
     def clear(self, name: str) -> None:
         """Forget the processes that died while they imported the blueprint."""
-        for mark, _ in self._left(name):
+        for mark in self._left(name):
             with suppress(OSError):
                 mark.unlink(missing_ok=True)
 
@@ -95,19 +129,28 @@ class ImportMarks:
             self._own.add(mark)
         return descriptor, mark
 
-    def _left(self, name: str) -> Iterator[tuple[Path, str]]:
+    def _end(self, name: str, mark: Path, descriptor: int) -> None:
+        with suppress(OSError):
+            mark.unlink(missing_ok=True)
+        os.close(descriptor)
+        with self._mutex:
+            self._own.discard(mark)
+        self.clear(name)
+
+    def _left(self, name: str) -> dict[Path, str]:
         """The marks of a blueprint that dead processes left, and the source that each was of."""
-        try:
+        found = {}
+        with suppress(OSError):
             marks = [m for m in self._directory.iterdir() if m.stem == quote(name, safe="")]
-        except OSError:
-            return
-        for mark in marks:
-            with suppress(OSError), mark.open("rb") as file:
-                who, _, source = file.read().decode(errors="replace").partition("\n")
-                dead = lock(file.fileno(), SHARED)
-                # Of another host's process nobody knows whether it lives, where there are no locks.
-                if dead or (dead is None and lives(who) is False):
-                    yield mark, source
+            for mark in marks:
+                with suppress(OSError), mark.open("rb") as file:
+                    who, _, source = file.read().decode(errors="replace").partition("\n")
+                    dead = lock(file.fileno(), SHARED)
+                    # Of another host's process nobody knows whether it lives, where there are no
+                    # locks.
+                    if dead or (dead is None and lives(who) is False):
+                        found[mark] = source
+        return found
 
 
 def source_of(path: str) -> str:

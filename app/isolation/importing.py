@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from app.healing.kind import Fault
 from app.isolation.import_marks import ImportMarks
+from app.isolation.watchdog import watchdog
 from app.manifest import Blueprint
 from app.utils.auto_fix import AutoFixer
 
@@ -54,6 +55,7 @@ def import_blueprints(
             fields = {"blueprint": blueprint.name, "import": blueprint.module}
             logger.error("blueprint's import ended its process", extra={"fields": fields})
             continue
+        watchdog.prolong()
         fixer.resilient_blueprint_import(
             blueprint.module,
             critical=blueprint.critical,

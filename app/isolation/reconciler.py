@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from app.healing.background import BackgroundLoop, BoundedCall
-from app.healing.backoff import Backoff
+from app.healing.backoff import Backoff, doubled
 from app.healing.kind import Fault
-from app.isolation.import_marks import source_of
+from app.isolation.import_marks import DEATHS, source_of
 from app.isolation.importing import first_unmet, import_blueprints
 from app.isolation.states import CRASHED_IMPORT, BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
@@ -39,6 +39,8 @@ PATIENCE = 2.0
 #: First and longest pause, in seconds, between two imports of a blueprint that nothing heals, and
 #: between two builds of an application that cannot be built.
 FIRST_RETRY, LAST_RETRY = 2.0, 60.0
+#: The longest pause between two children that import what has ended processes.
+LAST_CRASH = 3600.0
 #: Seconds that the imports of what the manifest has added may hold up a pass.
 FOLLOW_PATIENCE = 0.3
 #: Causes whose diagnosis names a module that the failed import has not met.
@@ -52,11 +54,15 @@ class Reconciler:
         services: the process's parts.
         rebuild: builds the application anew and serves it; called when a blueprint came back.
             False when it could not be built.
+        prove: has the process answer a request, or end for what an import has done to it.
     """
 
-    def __init__(self, services: Services, rebuild: Callable[[], bool]) -> None:
+    def __init__(
+        self, services: Services, rebuild: Callable[[], bool], prove: Callable[[], None]
+    ) -> None:
         self._services = services
         self._rebuild = rebuild
+        self._prove = prove
         self._builds = Backoff(FIRST_RETRY, LAST_RETRY)
         self._imports: dict[str, Backoff] = {}
         #: By blueprint: the modules that its import ran through, and when they were written.
@@ -94,6 +100,8 @@ class Reconciler:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
             importlib.invalidate_caches()
         moved = [state.name for state in quarantined if self._moves(state, changed=changed)]
+        if services.imports.suspected:
+            self._prove()
         if (moved or self._outdated) and self._builds.due:
             if self._rebuild():
                 self._builds.reset()
@@ -141,6 +149,7 @@ class Reconciler:
             fixer.watch(wanted)
             for name in (*gone, *(each.name for each in changed)):
                 self._imports.pop(name, None)
+                self._sources.pop(name, None)
             import_blueprints(changed, fixer, self._services.imports, FOLLOW_PATIENCE)
             self._outdated = True
             self._builds.reset()
@@ -177,7 +186,6 @@ class Reconciler:
         if state.reason == CRASHED_IMPORT and report is None:
             if not self._survives(state):
                 return False
-            self._services.imports.clear(state.name)
             self._import(state, PATIENCE)
             return True
         if state.needs_restart or report is None:
@@ -211,15 +219,20 @@ class Reconciler:
         """Whether a child has imported a blueprint and lived, which it may try now and then.
 
         A new source is tried at once. The child's import may fail: that would cost no process.
+        What has ended a process again after a child had survived it waits longer each time.
         """
-        retry = self._imports.setdefault(state.name, Backoff(FIRST_RETRY, LAST_RETRY))
+        marks = self._services.imports
         if self._sources.get(state.name) != (source := source_of(state.path)):
             self._sources[state.name] = source
             # What a child says of the source before is of no use any more.
             self._probes.pop(state.name, None)
-            retry.reset()
-        call = self._probes.get(state.name)
-        if call is None and retry.due:
+            in_vain = max(0, marks.deaths(state.name, state.path) - DEATHS)
+            pause = doubled(FIRST_RETRY, LAST_CRASH, in_vain)
+            self._imports[state.name] = Backoff(pause, LAST_CRASH)
+            if in_vain:
+                self._imports[state.name].failed()
+        retry, call = self._imports[state.name], self._probes.get(state.name)
+        if call is None and retry.due and not marks.patches(state.name, state.path):
             retry.failed()
             deadline = self._services.fixer.settings.probe_deadline
             look = partial(probe, state.path, (), deadline=deadline, environ=os.environ)

@@ -149,6 +149,11 @@ def _imported(
         return report.loaded
     if report is None and marks.crashed(blueprint.name, blueprint.module):
         advice = f"the import of {blueprint.module} ended its process twice: mend the code"
+        if marks.patches(blueprint.name, blueprint.module):
+            advice = (
+                f"after the import of {blueprint.module} its process answered nothing: it patches"
+                " the standard library (eventlet, gevent), which cannot be done under threads"
+            )
         return BlueprintState.of(blueprint, CRASHED_IMPORT, advice)
     if report is None:
         # What it needs has come just now, and the reconciler imports it.

@@ -51,7 +51,7 @@ def build(config):
 
 application = app = HotApplication(build)
 if "WITHOUT_RECONCILER" in os.environ:
-    app.start = lambda: None
+    app.start = lambda *_: None
 '''
 #: A blueprint that works; ``bp_NAME.py`` answers ``NAME`` at ``/NAME``.
 WORKING = """
