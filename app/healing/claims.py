@@ -26,7 +26,8 @@ MAX_MARK_BYTES = 1 << 16
 class Mark:
     """What a claim's file says of the attempt that is under way.
 
-    ``outcome`` is how it ended, where the journal could not be written when it did.
+    ``outcome`` is how it ended, where the journal could not be written when it did, and
+    ``stopping`` while its holder is about to end.
     """
 
     kind: str

@@ -132,6 +132,9 @@ class Engine:
         self.has_locks = True
         self._look_at = float("-inf")
         self._trouble: str | None = None
+        self._stopping = False
+        #: The attempts that are under way: the process, its claim, and what that says.
+        self._active: dict[str, tuple[int, int, Mark]] = {}
         self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
         #: What was refused last, so that the log has each refusal once.
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
@@ -354,6 +357,8 @@ class Engine:
         kind, key = self.kinds[fault.kind], (fault.kind, fault.subject)
         if fault.refusal is not None:
             repair = Repair(outcome=fault.refusal)
+        elif self._stopping:
+            repair = Repair(outcome=Outcome.STOPPING)
         elif self.mode is not Mode.HEAL:
             repair = Repair(outcome=Outcome.MODE)
         else:
@@ -361,24 +366,24 @@ class Engine:
             repair = self._claimed(kind, fault, limit)
         repair = replace(repair, advice=self.advice(fault.kind, repair.outcome))
         if repair.outcome in REFUSALS | kind.refusals:
-            self._tell_refusal(fault, repair)
+            self._log_refusal(fault, repair)
         elif repair.healed:
             self._refused.pop(key, None)
             self._assumed.pop(key, None)
         return repair
 
-    def _tell_refusal(self, fault: Fault, repair: Repair) -> None:
+    def _log_refusal(self, fault: Fault, repair: Repair) -> None:
         """Log once why nothing was tried, not every time that it is met again."""
-        key, told = (fault.kind, fault.subject), (repair.outcome, fault.cause)
-        if self._refused.get(key) != told:
-            self._refused[key] = told
+        key, refused = (fault.kind, fault.subject), (repair.outcome, fault.cause)
+        if self._refused.get(key) != refused:
+            self._refused[key] = refused
             self._log("fault is not healed", fault, repair, logging.WARNING)
 
     def _claimed(self, kind: Kind, fault: Fault, limit: float) -> Repair:
         """Heal as the only one on this host, or share what another has done meanwhile."""
 
         def done() -> bool:
-            return kind.adopt() and kind.recheck(fault) is None
+            return self._stopping or (kind.adopt() and kind.recheck(fault) is None)
 
         wait = limit + self.settings.probe_deadline
         try:
@@ -391,13 +396,13 @@ class Engine:
                     return Repair(outcome=Outcome.HEALED)
                 return self._refusal(current, seen) or self._attempt(kind, current, claim, limit)
         except Overtaken:
-            return Repair(outcome=Outcome.HEALED)
+            return Repair(outcome=Outcome.STOPPING if self._stopping else Outcome.HEALED)
         except Busy:
             return Repair(outcome=Outcome.BUSY, retry_after=limit)
         except Exception as error:  # noqa: BLE001 - told, and nothing may get out
             # The claim cannot be taken, or the kind made a mistake: nothing was tried.
             repair = _trouble_of(error)
-            self._tell_refusal(fault, repair)
+            self._log_refusal(fault, repair)
             return repair
 
     def _refusal(self, fault: Fault, seen: int) -> Repair | None:
@@ -405,8 +410,8 @@ class Engine:
         now = self._standing(fault.kind, fault.subject)
         if now.id > seen and now.outcome not in {Outcome.HEALED, Outcome.INTERRUPTED, RESET}:
             return Repair(outcome=now.outcome)
-        if fault.refusal is not None:
-            return Repair(outcome=fault.refusal)
+        if fault.refusal is not None or self._stopping:
+            return Repair(outcome=fault.refusal or Outcome.STOPPING)
         left = self._budget(fault.kind, fault.subject, now.failures)
         return None if left.allows else Repair(outcome=Outcome.BUDGET, retry_after=left.retry_after)
 
@@ -416,7 +421,9 @@ class Engine:
         mark = Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis())
         self._refused.pop((kind.name, fault.subject), None)
         try:
-            write_mark(claim, mark)
+            with self._mutex:
+                self._active[attempt] = (os.getpid(), claim, mark)
+                write_mark(claim, mark)
             kind.recover(fault.subject)
             work = Work(attempt=attempt, claim=claim, deadline=limit)
             repair = kind.repair(fault, work)
@@ -442,7 +449,8 @@ class Engine:
         )
         recorded = self.journal.append(row)
         # The next holder records what stays marked once more, which counts once.
-        with suppress(OSError):
+        with self._mutex, suppress(OSError):
+            del self._active[attempt]
             write_mark(claim, None if recorded else replace(mark, outcome=row.outcome))
         if repair.healed:
             self._log("fault healed", fault, repair, logging.INFO)
@@ -464,6 +472,11 @@ class Engine:
             return
         kind.recover(mark.subject)
         fix = next((fix for fix in kind.fixes() if fix.attempt == mark.attempt), None)
+        if fix is None and mark.outcome == Outcome.STOPPING:
+            # A reload is no failed attempt.
+            with suppress(OSError):
+                write_mark(claim, None)
+            return
         if fix is None and not mark.outcome:
             fields = {"kind": mark.kind, "subject": mark.subject, "attempt": mark.attempt}
             logger.warning("an earlier heal was interrupted", extra={"fields": fields})
@@ -491,6 +504,8 @@ class Engine:
         None when nothing may be tried now: it is refused, which the log has once, or its budget
         wants a pause.
         """
+        if self._stopping:
+            return None
         if fault.refusal is not None or self.mode is not Mode.HEAL:
             self.heal(fault)
             return None
@@ -507,6 +522,18 @@ class Engine:
             call = BoundedCall(partial(self.heal, fault), f"heal {fault.subject}")
             self._background[key] = call
             return call
+
+    def stop(self) -> None:
+        """Begin no heal any more: this process is about to end.
+
+        One that is under way goes on; if it is cut off, that costs no budget.
+        """
+        with self._mutex:
+            self._stopping = True
+            for pid, claim, mark in self._active.values():
+                if pid == os.getpid():
+                    with suppress(OSError):
+                        write_mark(claim, replace(mark, outcome=Outcome.STOPPING))
 
     def fix_fault(self, kind: str, subject: str, plan: str | None = None) -> Repair:
         """Heal one open fault now; with ``plan``, only if that digest is still its plan's.

@@ -40,6 +40,7 @@ class Outcome(StrEnum):
     NEEDS_RESTART = "needs_restart"
     BUDGET = "budget"
     BUSY = "busy"
+    STOPPING = "stopping"
 
 
 #: What an operator can do about each outcome, in one sentence that is safe to show.
@@ -56,6 +57,7 @@ ADVICE: Mapping[str, str] = {
     Outcome.NEEDS_RESTART: "only a rebuilt image and a restart can bring the fix",
     Outcome.BUDGET: "the attempts for this are used up; it is tried again after a pause",
     Outcome.BUSY: "another process is healing this and has not ended yet",
+    Outcome.STOPPING: "this process is about to end and begins nothing; the next one goes on",
 }
 #: Nothing is tried for these.
 REFUSALS = frozenset(
@@ -66,6 +68,7 @@ REFUSALS = frozenset(
         Outcome.NEEDS_RESTART,
         Outcome.BUDGET,
         Outcome.BUSY,
+        Outcome.STOPPING,
     }
 )
 

@@ -97,11 +97,13 @@ class HotApplication:
             logger.exception("process cannot answer itself")
 
     def drain(self) -> None:
-        """Go on answering, and say that this process is not ready: it is about to end."""
+        """Go on answering, begin no heal, and say that this process is not ready: it will end."""
         self.services.draining.set()
+        self.services.fixer.stop()
 
     def stop(self) -> None:
         """Stop them and close what is open."""
+        self.services.fixer.stop()
         self._reconciler.stop()
         self.services.monitor.stop()
         self.services.health.stop()

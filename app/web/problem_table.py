@@ -181,7 +181,11 @@ def quarantine_problem(code: str) -> Problem:
     return QUARANTINE.get(code) or replace(QUARANTINE["unavailable"], code=code)
 
 
-_FIX_STATUS: Mapping[str, int] = {Outcome.BUDGET: 429, Outcome.BUSY: 503}
+_FIX_STATUS: Mapping[str, int] = {
+    Outcome.BUDGET: 429,
+    Outcome.BUSY: 503,
+    Outcome.STOPPING: 503,
+}
 #: The ends of a request to fix that did not mend anything. Those that may end otherwise a moment
 #: later have statuses that say so; the others are the caller's to resolve.
 NOT_FIXED: Mapping[str, Problem] = {

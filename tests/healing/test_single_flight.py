@@ -13,6 +13,7 @@ from app.healing.kind import Outcome
 from app.healing.locks import Busy, exclusive
 from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.imports import ImportReport
+from app.settings.declarations import Mode
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
 from tests.healing.engines import (
@@ -122,6 +123,44 @@ class TestHolder:
         assert outcomes == ["healed", "interrupted"]
         assert staged(world.settings.home) == []
         wait_until(lambda: not processes_at(world.settings.home))
+
+    def test_it_is_stopped(self, world: World) -> None:
+        """What an orderly stop cuts off is no attempt; the stopping process begins no other."""
+        world.publish("prey")
+        world.publish("other")
+        world.index.hold()
+        code = """
+at_barrier()
+healing = fixer.heal_in_background(fixer.dependency.diagnostician.absent("prey"))
+sys.stdin.readline()
+fixer.stop()
+other = fixer.dependency.diagnostician.absent("other")
+say(fixer.heal(other).outcome, fixer.heal_in_background(other))
+"""
+        with crowd(world, 1, code) as (holder,):
+            release([holder])
+            wait_until(lambda: world.index.waiting == 1)
+            assert holder.communicate("end\n", timeout=60)[0].strip() == "stopping None"
+        wait_until(lambda: not processes_at(world.settings.home))
+        assert len(staged(world.settings.home)) == 1
+        world.index.release()
+        fixer = world.fixer()
+        assert (fixer.mode, fixer.history(), staged(world.settings.home)) == (Mode.HEAL, (), [])
+        assert fixer.budget("prey").attempts_left == 3
+        assert fixer.safe_import("prey")[0]
+
+    def test_it_is_stopped_and_ends_in_time(self, world: World) -> None:
+        """A heal that ends before its process does counts as any other."""
+        world.publish("prey")
+        world.index.hold()
+        fixer = world.fixer()
+        healing = fixer.heal_in_background(fixer.dependency.diagnostician.absent("prey"))
+        wait_until(lambda: world.index.waiting == 1)
+        fixer.stop()
+        world.index.release()
+        assert healing is not None
+        assert healing.wait(60).healed
+        assert [row.outcome for row in world.fixer().history()] == ["healed"]
 
     def test_it_is_killed_and_nobody_asks_again(self, world: World) -> None:
         """The next boot removes what it left and writes down what happened."""
