@@ -99,7 +99,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         fixer.watch(board.blueprints)
         importing.import_blueprints(board.blueprints, fixer, services.imports)
     app, states = registration.register_blueprints(
-        new_app, board.blueprints, fixer, services.imports
+        new_app, board.blueprints, fixer, services.imports, services.addresses
     )
     app.extensions["blueprints"] = states
     quarantine.init_app(app, states)

@@ -14,6 +14,7 @@ from app.edge import EdgeClient, EdgeMonitor, RegistryFile
 from app.health import HealthCheck, HealthService, Load
 from app.health.standard import health_service
 from app.isolation.import_marks import ImportMarks
+from app.isolation.last_addresses import LastAddresses
 from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
 from app.kinds.dependency.source import PATIENCE, source_checks
@@ -38,6 +39,7 @@ class Services:
     board: BlueprintBoard
     workers: WorkerBoard
     imports: ImportMarks
+    addresses: LastAddresses
     tracing: Tracing
     metrics: Metrics
     notes: RequestNotes
@@ -92,6 +94,7 @@ class Services:
             board=board,
             workers=WorkerBoard(fixer.settings.home),
             imports=ImportMarks(fixer.settings.home),
+            addresses=LastAddresses(fixer.settings.home),
             tracing=tracing,
             metrics=metrics,
             notes=RequestNotes(metrics),

@@ -17,7 +17,8 @@ from app.healing.kind import Outcome
 from app.isolation import hooks
 from app.isolation.import_marks import ImportMarks
 from app.isolation.importing import first_unmet
-from app.isolation.source_addresses import addresses_in_source
+from app.isolation.last_addresses import LastAddresses
+from app.isolation.source_addresses import addresses_in_source, fixed_parts
 from app.isolation.states import (
     ADDRESS_TAKEN,
     BLUEPRINT_MISSING,
@@ -45,6 +46,7 @@ def register_blueprints(
     blueprints: Sequence[Blueprint],
     fixer: AutoFixer,
     marks: ImportMarks,
+    addresses: LastAddresses,
 ) -> tuple[Flask, tuple[BlueprintState, ...]]:
     """An application with every imported blueprint that can be registered, and what became of each.
 
@@ -55,6 +57,7 @@ def register_blueprints(
     while True:
         app = new_app()
         collisions: dict[str, tuple[str, ...]] = {}
+        served: dict[str, tuple[str, ...]] = {}
         for position, (blueprint, outcome) in enumerate(zip(blueprints, outcomes, strict=True)):
             if isinstance(outcome, BlueprintState):
                 continue
@@ -88,30 +91,38 @@ def register_blueprints(
             if taken := [rule.rule for rule in fresh if is_core_rule(rule.rule)]:
                 fields = {"blueprint": blueprint.name, "addresses": " ".join(taken)}
                 logger.error("blueprint takes a core address", extra={"fields": fields})
-                addresses = ", ".join(taken)
-                advice = f"{addresses} belongs to the service itself: change the rule in the code"
+                rules = ", ".join(taken)
+                advice = f"{rules} belongs to the service itself: change the rule in the code"
                 outcomes[position] = BlueprintState.of(
                     blueprint, ADDRESS_TAKEN, advice, needs_restart=True
                 )
                 break
             if collided := _collisions(known_rules, fresh):
                 collisions[blueprint.name] = collided
+            prefix = blueprint.prefix or getattr(outcome, blueprint.attribute).url_prefix
+            served[blueprint.name] = fixed_parts([prefix] if prefix else [r.rule for r in fresh])
         else:
-            for name, rules in collisions.items():
-                fields = {"blueprint": name, "addresses": " ".join(rules)}
+            for name, collided in collisions.items():
+                fields = {"blueprint": name, "addresses": " ".join(collided)}
                 logger.warning("blueprint's addresses are taken", extra={"fields": fields})
+            addresses.remember(served, [blueprint.name for blueprint in blueprints])
             states = [
-                _with_addresses(b, o) if isinstance(o, BlueprintState) else BlueprintState.of(b)
+                _with_addresses(b, o, addresses)
+                if isinstance(o, BlueprintState)
+                else BlueprintState.of(b)
                 for b, o in zip(blueprints, outcomes, strict=True)
             ]
             return app, tuple(replace(s, collisions=collisions.get(s.name, ())) for s in states)
 
 
-def _with_addresses(blueprint: Blueprint, state: BlueprintState) -> BlueprintState:
-    """A quarantined blueprint's state; addresses that the manifest does not give are read."""
+def _with_addresses(
+    blueprint: Blueprint, state: BlueprintState, addresses: LastAddresses
+) -> BlueprintState:
+    """A quarantined blueprint's state; what the manifest does not say its source and past do."""
     if state.paths:
         return state
-    return replace(state, paths=addresses_in_source(blueprint.module, blueprint.attribute))
+    found = addresses_in_source(blueprint.module, blueprint.attribute)
+    return replace(state, paths=tuple(dict.fromkeys((*found, *addresses.of(blueprint.name)))))
 
 
 def _collisions(known: Sequence[Rule], fresh: Sequence[Rule]) -> tuple[str, ...]:

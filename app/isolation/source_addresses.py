@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.kinds.dependency.on_disk import find_on_disk
@@ -37,11 +37,11 @@ def addresses_in_source(path: str, attribute: str) -> tuple[str, ...]:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             text = source.decode(errors="replace")
             found = re.search(_PREFIX.format(re.escape(attribute)), text, re.MULTILINE)
-            return _addresses([found[2]] if found else [])
+            return fixed_parts([found[2]] if found else [])
         call = _blueprint(tree, attribute)
         if call is not None:
             prefix = _constant(call, "url_prefix")
-            return _addresses([prefix] if prefix else _rules(tree, attribute))
+            return fixed_parts([prefix] if prefix else _rules(tree, attribute))
         package = path if spec and spec.submodule_search_locations else path.rpartition(".")[0]
         origin = _imported_from(tree, attribute, package)
         if origin is None:
@@ -97,7 +97,7 @@ def _imported_from(tree: ast.Module, attribute: str, package: str) -> tuple[str,
     return None
 
 
-def _addresses(rules: Iterator[str] | list[str]) -> tuple[str, ...]:
+def fixed_parts(rules: Iterable[str]) -> tuple[str, ...]:
     """What stands before the first variable of each rule; ``/`` stands for itself alone."""
     fixed = (rule.partition("<")[0] for rule in rules if rule.startswith("/"))
     return tuple(dict.fromkeys(one.rstrip("/") or "/" for one in fixed))

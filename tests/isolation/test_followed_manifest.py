@@ -11,6 +11,7 @@ import pytest
 from app.healing.kind import Outcome
 from app.isolation.import_marks import ImportMarks
 from app.isolation.importing import import_blueprints
+from app.isolation.last_addresses import LastAddresses
 from app.isolation.registration import register_blueprints
 from app.manifest import FILE, Blueprint
 from tests.conftest import World
@@ -230,7 +231,10 @@ class TestNeeds:
         fixer.watch(pair)
         marks = ImportMarks(world.settings.home)
         import_blueprints(pair, fixer, marks)
-        app, (first, second) = register_blueprints(lambda: Flask("x"), pair, fixer, marks)
+        addresses = LastAddresses(world.settings.home)
+        app, (first, second) = register_blueprints(
+            lambda: Flask("x"), pair, fixer, marks, addresses
+        )
         assert set(app.blueprints) == {"a"}
         assert (first.active, second.active, second.unmet) == (True, False, "absent_seed")
         (fault,) = [each for each in fixer.faults() if each.subject == "absent_seed"]
