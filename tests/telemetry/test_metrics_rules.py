@@ -29,6 +29,19 @@ ITS_OWN = {"up", "ALERTS"}
 #: The current one of Grafana 12.
 SCHEMA = 42
 
+#: A blueprint whose hook for all requests fails at one address.
+HOOKED = """
+from flask import Blueprint, request
+
+bp = Blueprint("hooked", __name__)
+
+
+@bp.before_app_request
+def fail():
+    if request.path == "/hooked/fails":
+        raise RuntimeError("as it is made to")
+"""
+
 _TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
 _BRACKETS = re.compile(r"\{[^}]*\}|\[[^\]]*\]")
 _LABELS = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
@@ -98,10 +111,11 @@ def run(*command: str, given: str = "") -> str:
 
 @pytest.fixture
 def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
-    """A server with something of everything: a heal, drift, a function, refused requests."""
+    """A server with something of everything: a heal, drift, a function, refusals, a hook."""
     world.publish("healable")
     house = House(tmp_path, world)
     house.needs("needy", "healable")
+    house.add("hooked", HOOKED)
     with edge_server() as functions:
         registry = tmp_path / "functions.toml"
         registry.write_text(function("good", f"{functions.url}/ok"))
@@ -109,6 +123,7 @@ def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
             wait_until(lambda: server.get("/needy").status == 200, timeout=30)
             server.get(INVOKE.format("good", ""))
             server.get("/api/edge-functions/health-check")
+            assert server.get("/hooked/fails").status == 503
             assert raw(server, b"nonsense\r\n\r\n").status == 400
             wrong = {"Authorization": "Bearer wrong"}
             http_request(f"{server.url}/api/auto-fix/status", headers=wrong)
