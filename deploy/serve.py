@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.access.tokens import check_token_file
-from app.settings.declarations import load, misspellings
+from app.settings.declarations import examine, load, misspellings
 from app.settings.errors import SettingsError
+from app.settings.sources import Environment
 from app.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def settings_or_exit(environ: MutableMapping[str, str], *checks: SettingsCheck) 
 def main() -> None:
     """Become gunicorn: the process keeps its id and gets the signals itself."""
     settings = settings_or_exit(os.environ, check_token_file)
-    _log_misspellings(settings)
+    _log_faults(settings)
     program = Path(sys.executable).with_name("gunicorn")
     command = [str(program), "-c", "gunicorn.conf.py", *sys.argv[1:], "wsgi:app"]
     # Empty means unset to this project, but not to gunicorn.
@@ -52,10 +53,18 @@ def main() -> None:
     os.execve(program, command, environ)  # noqa: S606 - no shell is the point
 
 
-def _log_misspellings(settings: Settings) -> None:
-    """A setting of a newer version must not keep an older one from starting, so it is a warning."""
-    if found := misspellings(os.environ):
+def _log_faults(settings: Settings) -> None:
+    """Warn of what starts nothing else: settings that fall back, and what is nearly a setting's.
+
+    A setting of a newer version must not keep an older one from starting.
+    """
+    _, fallbacks = examine(Environment.of(os.environ))
+    found = misspellings(os.environ)
+    if found or fallbacks:
         configure_logging(settings.log_level, settings.log_format)
+    for fault in fallbacks:
+        fields = {"name": fault.name, "fault": str(fault)}
+        logger.warning("setting falls back to its default", extra={"fields": fields})
     for one in found:
         fields = {"name": one.name, "meant": one.meant}
         logger.warning("variable is no setting", extra={"fields": fields})

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from app.settings.errors import SettingFault, SettingsError
+from app.settings.errors import SettingFault, SettingsError, raise_fatal
 from app.settings.sources import (
     ENV_FILE,
     ENV_FILE_READ,
@@ -64,6 +64,7 @@ class HealingSettings(Declared):
         Mode.HEAL,
         one_of(*Mode),
         "whether faults are healed, only reported with what would be done, or left alone",
+        fatal=True,
     )
     home: Path = setting(
         "AUTO_FIX_HOME",
@@ -71,6 +72,7 @@ class HealingSettings(Declared):
         Syntax(absolute_path, "a path"),
         "where fixes, history and locks are kept",
         shown_default="instance/auto-fix",
+        fatal=True,
     )
     lock: Path = setting(
         "AUTO_FIX_LOCK",
@@ -78,6 +80,7 @@ class HealingSettings(Declared):
         Syntax(absolute_path, "a path"),
         "the hashed lock that a heal installs by",
         shown_default="requirements-flask.lock",
+        fatal=True,
     )
     manifest: Path = setting(
         "AUTO_FIX_MANIFEST",
@@ -91,6 +94,7 @@ class HealingSettings(Declared):
         None,
         Syntax(directory, "a directory of wheels that exists"),
         "a directory of wheels; with it no index is asked",
+        fatal=True,
     )
     allow_unlocked: bool = setting(
         "AUTO_FIX_ALLOW_UNLOCKED",
@@ -124,6 +128,7 @@ class Settings(Declared):
         "the bearer token for changes over HTTP; with no token at all, every change is refused",
         secret=True,
         form=SecretForm.FOLLOWED,
+        fatal=True,
     )
     tokens: tuple[TokenPair, ...] = setting(
         "AUTO_FIX_TOKENS",
@@ -132,6 +137,7 @@ class Settings(Declared):
         "several tokens, each with the name that the log gets",
         secret=True,
         form=SecretForm.FILE,
+        fatal=True,
     )
     token_file: Path | None = setting(
         "AUTO_FIX_TOKEN_FILE",
@@ -139,6 +145,7 @@ class Settings(Declared):
         Syntax(absolute_path, "a readable file with one token, or one name:token, on a line"),
         "a file of tokens, read again when it changes",
         secret=True,
+        fatal=True,
     )
     edge_functions_file: Path | None = setting(
         "EDGE_FUNCTIONS_FILE",
@@ -146,7 +153,9 @@ class Settings(Declared):
         Syntax(path, "a path"),
         "the TOML file that registers edge functions",
     )
-    port: int = setting("PORT", 10000, whole_number(1, 65535), "the TCP port to serve on")
+    port: int = setting(
+        "PORT", 10000, whole_number(1, 65535), "the TCP port to serve on", fatal=True
+    )
     web_concurrency: int = setting("WEB_CONCURRENCY", 2, whole_number(1, 256), "worker processes")
     threads: int = setting("THREADS", 8, whole_number(1, 512), "threads of each worker")
     worker_class: str = setting(
@@ -231,6 +240,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
         Syntax(path, "a file that can be read"),
         "the file of settings behind the environment; it may be missing unless it is named here",
         shown_default=".env",
+        fatal=True,
     ),
 )
 
@@ -263,11 +273,11 @@ def load(environ: MutableMapping[str, str], *checks: SettingsCheck) -> Settings:
         checks: what raises SettingsError about settings that are well formed and cannot be used.
 
     Raises:
-        SettingsError: with every fault: of the file, of the variables and of the checks.
+        SettingsError: with every fault, of the file, of the variables and of the checks, where one
+            of them is fatal.
     """
     settings, faults = examine(adopt(environ), *checks)
-    if faults:
-        raise SettingsError(faults)
+    raise_fatal(faults)
     return settings
 
 

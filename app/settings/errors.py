@@ -64,13 +64,15 @@ class SettingFault:
     """One setting that cannot be used: its name, its value, what was expected, and the source.
 
     ``value`` is None where it is a secret, or may be one: it is never shown. ``source`` is where it
-    came from, such as ``the environment`` or ``.env line 3``.
+    came from, such as ``the environment`` or ``.env line 3``. With one that is ``fatal`` nothing
+    can be started: its default would open what should be closed, or leave nothing to serve.
     """
 
     name: str
     value: str | None
     expected: str
     source: str = ENVIRONMENT
+    fatal: bool = True
 
     def __str__(self) -> str:
         found = (
@@ -86,6 +88,16 @@ class SettingsError(OrchestratorError):
     def __init__(self, faults: tuple[SettingFault, ...]) -> None:
         super().__init__("; ".join(str(fault) for fault in faults))
         self.faults = faults
+
+
+def raise_fatal(faults: tuple[SettingFault, ...]) -> None:
+    """Raise all of them where one is fatal.
+
+    Raises:
+        SettingsError: with every fault.
+    """
+    if any(fault.fatal for fault in faults):
+        raise SettingsError(faults)
 
 
 class InvalidModuleName(OrchestratorError):

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from app.settings.errors import SettingFault, SettingsError, without_credentials
+from app.settings.errors import SettingFault, raise_fatal, without_credentials
 from app.settings.files import read_bounded
 from app.settings.sources import Environment
 
@@ -81,7 +81,8 @@ class Variable(Generic[T]):
     """One setting: what it is called, what it falls back to, what it may hold, what it means.
 
     A secret's value is never shown. With ``form`` a file may hold the secret: see ``SecretForm``.
-    ``shown_default`` stands in the documentation for a default that depends on the host.
+    ``shown_default`` stands in the documentation for a default that depends on the host. A value
+    that cannot be used ends the start where that is ``fatal``; elsewhere the default counts.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Variable(Generic[T]):
     secret: bool = False
     form: SecretForm = SecretForm.VALUE
     shown_default: str | None = None
+    fatal: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,8 +118,7 @@ class Variable(Generic[T]):
             return Reading(self.default)
         name, text, source = given[0], environ.text(given[0]), environ.source(given[0])
         if len(given) > 1:
-            fault = SettingFault(name, None, f"{' or '.join(given)}, not both", source)
-            return Reading(self.default, source, fault)
+            return self._unusable(name, None, f"{' or '.join(given)}, not both", source)
         if name != self.name:
             try:
                 text = read_bounded(Path(text), MAX_SECRET_BYTES).decode()
@@ -126,15 +127,17 @@ class Variable(Generic[T]):
             text = text.removesuffix("\n").removesuffix("\r")
             if not text.strip():
                 # Not even the path is shown: somebody may have put the secret itself there.
-                fault = SettingFault(name, None, SECRET_FILE, source)
-                return Reading(self.default, source, fault)
+                return self._unusable(name, None, SECRET_FILE, source)
             source = f"the file that {name} names"
         try:
             return Reading(self.syntax.parse(text), source)
         except ValueError:
             shown = None if self.secret else text
-            fault = SettingFault(self.name, shown, self.syntax.expected, source)
-            return Reading(self.default, source, fault)
+            return self._unusable(self.name, shown, self.syntax.expected, source)
+
+    def _unusable(self, name: str, shown: str | None, expected: str, source: str) -> Reading[T]:
+        fault = SettingFault(name, shown, expected, source, self.fatal)
+        return Reading(self.default, source, fault)
 
     def show(self, value: T) -> str | None:
         """The value for people, None where there is none; of a secret only that it is set."""
@@ -143,7 +146,7 @@ class Variable(Generic[T]):
         return "set" if self.secret else without_credentials(_plain(value))
 
 
-def setting(
+def setting(  # noqa: PLR0913 - all that a declaration says
     name: str,
     default: T,
     syntax: Syntax[T],
@@ -152,9 +155,10 @@ def setting(
     secret: bool = False,
     form: SecretForm = SecretForm.VALUE,
     shown_default: str | None = None,
+    fatal: bool = False,
 ) -> T:
     """Declare a field of a :class:`Declared` class: the arguments are those of its Variable."""
-    variable = Variable(name, default, syntax, meaning, secret, form, shown_default)
+    variable = Variable(name, default, syntax, meaning, secret, form, shown_default, fatal)
     return field(default=default, repr=not secret, metadata={VARIABLE: variable})
 
 
@@ -188,16 +192,15 @@ class Declared:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings; unset and blank both mean the default.
+        """Read the settings; unset and blank both mean the default, as does what cannot be used.
 
         Raises:
-            SettingsError: naming every variable whose value cannot be used, with the value (never
-                a secret), what was expected and where it came from.
+            SettingsError: one of the faults is fatal. It names every variable whose value cannot
+                be used, with the value (never a secret), what was expected and where it came from.
         """
         environment = Environment.of(environ)
         settings, faults = cls.read(environment)
-        if faults := (*environment.faults, *faults):
-            raise SettingsError(faults)
+        raise_fatal((*environment.faults, *faults))
         return settings
 
 

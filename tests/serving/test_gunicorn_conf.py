@@ -111,7 +111,7 @@ def test_writes_json_lines_without_temporary_files(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "abc"), ("WEB_CONCURRENCY", "x"), ("WORKER_CLASS", "gevent"), ("LOG_LEVEL", "x")],
+    [("PORT", "abc"), ("AUTO_FIX_MODE", "x"), ("AUTO_FIX_TOKEN", "two words")],
 )
 def test_refuses_a_nonsensical_setting_in_one_sentence(name: str, value: str) -> None:
     """The status is that of a configuration error, and the only line names the variable."""
@@ -119,6 +119,25 @@ def test_refuses_a_nonsensical_setting_in_one_sentence(name: str, value: str) ->
     assert result.returncode == 78
     (line,) = result.stderr.splitlines()
     assert name in line
+
+
+def test_serves_with_the_default_of_another(tmp_path: Path, environ: dict[str, str]) -> None:
+    """What can be lived without falls back, and health says so."""
+    wrong = {"WEB_CONCURRENCY": "x", "WORKER_CLASS": "gevent", "LOG_LEVEL": "x", "THREADS": "0"}
+    with serve(tmp_path / "log", {**environ, **wrong}) as server:
+        checks = server.get("/api/auto-fix/force-health-check").json()["checks"]
+        failed = {name: check for name, check in checks.items() if name.startswith("environment_")}
+        # gunicorn could not even be imported with the first one.
+        assert set(failed) == {f"environment_{name}" for name in wrong} - {
+            "environment_WEB_CONCURRENCY"
+        }
+        assert server.log_text.count("setting falls back to its default") == len(wrong)
+        threads = failed["environment_THREADS"]
+        assert (threads["reason"], threads["outcome"]) == ("environment_invalid", "fallback")
+        assert threads["advice"] == (
+            "THREADS has to be 1 to 512; the default, 8, is used; not healed: mend it and start"
+            " the service again"
+        )
 
 
 def test_gunicorn_on_its_own_refuses_it_likewise() -> None:

@@ -37,6 +37,7 @@ EVERYTHING = {
     "AUTO_FIX_WHEELHOUSE": ".",
     "AUTO_FIX_ALLOW_UNLOCKED": "Yes",
     "AUTO_FIX_TOKENS": f"ci:{SECRET}, alice:0ther",
+    "SECRETS_DIR": "secrets",
     "EDGE_FUNCTIONS_FILE": "functions.toml",
     "PORT": "8080",
     "WEB_CONCURRENCY": "3",
@@ -55,9 +56,9 @@ EVERYTHING = {
 
 
 def _faults_of(environ: dict[str, str]) -> SettingsError:
-    with pytest.raises(SettingsError) as caught:
-        Settings.from_environ(environ)
-    return caught.value
+    _, faults = Settings.read(Environment.of(environ))
+    assert faults
+    return SettingsError(faults)
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -82,6 +83,7 @@ def test_everything_set() -> None:
             manifest=Path("a.toml").absolute(),
             wheelhouse=Path().absolute(),
             allow_unlocked=True,
+            secrets=Path("secrets").absolute(),
         ),
         edge_functions_file=Path("functions.toml"),
         tokens=(("ci", SECRET), ("alice", "0ther")),
@@ -172,9 +174,28 @@ def test_all_faults_at_once() -> None:
 
 
 def test_every_setting_can_be_wrong() -> None:
-    """None of them takes whatever it is given."""
+    """None of them takes whatever it is given, and only these end a start."""
     wrong = {variable.name: "\0" for variable in VARIABLES if variable.name != "ENV_FILE"}
-    assert {fault.name for fault in _faults_of(wrong).faults} == set(wrong)
+    faults = _faults_of(wrong).faults
+    assert {fault.name for fault in faults} == set(wrong)
+    assert {fault.name for fault in faults if fault.fatal} == {
+        "AUTO_FIX_MODE",
+        "AUTO_FIX_HOME",
+        "AUTO_FIX_LOCK",
+        "AUTO_FIX_WHEELHOUSE",
+        "AUTO_FIX_TOKEN",
+        "AUTO_FIX_TOKENS",
+        "AUTO_FIX_TOKEN_FILE",
+        "PORT",
+    }
+
+
+def test_falls_back_to_the_default() -> None:
+    """What can be lived without is as if it were not set; beside a fatal fault it is named too."""
+    assert Settings.from_environ({"THREADS": "0", "LOG_FORMAT": "xml"}) == Settings()
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"THREADS": "0", "PORT": "x"})
+    assert {fault.name for fault in caught.value.faults} == {"THREADS", "PORT"}
 
 
 @pytest.mark.parametrize("name", [one.name for one in VARIABLES if one.secret])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from app.kinds.environment.reads import variable_that_failed
 from app.kinds.environment.sources import SOURCES, Found, Sources
 from app.kinds.environment.variables import NEED
 from app.settings.declarations import VARIABLES
-from app.settings.sources import ENVIRONMENT_FOLLOWED
+from app.settings.sources import ENVIRONMENT_FOLLOWED, Environment
 from app.settings.variable import Syntax, Variable
 
 KIND = "environment"
@@ -35,6 +35,8 @@ class Cause(StrEnum):
     CONTRADICTION = "environment_contradiction"
 
 
+#: The outcome of a setting of the service itself whose value cannot be used.
+FALLBACK = "fallback"
 #: What each cause means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {
     Cause.MISSING: "A variable that this part needs is not set.",
@@ -71,8 +73,8 @@ class EnvironmentKind:
     scope = Scope.PROCESS
     need = NEED
     causes = MEANINGS
-    outcomes: Mapping[str, str] = {}
-    refusals: frozenset[str] = frozenset()
+    outcomes: Mapping[str, str] = {FALLBACK: "mend it and start the service again"}
+    refusals: frozenset[str] = frozenset({FALLBACK})
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class EnvironmentKind:
         #: What the faults were read for.
         self._read_for: tuple[object, object] | None = None
         self._faults: dict[str, Fault] = {}
+        self._fallbacks = tuple(_fallbacks(Environment.of({**environ})))
         self._in_force: set[str] = set()
 
     def subjects(self) -> Mapping[str, bool]:
@@ -119,9 +122,9 @@ class EnvironmentKind:
             return changed or self._faults != before
 
     def faults(self) -> Iterable[Fault]:
-        """What is wrong with a variable that is needed, or set and of no use."""
+        """What is wrong with a variable that is needed, or set and of no use, settings included."""
         self._ensure_read()
-        return tuple(self._faults.values())
+        return (*self._fallbacks, *self._faults.values())
 
     def unmet(self, subject: str) -> Fault | None:
         """Why a variable has no value that can be used; one that it had before stays in force."""
@@ -219,6 +222,21 @@ class EnvironmentKind:
         looked = SOURCES.format(name)
         advice = f"{name} is not set: set {_expected(variable)}; looked at {looked}"
         return _fault(name, Cause.MISSING, advice)
+
+
+def _fallbacks(environ: Environment) -> Iterator[Fault]:
+    """The settings of the service that were read at its start and could not be used."""
+    for variable in VARIABLES:
+        fault = variable.read(environ).fault
+        if fault is not None and not fault.fatal:
+            default = variable.documented_default or "none"
+            yield Fault(
+                kind=KIND,
+                subject=fault.name,
+                cause=Cause.INVALID,
+                advice=f"{fault.name} has to be {fault.expected}; the default, {default}, is used",
+                refusal=FALLBACK,
+            )
 
 
 def _undeclared(name: str) -> Variable[str | None]:
