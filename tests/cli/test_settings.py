@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.cli.settings import markdown_table
 from app.settings.declarations import VARIABLES, examine, misspellings
-from app.settings.sources import Environment
+from app.settings.sources import Environment, parse
 from tests.cli.test_commands import BARE
 
 if TYPE_CHECKING:
@@ -101,6 +101,54 @@ def test_prints_the_table_of_the_readme(checkout: Checkout) -> None:
     body = checkout.run("settings", "--markdown", "--json").json
     assert body["markdown"] == ended.out.splitlines()
     assert all(line.count("|") == 5 for line in ended.out.splitlines())
+
+
+VARIABLE = """
+[variable.SHOP_SIZE]
+type = "integer"
+default = 3
+help = "How many shops there are."
+
+[variable.SHOP_KEY]
+secret = true
+help = "Token of the shop."
+
+[blueprint.orders]
+import = "shop.orders:bp"
+environment = ["SHOP_KEY"]
+"""
+
+
+class TestDeclared:
+    """The variables of the manifest."""
+
+    def test_are_shown_with_their_sources(self, checkout: Checkout) -> None:
+        """As the settings are; of a secret only that it is set."""
+        checkout.write("orchestrator.toml", VARIABLE)
+        ended = checkout.run("settings", "--json", SHOP_KEY=SECRET)
+        listed = _by_name(ended)
+        shown = {name: (listed[name]["value"], listed[name]["source"]) for name in listed}
+        assert (ended.code, SECRET in ended.out) == (0, False)
+        assert shown["SHOP_KEY"] == ("set", "the environment")
+        assert shown["SHOP_SIZE"] == ("3", "default")
+
+    def test_one_that_is_missing(self, checkout: Checkout) -> None:
+        """Status 78, and the sentence that health has."""
+        checkout.write("orchestrator.toml", VARIABLE)
+        ended = checkout.run("settings", SHOP_SIZE="many")
+        assert ended.code == 78
+        assert "SHOP_KEY is not set: set text (Token of the shop)" in ended.out
+        assert "SHOP_SIZE in the environment is not a whole number" in ended.out
+
+    def test_an_example(self, checkout: Checkout) -> None:
+        """A .env file that says what each is for; it reads back as the defaults."""
+        checkout.write("orchestrator.toml", VARIABLE)
+        text = checkout.run("settings", "--example").out
+        assert "# How many shops there are. (a whole number)\n# SHOP_SIZE=3\n" in text
+        assert "# Token of the shop. (text, secret)\nSHOP_KEY=\n" in text
+        assert all(f"# {variable.name}=" in text for variable in VARIABLES)
+        parsed = parse(text.encode(), ".env")
+        assert ([entry.name for entry in parsed.entries], parsed.faults) == (["SHOP_KEY"], ())
 
 
 class TestEveryCommand:

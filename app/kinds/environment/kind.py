@@ -19,7 +19,7 @@ from app.kinds.environment.sources import SOURCES, Found, Sources
 from app.kinds.environment.variables import NEED
 from app.settings.declarations import VARIABLES
 from app.settings.sources import ENVIRONMENT_FOLLOWED, Environment
-from app.settings.variable import Syntax, Variable
+from app.settings.variable import DEFAULT, Syntax, Variable
 
 KIND = "environment"
 
@@ -125,6 +125,12 @@ class EnvironmentKind:
         """What is wrong with a variable that is needed, or set and of no use, settings included."""
         self._ensure_read()
         return (*self._fallbacks, *self._faults.values())
+
+    def read(self, subject: str) -> tuple[str | None, str]:
+        """The value of a declared variable, and the source that it comes from."""
+        found = self._sources.find(subject)
+        default = self._declared()[subject].default
+        return (default, DEFAULT) if found.text is None else (found.text, found.source)
 
     def unmet(self, subject: str) -> Fault | None:
         """Why a variable has no value that can be used; one that it had before stays in force."""
