@@ -112,7 +112,7 @@ def reset(output: Output, subject: str) -> int:
             raise UnknownSubject(f"{name} is not in the dependency map, so it has no budget")
     elif name not in fixer.kinds[kind].subjects():
         raise UnknownSubject(f"{kind} knows no {name}, so it has no budget")
-    fixer.mode  # noqa: B018 - makes the home where there is none yet
+    fixer.prepare()
     if not fixer.reset_budget(kind, name):
         raise CannotWrite("the journal in AUTO_FIX_HOME cannot be written")
     left = fixer.budget_of(kind, name).attempts_left

@@ -182,13 +182,13 @@ class BackgroundLoop:
             thread.join(STOP_WAIT)
 
     def _run(self) -> None:
-        pause, told = 0.0, ""
+        pause, logged = 0.0, ""
         while not self._stopping.wait(pause):
             try:
-                pause, told = min(self._turn(), self._longest_pause), ""
+                pause, logged = min(self._turn(), self._longest_pause), ""
             except Exception as error:
                 # The thread must outlive whatever one turn met; the next one tries again.
                 met = f"{type(error).__name__}: {error}"
-                if met != told:
+                if met != logged:
                     logger.exception("background turn failed", extra={"fields": {"of": self._name}})
-                pause, told = self._longest_pause, met
+                pause, logged = self._longest_pause, met

@@ -1,4 +1,4 @@
-"""The engine: what happens to a fault of any kind, from the moment it is known until it is told.
+"""The engine: what happens to a fault of any kind, from its detection to its journal row.
 
 It owns the mode, the budget, the claims and the journal; what a fault is and how it is mended is
 its kind's business. A heal reads from top to bottom in :meth:`Engine.heal`.
@@ -161,7 +161,7 @@ class Engine:
         """Heal faults of one more kind from now on."""
         with self._mutex:
             self.kinds[kind.name] = kind
-            # The next look at the mode makes it ready.
+            # So that it is prepared, too.
             self._mode = None
 
     @functools.cached_property
@@ -178,9 +178,13 @@ class Engine:
 
     @property
     def mode(self) -> Mode:
-        """The mode in force; a home that cannot take a fix turns heal into report, and back.
+        """The mode in force; a home that cannot take a fix turns heal into report, and back."""
+        return self.prepare()
 
-        The first look makes the home's directories and adopts what is committed.
+    def prepare(self) -> Mode:
+        """Make the home's directories and adopt what is committed, if that is not done yet.
+
+        Looks every other second whether the home can take fixes, and returns the mode in force.
         """
         with self._mutex:
             now = time.monotonic()
@@ -202,7 +206,7 @@ class Engine:
                 first or before is not None or not self.claims.directory.is_dir()
             ):
                 try:
-                    self._prepare()
+                    self._furnish()
                 except OSError as error:
                     full = _trouble_of(error).outcome == Outcome.DISK_FULL
                     self._trouble = "home_full" if full else "home_unwritable"
@@ -217,7 +221,7 @@ class Engine:
                 kind.adopt()
         return self.settings.mode if self._trouble is None else Mode.REPORT
 
-    def _prepare(self) -> None:
+    def _furnish(self) -> None:
         """Make the directories, and end what processes began that have died since."""
         self.claims.directory.mkdir(parents=True, exist_ok=True)
         locks, self.has_locks = self.has_locks, has_locks(self.claims.directory)
@@ -399,7 +403,7 @@ class Engine:
             return Repair(outcome=Outcome.STOPPING if self._stopping else Outcome.HEALED)
         except Busy:
             return Repair(outcome=Outcome.BUSY, retry_after=limit)
-        except Exception as error:  # noqa: BLE001 - told, and nothing may get out
+        except Exception as error:  # noqa: BLE001 - logged, and nothing may get out
             # The claim cannot be taken, or the kind made a mistake: nothing was tried.
             repair = _trouble_of(error)
             self._log_refusal(fault, repair)
@@ -619,7 +623,7 @@ class Engine:
 
     def reset_budget(self, kind: str, subject: str) -> bool:
         """Give a subject its whole budget back; False when that could not be written down."""
-        self.mode  # noqa: B018 - makes the home where there is none yet
+        self.prepare()
         self._assigned.pop((kind, subject), None)
         self._assumed.pop((kind, subject), None)
         attempt = f"{RESET}-{time.time_ns()}-{os.getpid()}"

@@ -321,7 +321,7 @@ class Journal:
                 if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and wait:
                     self._no_wait_until = time.monotonic() + NO_WAIT_FOR
                 corrupt = type(error) is sqlite3.DatabaseError
-                self._tell(purpose, error, corrupt=corrupt)
+                self._log_trouble(purpose, error, corrupt=corrupt)
                 if not (tries_left and corrupt and self._replace(wait)):
                     break
             else:
@@ -331,7 +331,7 @@ class Journal:
                 return result
         return default
 
-    def _tell(self, purpose: str, error: Exception, *, corrupt: bool) -> None:
+    def _log_trouble(self, purpose: str, error: Exception, *, corrupt: bool) -> None:
         """Say once, not every time that it is met again, why the journal cannot be used."""
         if self._troubles.get(purpose) != str(error):
             self._troubles[purpose] = str(error)

@@ -183,7 +183,7 @@ class Fix:
 class Kind(Protocol):
     """One kind of fault: what is known of its subjects, and how they are repaired.
 
-    The engine owns mode, budget, claims, journal and telling. A kind never raises for what it
+    The engine owns mode, budget, claims and journal. A kind never raises for what it
     meets, but ``OSError`` for a home that does not do its part.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -44,19 +44,10 @@ class Check:
     unit: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The check as JSON shows it."""
-        return {
-            "kind": self.kind,
-            "subject": self.subject,
-            "ok": self.ok,
-            "critical": self.critical,
-            "reason": self.reason,
-            "advice": self.advice,
-            "fallback": self.fallback,
-            "outcome": self.outcome,
-            "observed": self.observed,
-            "unit": self.unit,
-        }
+        """The check as JSON shows it, under its name."""
+        members = asdict(self)
+        del members["name"]
+        return members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +67,15 @@ class HealthReport:
             return Status.UNHEALTHY
         return Status.DEGRADED if failed else Status.HEALTHY
 
-    def to_dict(self) -> dict[str, object]:
-        """The report with the field names that clients rely on."""
+    def to_dict(self, *, details: bool = True) -> dict[str, object]:
+        """The report with the field names that clients rely on; codes, without the details."""
         return {
             "overall_status": str(self.overall_status),
-            "timestamp": self.timestamp.isoformat(timespec="milliseconds"),
+            "timestamp": timestamp(self.timestamp.timestamp()),
             "checks_performed": [check.name for check in self.checks],
             "fixes_applied": [str(fix) for fix in self.fixes],
             "errors_detected": [
-                f"{check.name}: {check.advice or check.reason}"
+                f"{check.name}: {(check.advice if details else None) or check.reason}"
                 for check in self.checks
                 if not check.ok
             ],

@@ -246,8 +246,7 @@ class AutoFixer(Engine):
         self, name: str, package: str | None, *, heal: bool, deadline: float | None
     ) -> tuple[ImportReport, BaseException | None]:
         """Import, heal what is missing, import again, until it succeeds or nothing more heals."""
-        # The first look at the mode puts what is committed on the path.
-        self.mode  # noqa: B018
+        self.prepare()
         result: Repair | None = None
         tried: set[str] = set()
         while True:

@@ -168,7 +168,7 @@ class TestHealing:
         self, world: World, fixer: AutoFixer, counters: CounterKind, *, committed: bool
     ) -> None:
         """The next boot removes what it left, and records its attempt as what it came to."""
-        fixer.mode  # noqa: B018 - makes the home
+        fixer.prepare()
         with fixer.claims.hold("counter", "doors", 1) as claim:
             write_mark(claim, Mark("counter", "doors", "lost", "garbled", counters.basis()))
         (counters.directory / "doors.new").write_text("7")
@@ -176,7 +176,7 @@ class TestHealing:
             (counters.directory / "doors.committed").write_text("lost")
         heir = world.fixer()
         heir.add_kind(counters)
-        heir.mode  # noqa: B018
+        heir.prepare()
         (row,) = heir.history()
         expected = Outcome.HEALED if committed else Outcome.INTERRUPTED
         assert (row.attempt, row.kind, row.outcome) == ("lost", "counter", expected)

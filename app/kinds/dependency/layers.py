@@ -106,8 +106,8 @@ class Layers:
         self._loaded: list[str] = []
         self._seen = -1
         self._mutex = free_after_fork(threading.Lock())
-        #: Layers of which the log has that their manifest cannot be read.
-        self._told: set[str] = set()
+        #: What the log has already: layers whose manifest cannot be read, and NO_RENAMES.
+        self._logged: set[str] = set()
 
     def prepare(self) -> None:
         """Create the directories, so that no path scan ever remembers them as missing.
@@ -190,8 +190,8 @@ class Layers:
 
     def _copy(self, stage: Stage) -> None:
         """Commit where no directory can be renamed: the manifest last, which makes it a layer."""
-        if NO_RENAMES not in self._told:
-            self._told.add(NO_RENAMES)
+        if NO_RENAMES not in self._logged:
+            self._logged.add(NO_RENAMES)
             logger.warning(NO_RENAMES)
         layer = self._committed / stage.directory.name
         try:
@@ -292,12 +292,12 @@ class Layers:
         try:
             layer = _parsed(manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            if name not in self._told:
-                self._told.add(name)
+            if name not in self._logged:
+                self._logged.add(name)
                 fields = {"layer": name}
                 logger.warning("a layer has no readable manifest", extra={"fields": fields})
             return None
-        self._told.discard(name)
+        self._logged.discard(name)
         return layer
 
 

@@ -147,16 +147,9 @@ def health_report(reading: HealthReading, *, details: bool) -> HealthReport:
     """Every documented field."""
     report = reading.report
     hidden = {} if details else {"advice": None, "observed": None, "unit": None}
-    return HealthReport(
-        overall_status=report.overall_status,
-        timestamp=timestamp(report.timestamp.timestamp()),
-        checks_performed=[check.name for check in report.checks],
-        fixes_applied=[str(fix) for fix in report.fixes],
-        errors_detected=[
-            f"{check.name}: {(check.advice if details else None) or check.reason}"
-            for check in report.checks
-            if not check.ok
-        ],
+    return filled(
+        HealthReport,
+        report.to_dict(details=details),
         checks={
             one.check.name: filled(
                 Check, one.check, checked_at=_checked_at(one), stale=one.stale, **hidden
