@@ -35,7 +35,7 @@ def _start(build: Callable[[], Built]) -> tuple[Settings, Built]:
     """Read the settings and build an application, or end the process with a sentence: why not."""
     from app import CannotServe
     from app.telemetry.logs import configure_logging
-    from deploy.serve import EX_CONFIG, settings_or_exit
+    from deploy.serve import settings_or_exit
 
     settings = settings_or_exit(os.environ)
     configure_logging(settings.log_level, settings.log_format)
@@ -43,7 +43,7 @@ def _start(build: Callable[[], Built]) -> tuple[Settings, Built]:
         return settings, build()
     except CannotServe as error:
         sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
-        sys.exit(EX_CONFIG)
+        sys.exit(os.EX_CONFIG)
 
 
 _command = _command_of_flask()

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("deploy.serve")  # __main__ says nothing in a log
 
-EX_CONFIG = 78  # sysexits.h: something is configured wrongly
-
 
 def settings_or_exit(environ: MutableMapping[str, str], *checks: SettingsCheck) -> Settings:
     """Read the settings, or end the process with a sentence a fault on stderr and status 78.
@@ -39,7 +37,7 @@ def settings_or_exit(environ: MutableMapping[str, str], *checks: SettingsCheck) 
     except SettingsError as error:
         for fault in error.faults:
             print(f"royal-equips-orchestrator cannot start: {fault}", file=sys.stderr)
-        sys.exit(EX_CONFIG)
+        sys.exit(os.EX_CONFIG)
 
 
 def main() -> None:

@@ -10,8 +10,6 @@ from app.settings.declarations import load
 from app.settings.errors import SettingsError
 from app.utils.auto_fix import safe_import
 
-EX_UNAVAILABLE, EX_CONFIG = 69, 78
-
 
 def main() -> None:
     """Run the commands, healing what they cannot do without where the settings allow it."""
@@ -21,7 +19,7 @@ def main() -> None:
             load(os.environ)
         except SettingsError as error:
             sys.stderr.write(f"auto-fix: {error}\n")
-            sys.exit(EX_CONFIG)
+            sys.exit(os.EX_CONFIG)
     # The engine makes its home when it is asked to import, so it is asked only when it must.
     for name in missing:
         if not safe_import(name)[0]:
@@ -29,7 +27,7 @@ def main() -> None:
                 f"auto-fix: {name} is missing and could not be healed: install"
                 " requirements-flask.txt into this environment\n"
             )
-            sys.exit(EX_UNAVAILABLE)
+            sys.exit(os.EX_UNAVAILABLE)
     from app.cli.group import auto_fix
 
     auto_fix(prog_name="python -m app.cli")

@@ -37,7 +37,7 @@ from app.web.json_bodies import members
 if TYPE_CHECKING:
     from rich.status import Status
 
-OK, WRONG, USAGE, DRIFT, CONFIG, INTERRUPTED = 0, 1, 2, 3, 78, 130
+OK, WRONG, USAGE, DRIFT, CONFIG, INTERRUPTED = 0, 1, 2, 3, os.EX_CONFIG, 130
 REFUSED: Mapping[type[OrchestratorError], tuple[str, int]] = {
     SettingsError: ("setting_invalid", CONFIG),
     InvalidModuleName: ("invalid_module_name", USAGE),
