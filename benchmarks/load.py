@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.harness import Measurement
-from benchmarks.served import Load, house, pause, wrk
+from benchmarks.served import Load, house, light_load, pause, wrk
 from tests.serving.house import House, all_workers, serving, working
 from tests.support.processes import Server
 
@@ -88,7 +88,7 @@ def _latency() -> Measurement:
             pause(server.process.pid, signal.SIGSTOP)
         for number in range(ROUNDS + 1):
             for name in sorted(servers, reverse=bool(number % 2)):
-                load = _light_load(servers[name])
+                load = light_load(servers[name], HEALTHY, seconds=SECONDS, connections=LIGHT)
                 loads[name] += [load] if number else []
         for server in servers.values():
             pause(server.process.pid, signal.SIGCONT)
@@ -105,14 +105,3 @@ def _latency() -> Measurement:
             "requests": sum(load.requests for found in loads.values() for load in found),
         },
     )
-
-
-def _light_load(server: Server) -> Load:
-    pause(server.process.pid, signal.SIGCONT)
-    try:
-        with wrk(server.url + HEALTHY, seconds=SECONDS, connections=LIGHT) as loads:
-            pass
-    finally:
-        pause(server.process.pid, signal.SIGSTOP)
-    assert loads[0].failed == 0
-    return loads[0]

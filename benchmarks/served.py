@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from benchmarks.harness import directory
 from tests.conftest import World
 from tests.serving.house import House
 from tests.support.index import SimpleIndex
-from tests.support.processes import base_environ
+from tests.support.processes import Server, base_environ
 
 #: Printed by wrk as its last line: what it sent, what failed, latencies in microseconds.
 REPORT = """
@@ -108,6 +109,18 @@ def _load(output: str) -> Load:
     )
 
 
-def pause(group: int, signal: int) -> None:
+def light_load(server: Server, path: str, *, seconds: float, connections: int) -> Load:
+    """Load a server that is stopped before and after; every request has to succeed."""
+    pause(server.process.pid, signal.SIGCONT)
+    try:
+        with wrk(server.url + path, seconds=seconds, connections=connections) as loads:
+            pass
+    finally:
+        pause(server.process.pid, signal.SIGSTOP)
+    assert loads[0].failed == 0
+    return loads[0]
+
+
+def pause(group: int, number: int) -> None:
     """Stop or continue every process of a server."""
-    os.killpg(group, signal)
+    os.killpg(group, number)
