@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate  # type: ignore[import-untyped] # it ships no type hints
 import pytest
 import yaml  # type: ignore[import-untyped] # it ships no type hints
 from werkzeug.exceptions import HTTPException
@@ -71,6 +72,18 @@ class TestTogether:
         """No file is left out."""
         files = {file.name for file in DIRECTORY.iterdir()} - {"kustomization.yaml"}
         assert files == set(kustomization["resources"])
+
+    @pytest.mark.parametrize("version", ["1.30", "1.35"])
+    def test_are_valid(self, resources: dict[str, Any], version: str) -> None:
+        """Each is what Kubernetes' schemas say, without a field that they do not know."""
+        for document in resources.values():
+            kubernetes_validate.validate(document, version, strict=True)
+
+    def test_one_that_is_not(self, resources: dict[str, Any]) -> None:
+        """A field that is misspelt would be found."""
+        wrong = {**resources["Service"], "spce": {}}
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(wrong, "1.35", strict=True)
 
     def test_kinds(self, resources: dict[str, Any]) -> None:
         """They are those that the documentation names, of versions that are not going away."""
