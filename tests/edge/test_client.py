@@ -209,10 +209,10 @@ class TestProtection:
 
     @pytest.fixture
     def hurried(self, clients: Clients, server: EdgeServer, transport: str) -> EdgeClient:
-        """A client of a function that has a second."""
+        """A client of a function that has three seconds: a busy machine needs one of them."""
         large = 4 * MEBIBYTE
         function = EdgeFunction(
-            name="f", url=server.url, timeout=1, max_request=large, max_response=large
+            name="f", url=server.url, timeout=3, max_request=large, max_response=large
         )
         return clients(function, load=LOADERS[transport])
 
@@ -221,7 +221,7 @@ class TestProtection:
         """What is left of the time may be too little on a busy machine, which blames nobody."""
         found = client.statistics.of("f", shared=client.statistics.shared(now=True))
         assert found.outcomes.keys() <= {"ok", "cut_short"}
-        assert found.seconds < 0.8
+        assert found.seconds < 2.4
 
     @pytest.mark.parametrize("size", [2, 200_000])
     def test_slow_uploads(self, hurried: EdgeClient, size: int) -> None:
@@ -230,7 +230,7 @@ class TestProtection:
 
         def read(_size: int, _until: float) -> bytes:
             half = next(halves, b"")
-            time.sleep(0.45 if half else 0)
+            time.sleep(1.35 if half else 0)
             return half
 
         hurried.invoke("f", method="POST", path="count", body=CallerBody(size, read)).close()
@@ -241,7 +241,7 @@ class TestProtection:
         invocation = hurried.invoke("f", path="large")
         with contextlib.suppress(CallFailed):
             for number, _ in enumerate(invocation.chunks()):
-                time.sleep(0.9 if number < 2 else 0)
+                time.sleep(2.7 if number < 2 else 0)
         invocation.close()
         self._assert_not_blamed(hurried)
 
