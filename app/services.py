@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from app.isolation.import_marks import ImportMarks
 from app.isolation.last_addresses import LastAddresses
 from app.isolation.states import BlueprintBoard
 from app.isolation.workers import WorkerBoard
-from app.kinds.dependency.source import PATIENCE, source_checks
+from app.kinds.dependency.source import LOOK, source_checks
 from app.kinds.standard import standard_kinds
 from app.settings.declarations import Mode, Settings
 from app.telemetry.metrics import Metrics
@@ -73,14 +72,14 @@ class Services:
         load = Load(threads)
         checks = [HealthCheck(name="edge", kind="edge", run=edge.checks)]
         if fixer.settings.mode is Mode.HEAL:
-            look = partial(source_checks, fixer.settings, os.environ)
+            look = partial(source_checks, fixer.settings, fixer.dependency.tools)
             # It hardly ever changes, and asks another host.
             checks.append(
                 HealthCheck(
                     name="package_source",
                     kind="index",
                     run=look,
-                    timeout=PATIENCE + 1.0,
+                    timeout=LOOK,
                     interval=60.0,
                 )
             )

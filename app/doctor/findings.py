@@ -50,6 +50,10 @@ class Code(StrEnum):
     EDGE_FILE_INVALID = "edge_file_invalid"
     HOME_UNWRITABLE = "home_unwritable"
     INSTALLER_MISSING = "installer_missing"
+    INSTALLER_BROKEN = "installer_broken"
+    NO_WHEEL = "no_wheel"
+    NOT_ON_INDEX = "not_on_index"
+    INDEX_DIFFERS = "index_differs"
     INDEX_UNREACHABLE = "index_unreachable"
 
 

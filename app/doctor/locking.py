@@ -12,13 +12,16 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.doctor.edit import Change, with_requirements, write_all
 from app.doctor.project import Project
 from app.healing.children import Child, child_group
-from app.kinds.dependency.installer import find_tool, redact
+from app.kinds.dependency.catalog import InstallOutcome
+from app.kinds.dependency.installer.configuration import tool_environ
+from app.kinds.dependency.installer.tools import find_tools
+from app.kinds.dependency.installer.verdict import blamed, outcome, redact
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.requirements import read_requirements
 from app.settings.errors import BadFile, LockError, Unavailable
@@ -28,6 +31,7 @@ PACKAGES_FILE = "orchestrator-packages.txt"
 LOWEST_PYTHON = "3.11"
 #: The environment in which uv writes ``make lock`` where its own command line would stand.
 NAMED = {"UV_CUSTOM_COMPILE_COMMAND": "make lock"}
+PIP_LINKS = "PIP_FIND_LINKS"
 OPTIONS = (
     *("--quiet", "--color", "never", "--universal", "--python-version", LOWEST_PYTHON),
     *("--generate-hashes", "--no-emit-index-url", "--annotation-style", "split"),
@@ -36,7 +40,6 @@ HASH = re.compile(r"\s*\\?\s*--hash=sha256:[0-9a-f]{64}")
 DEADLINE = 600.0
 #: How uv says that the requirements, not the index, are at fault.
 UNSOLVABLE = re.compile(r"No solution found|requirements are unsatisfiable|Couldn't parse|Expected")
-OUTAGE = re.compile(r"(?i)failed to fetch|error sending request|dns error|connect|timed out|50\d")
 
 
 def run_tool(
@@ -91,10 +94,11 @@ LOCKS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockOptions:
-    """How to resolve: the newest versions, or those that were there before a moment."""
+    """How to resolve: the newest versions, those from before a moment, those that have wheels."""
 
     upgrade: bool = False
     exclude_newer: str | None = None
+    wheels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,11 @@ def compile_locks(
     changes: list[Change] = []
     with _copied(root, edits or {}) as (copy, locks):
         for lock in locks:
-            _compile(copy, lock, environ, options or LockOptions())
+            given = options or LockOptions()
+            # Versions with a wheel: no image could be built of another one, and nothing healed.
+            _compile(copy, lock, environ, replace(given, wheels=True))
+            # The same ones with the hashes of all their files.
+            _compile(copy, lock, environ, replace(given, upgrade=False))
             path = root / lock.name
             before = path.read_bytes() if path.is_file() else None
             changes.append(Change(path, before, (copy / lock.name).read_bytes()))
@@ -242,20 +250,31 @@ def _copied(root: Path, edits: Mapping[str, bytes]) -> Iterator[tuple[Path, Sequ
 
 
 def _compile(copy: Path, lock: LockFile, environ: Mapping[str, str], options: LockOptions) -> None:
-    tool = find_tool(("uv",), environ)
+    tool = next(find_tools(("uv",), environ), None)
     if tool is None:
         raise Unavailable("uv is not here, and nothing else resolves a lock for every Python")
-    command = [tool.command[0], "pip", "compile", *OPTIONS, "-o", lock.name]
+    command = [*tool.program, "pip", "compile", *OPTIONS, "-o", lock.name]
     if options.upgrade:
         command.append("--upgrade")
+    if options.wheels:
+        command += ["--only-binary", ":all:"]
     if options.exclude_newer:
         command += ["--exclude-newer", options.exclude_newer]
     if lock.bound_by and (copy / lock.bound_by).is_file():
         command += ["-c", lock.bound_by]
     command += [name for name in lock.sources if (copy / name).is_file()]
-    status, words = run_tool(command, {**environ, **NAMED}, copy, DEADLINE)
-    if status != 0 and UNSOLVABLE.search(words) and not OUTAGE.search(words):
-        raise BadFile(f"{lock.name} cannot be made of {', '.join(lock.sources)}: {words}")
+    # The index is the one that heals use; what else uv is told is a matter of who locks. Wheels
+    # that pip finds on this machine would hide the hashes of all others.
+    told = tool_environ("uv", {name: environ[name] for name in environ if name != PIP_LINKS})
+    given = {**environ, **told, **NAMED}
+    status, words = run_tool(command, given, copy, DEADLINE)
     if status != 0:
+        names = [line.name for path in copy.glob("*.txt") for line in read_requirements(path).lines]
+        end = outcome("uv", status, words.splitlines(), filter(None, names))
+        if end == InstallOutcome.NO_WHEEL:
+            only = f"{', '.join(sorted(blamed(words)))} has no wheel, and no sdist is ever built"
+            raise BadFile(f"{lock.name} cannot be made: {only}: {words}")
+        if end != InstallOutcome.NETWORK and UNSOLVABLE.search(words):
+            raise BadFile(f"{lock.name} cannot be made of {', '.join(lock.sources)}: {words}")
         raise Unavailable(f"{lock.name} could not be made: {words}")
     read_lock(copy / lock.name)

@@ -18,7 +18,8 @@ from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from app.doctor.locking import lock_text, read_lock, run_tool
-from app.kinds.dependency.installer import find_tool
+from app.kinds.dependency.installer.configuration import tool_environ
+from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.layers import Layer
 from app.kinds.dependency.requirements import normalize
 from app.settings.errors import BadFile, CannotWrite, Unavailable
@@ -93,12 +94,13 @@ def fill(lock_path: Path, directory: Path, environ: Mapping[str, str]) -> Filled
         if wanted:
             listed = Path(name) / "lock.txt"
             listed.write_text(lock_text(wanted), encoding="utf-8")
-            tool = find_tool(("pip",), environ)
-            if tool is None:
+            pip = next(find_tools(("pip",), environ), None)
+            if pip is None:
                 raise Unavailable("this interpreter has no pip, and uv cannot download wheels")
-            pip = tool.command[: tool.command.index("install")]
-            command = [*pip, "download", *DOWNLOAD_OPTIONS, "-d", name, "-r", str(listed)]
-            status, words = run_tool(command, environ, Path(name), DOWNLOAD_DEADLINE)
+            command = [*pip.program, "download", *DOWNLOAD_OPTIONS, "-d", name, "-r", str(listed)]
+            status, words = run_tool(
+                command, tool_environ("pip", environ), Path(name), DOWNLOAD_DEADLINE
+            )
             if status != 0:
                 raise Unavailable(f"the wheels could not be downloaded: {words}")
             hashes = {value: entry.name for entry in wanted for value in entry.hashes}

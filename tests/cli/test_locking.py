@@ -11,15 +11,18 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.doctor.project import Project
+from app.doctor.surroundings import check_index
 from app.kinds.dependency.lock import Lock
 from tests.cli.support import Checkout
+from tests.kinds.dependency.installer.test_install import bare_interpreter
 from tests.support.index import Fault
 from tests.support.processes import base_environ, wait_until
-from tests.support.wheels import sha256
+from tests.support.wheels import build_sdist, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +177,72 @@ class TestLock:
         """The day goes to uv: an index without upload times has nothing older."""
         ended = locked.run("lock", "--upgrade", "--exclude-newer", "2020-01-01", "--json")
         assert (ended.code, ended.json["error"]["code"]) == (65, "bad_file")
+
+    def test_what_has_no_wheel(self, locked: Checkout, world: World) -> None:
+        """What has only an sdist is refused by its name; an older version with a wheel is taken."""
+        before = locked.snapshot()
+        build_sdist(world.index.directory, "gamma", "1.0")
+        build_sdist(world.index.directory, "alpha", "3.0")
+        locked.write(TEXT, "gamma\n")
+        ended = locked.run("lock", "--json")
+        assert (ended.code, ended.json["error"]["code"]) == (65, "bad_file")
+        assert "gamma has no wheel, and no sdist is ever built" in ended.json["error"]["message"]
+        locked.write(TEXT, before[TEXT])
+        assert locked.run("lock", "--upgrade", "--json").json == {"written": [], "changes": {}}
+
+
+def index_findings(checkout: Checkout, **environ: str) -> list[dict[str, Any]]:
+    """What doctor finds by asking the index."""
+    found = checkout.run("doctor", "--json", **environ).json["findings"]
+    codes = {"no_wheel", "not_on_index", "index_differs", "index_unreachable", "installer_broken"}
+    return [one for one in found if one["code"] in codes]
+
+
+class TestIndex:
+    """What doctor says of an index, which it asks as a heal does."""
+
+    def test_what_has_no_wheel(self, locked: Checkout, world: World) -> None:
+        """Each package is named with its reason; the index is there."""
+        world.index.faults |= dict.fromkeys(("alpha", "redis"), Fault.SDIST_ONLY)
+        found = {(one["code"], one["subject"]) for one in index_findings(locked)}
+        assert found == {("no_wheel", "alpha"), ("no_wheel", "redis")}
+
+    def test_what_is_not_there(self, locked: Checkout, world: World) -> None:
+        """A version that was taken away, and a project that is unknown."""
+        next(world.index.directory.glob("beta-*")).unlink()
+        world.index.page_faults["alpha"] = Fault.NOT_FOUND
+        found = {(one["code"], one["subject"]) for one in index_findings(locked)}
+        assert found == {("not_on_index", "alpha"), ("not_on_index", "beta")}
+
+    @pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.TOO_MANY_REQUESTS])
+    def test_an_outage(self, locked: Checkout, world: World, fault: Fault) -> None:
+        """An index that fails cannot be reached, and nothing else is said of it."""
+        world.index.page_faults["beta"] = fault
+        (found,) = index_findings(locked)
+        assert found["code"] == "index_unreachable"
+
+    def test_the_cache_that_heals_use(self, locked: Checkout, world: World) -> None:
+        """What a heal does in spite of, doctor does not warn of."""
+        file = world.root / "file"
+        file.touch()
+        settings = {"UV_CACHE_DIR": str(file / "cache"), "UV_COMPILE_BYTECODE": "1"}
+        assert index_findings(locked, **settings) == []
+
+    def test_a_tool_that_does_not_work(
+        self, locked: Checkout, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is named, and the next one asks."""
+        front = world.root / "front"
+        front.mkdir()
+        (front / "uv").write_text("#!/bin/sh\nkill -KILL $$\n")
+        (front / "uv").chmod(0o755)
+        monkeypatch.setattr(sys, "executable", bare_interpreter(world.root, pip=True))
+        environ = {**os.environ, "PATH": f"{front}:/usr/bin:/bin"}
+        (found,) = check_index(world.settings, Project.at(locked.root), environ)
+        assert (found.code, found.message) == (
+            "installer_broken",
+            "uv does not work here: signal 9",
+        )
 
 
 class TestWheelhouse:

@@ -27,7 +27,8 @@ from app.kinds.dependency.catalog import (
 )
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis, Diagnostician
 from app.kinds.dependency.imports import ImportReports
-from app.kinds.dependency.installer import Installer
+from app.kinds.dependency.installer.install import Installer
+from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
 from app.kinds.dependency.on_disk import find_on_disk, is_whole
 from app.kinds.dependency.probe import probe
@@ -88,6 +89,7 @@ class DependencyKind:
         self.catalog = catalog
         self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
         self.diagnostician = Diagnostician(catalog, first_party)
+        self.tools = Tools(settings.tools, environ)
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._settings = settings
         self._reports = reports
@@ -226,11 +228,10 @@ class DependencyKind:
         """Fill the stage; None when it holds exactly what the plan says."""
         settings = self._settings
         installer = Installer(
+            tools=self.tools,
             wheelhouse=settings.wheelhouse,
             deadline=work.deadline,
             max_file_bytes=settings.max_file_bytes,
-            tools=settings.tools,
-            environ=self._environ,
             keep=(work.claim,),
         )
         run = (

@@ -6,16 +6,19 @@ import http.client
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 from app.healing.report import Check
-from app.kinds.dependency.installer import find_tool, named_index
+from app.kinds.dependency.installer.configuration import named_index
+from app.kinds.dependency.installer.tools import TOOL_PATIENCE, Tools
 from app.settings.declarations import HealingSettings
 
 #: Seconds that the index may take for each step of an answer.
 PATIENCE = 5.0
+#: Seconds that the whole look may take: an installer may hang, too.
+LOOK = PATIENCE + 2 * TOOL_PATIENCE + 1.0
 NO_INSTALLER = (
     "neither uv nor pip is available to this interpreter: install uv into the environment"
 )
@@ -25,13 +28,12 @@ EMPTY = "the wheelhouse cannot be read or holds no wheel, so nothing can be heal
 _SERVER_ERROR, _NOT_IMPLEMENTED = 500, 501
 
 
-def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iterable[Check]:
+def source_checks(settings: HealingSettings, tools: Tools) -> Iterable[Check]:
     """Whether there is anything to install with, and anything to install from.
 
     Nobody is asked where neither a wheelhouse nor an index is named. No text holds the address.
     """
-    tool = find_tool(settings.tools, environ)
-    yield _check("installer", "installer", *(() if tool else ("installer_missing", NO_INSTALLER)))
+    yield _check("installer", "installer", *_installer_trouble(tools))
     if settings.wheelhouse is not None:
         try:
             full = any(path.suffix == ".whl" for path in settings.wheelhouse.iterdir())
@@ -40,9 +42,26 @@ def source_checks(settings: HealingSettings, environ: Mapping[str, str]) -> Iter
         found = () if full else ("wheelhouse_empty", EMPTY)
         yield _check("package_source", "wheelhouse", *found)
         return
-    address = named_index(tool.name, environ) if tool else None
+    here = tools.here()
+    address = named_index(here[0].name, tools.environ) if here else None
     if address is not None and address.lower().startswith(("http://", "https://")):
         yield _check("package_source", "index", *_ask(address))
+
+
+def _installer_trouble(tools: Tools) -> tuple[str, str] | tuple[()]:
+    """Reason and advice; nothing when the preferred tool works."""
+    broken: list[str] = []
+    for tool in tools.preferred():
+        if tools.examine(tool) is None:
+            break
+        broken.append(tool.name)
+    else:
+        if not broken:
+            return "installer_missing", NO_INSTALLER
+        return "installer_broken", f"{' and '.join(broken)} cannot be run: install uv again"
+    if broken:
+        return "installer_broken", f"{broken[0]} does not work: {tool} installs in its place"
+    return ()
 
 
 def _ask(address: str) -> tuple[str, str] | tuple[()]:

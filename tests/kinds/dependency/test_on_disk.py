@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.kinds.dependency.installer import find_tool, named_index
+from app.kinds.dependency.installer.configuration import named_index
+from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.on_disk import (
     bringing,
@@ -147,7 +148,7 @@ class TestNamesTooLong:
         assert named_index("uv", {"HOME": str(impossible), "UV_CONFIG_FILE": file}) is None
         pip = {"HOME": str(impossible), "PIP_CONFIG_FILE": file}
         assert named_index("pip", pip) == named_index("pip", {"HOME": str(tmp_path)})
-        assert find_tool(("uv", "pip"), {"PATH": str(impossible)}) is not None
+        assert list(find_tools(("uv", "pip"), {"PATH": str(impossible)}))
 
 
 def _namespace(place: Path) -> ModuleSpec:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from app.healing.report import Check
-from app.kinds.dependency.installer import named_index
+from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.source import source_checks
 from app.settings.declarations import HealingSettings
 from tests.conftest import World
@@ -40,12 +40,12 @@ class TestInstaller:
 
     def test_found(self, world: World) -> None:
         """The installer of this environment is found."""
-        assert _only(source_checks(world.settings, os.environ), "installer").ok
+        assert _only(source_checks(world.settings, Tools(("uv",), os.environ)), "installer").ok
 
     def test_missing(self, world: World) -> None:
         """Without one nothing can be healed."""
         settings = replace(world.settings, tools=())
-        check = _only(source_checks(settings, os.environ), "installer")
+        check = _only(source_checks(settings, Tools(settings.tools, os.environ)), "installer")
         assert (check.ok, check.reason, check.critical) == (False, "installer_missing", False)
 
 
@@ -104,7 +104,7 @@ class TestIndex:
     def test_answers(self, settings: HealingSettings, index: Answering, status: int) -> None:
         """An index that answers is there, also when it refuses or sends elsewhere."""
         index.status = status
-        check = _only(source_checks(settings, index.environ))
+        check = _only(source_checks(settings, Tools(settings.tools, index.environ)))
         assert (check.name, check.kind, check.ok) == ("package_source", "index", True)
         assert [path for path, _ in index.seen] == ["/simple/"]
 
@@ -112,13 +112,13 @@ class TestIndex:
     def test_fails(self, settings: HealingSettings, index: Answering, status: int) -> None:
         """One that is broken is a failed check; that is never critical."""
         index.status = status
-        check = _only(source_checks(settings, index.environ))
+        check = _only(source_checks(settings, Tools(settings.tools, index.environ)))
         assert (check.ok, check.reason, check.critical) == (False, "index_failing", False)
 
     def test_credentials_stay_here(self, settings: HealingSettings, index: Answering) -> None:
         """Neither the index nor anybody who reads health is told what is in the address."""
         index.status = 500
-        check = _only(source_checks(settings, index.environ))
+        check = _only(source_checks(settings, Tools(settings.tools, index.environ)))
         ((_, headers),) = index.seen
         shown = f"{headers}{check}"
         secret = base64.b64encode(CREDENTIALS.encode()).decode()
@@ -131,7 +131,7 @@ class TestIndex:
         """One that does not listen cannot be reached."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        check = _only(source_checks(settings, {"UV_DEFAULT_INDEX": address}))
+        check = _only(source_checks(settings, Tools(settings.tools, {"UV_DEFAULT_INDEX": address})))
         assert (check.ok, check.reason) == (False, "index_unreachable")
 
     @pytest.mark.parametrize("said", [b"", b"no HTTP\r\n\r\n", b"HTTP/1.1 200"])
@@ -141,7 +141,9 @@ class TestIndex:
             speaking = threading.Thread(target=_say, args=(listener, said))
             speaking.start()
             address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-            check = _only(source_checks(settings, {"UV_DEFAULT_INDEX": address}))
+            check = _only(
+                source_checks(settings, Tools(settings.tools, {"UV_DEFAULT_INDEX": address}))
+            )
             speaking.join()
         assert check.reason in {None, "index_unreachable"}
         assert (check.reason is None) == said.startswith(b"HTTP/1.1 200")
@@ -153,7 +155,9 @@ class TestIndex:
             greeting = threading.Thread(target=_greet, args=(listener, context))
             greeting.start()
             address = f"https://127.0.0.1:{listener.getsockname()[1]}/"
-            check = _only(source_checks(settings, {"UV_DEFAULT_INDEX": address}))
+            check = _only(
+                source_checks(settings, Tools(settings.tools, {"UV_DEFAULT_INDEX": address}))
+            )
             greeting.join()
         assert check.ok
 
@@ -162,97 +166,37 @@ class TestIndex:
     )
     def test_no_address(self, settings: HealingSettings, address: str) -> None:
         """What is no address cannot be reached."""
-        check = _only(source_checks(settings, {"UV_DEFAULT_INDEX": address}))
+        check = _only(source_checks(settings, Tools(settings.tools, {"UV_DEFAULT_INDEX": address})))
         assert check.reason == "index_unreachable"
 
     @pytest.mark.parametrize("address", ["file:///wheels", "/wheels", "ftp://example.com", ""])
     def test_not_on_the_web(self, settings: HealingSettings, address: str) -> None:
         """What is no web address is not asked."""
         environ = {"UV_DEFAULT_INDEX": address, "UV_NO_CONFIG": "1"}
-        assert _names(source_checks(settings, environ)) == ["installer"]
+        assert _names(source_checks(settings, Tools(settings.tools, environ))) == ["installer"]
 
     def test_none_is_named(self, settings: HealingSettings) -> None:
         """Nobody is asked whom the operator has not named."""
-        assert _names(source_checks(settings, {"UV_NO_CONFIG": "1"})) == ["installer"]
+        assert _names(source_checks(settings, Tools(settings.tools, {"UV_NO_CONFIG": "1"}))) == [
+            "installer"
+        ]
 
     def test_wheelhouse(self, settings: HealingSettings, index: Answering, tmp_path: Path) -> None:
         """With a wheelhouse no index is asked; it has to hold a wheel."""
         settings = replace(settings, wheelhouse=tmp_path / "wheels")
-        assert _only(source_checks(settings, index.environ)).reason == "wheelhouse_empty"
+        assert (
+            _only(source_checks(settings, Tools(settings.tools, index.environ))).reason
+            == "wheelhouse_empty"
+        )
         (tmp_path / "wheels").mkdir()
-        assert _only(source_checks(settings, index.environ)).reason == "wheelhouse_empty"
+        assert (
+            _only(source_checks(settings, Tools(settings.tools, index.environ))).reason
+            == "wheelhouse_empty"
+        )
         (tmp_path / "wheels" / "a-1-py3-none-any.whl").touch()
-        check = _only(source_checks(settings, index.environ))
+        check = _only(source_checks(settings, Tools(settings.tools, index.environ)))
         assert (check.ok, check.kind) == (True, "wheelhouse")
         assert index.seen == []
-
-
-class TestNamedIndex:
-    """Which index an installer is told to use."""
-
-    @pytest.fixture
-    def environ(self, tmp_path: Path) -> dict[str, str]:
-        """A home directory of its own."""
-        return {"HOME": str(tmp_path)}
-
-    @pytest.mark.parametrize(
-        ("tool", "variable"),
-        [("uv", "UV_DEFAULT_INDEX"), ("uv", "UV_INDEX_URL"), ("pip", "PIP_INDEX_URL")],
-    )
-    def test_environment(self, environ: dict[str, str], tool: str, variable: str) -> None:
-        """Each tool has its own variables, and does not look at the other's."""
-        environ |= {"UV_NO_CONFIG": "1", "PIP_CONFIG_FILE": os.devnull}
-        environ[variable] = " https://index.example.com/simple "
-        assert named_index(tool, environ) == "https://index.example.com/simple"
-        other = {"uv": "pip", "pip": "uv"}[tool]
-        assert named_index(other, environ) is None
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            'index-url = "https://i.example.com"',
-            '[pip]\nindex-url = "https://i.example.com"',
-            """
-            index = [
-                {url = "https://more.example.com"},
-                {url = "https://i.example.com", default = true},
-            ]
-            """,
-        ],
-    )
-    def test_uv_file(self, environ: dict[str, str], tmp_path: Path, text: str) -> None:
-        """The user's file counts, unless the environment says that none does."""
-        file = tmp_path / ".config/uv/uv.toml"
-        file.parent.mkdir(parents=True)
-        file.write_text(text)
-        assert named_index("uv", environ) == "https://i.example.com"
-        assert named_index("uv", {**environ, "UV_NO_CONFIG": "true"}) is None
-        moved = file.rename(tmp_path / "other.toml")
-        assert named_index("uv", {**environ, "UV_CONFIG_FILE": str(moved)})
-
-    @pytest.mark.parametrize("section", ["global", "install"])
-    def test_pip_file(self, environ: dict[str, str], tmp_path: Path, section: str) -> None:
-        """The user's file counts, and one that the environment names more."""
-        file = tmp_path / ".config/pip/pip.conf"
-        file.parent.mkdir(parents=True)
-        file.write_text(f"[{section}]\nindex-url = https://i.example.com/%(x)s\n")
-        assert named_index("pip", environ) == "https://i.example.com/%(x)s"
-        given = tmp_path / "given.conf"
-        given.write_text(f"[{section}]\nindex-url = https://given.example.com\n")
-        chosen = {**environ, "PIP_CONFIG_FILE": str(given)}
-        assert named_index("pip", chosen) == "https://given.example.com"
-        assert named_index("pip", {**environ, "PIP_CONFIG_FILE": os.devnull}) is None
-
-    @pytest.mark.parametrize(
-        "content", [b"\xff", b"[", b"index-url", b"index = 1", b"pip = 1", b""]
-    )
-    def test_broken_files(self, environ: dict[str, str], tmp_path: Path, content: bytes) -> None:
-        """A file that is none names nothing."""
-        file = tmp_path / "given"
-        file.write_bytes(content)
-        assert named_index("uv", {**environ, "UV_CONFIG_FILE": str(file)}) is None
-        environ["PIP_INDEX_URL"] = "https://i.example.com"
-        assert named_index("pip", {**environ, "PIP_CONFIG_FILE": str(file)})
 
 
 def _say(listener: socket.socket, said: bytes) -> None:

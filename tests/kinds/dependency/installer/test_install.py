@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,7 +16,7 @@ import pytest
 from app.healing.kind import Outcome
 from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.imports import ImportReport
-from app.kinds.dependency.installer import redact
+from app.kinds.dependency.installer.verdict import redact
 from app.kinds.dependency.on_disk import find_on_disk
 from app.settings.declarations import Mode
 from app.utils.auto_fix import AutoFixer
@@ -23,7 +24,7 @@ from tests.conftest import World
 from tests.healing.engines import committed, processes_at, run, staged
 from tests.support.index import Fault
 from tests.support.processes import STALL, wait_until
-from tests.support.wheels import build_wheel
+from tests.support.wheels import build_sdist, build_wheel
 
 TOOLS = ("uv", "pip")
 #: How each fault of a file ends with each tool.
@@ -438,11 +439,137 @@ class TestDisk:
     def test_a_cache_that_cannot_be_written(
         self, world: World, small_disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What the installer itself may not write ends as permission too."""
+        """Another one is used: it is not the home."""
         world.publish("prey")
         mount("-o", "remount,ro", str(small_disk))
         monkeypatch.setenv("UV_CACHE_DIR", str(small_disk / "cache"))
-        assert outcome(heal(world, "uv")[1]) == Outcome.PERMISSION
+        assert heal(world, "uv")[1].success
+
+    @pytest.mark.parametrize("fault", ["read-only inside", "full"])
+    def test_a_cache_that_looks_well(
+        self, world: World, small_disk: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    ) -> None:
+        """A cache of another user's making, or on a full disk, is no fault of the home either."""
+        world.publish("prey", files={"prey/__init__.py": os.urandom(9000).hex().join(["#", ""])})
+        cache = small_disk / "cache"
+        if fault == "full":
+            cache.mkdir()
+            fill(small_disk / "ballast")
+        else:
+            cache.mkdir()
+            monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+            assert heal(world, "uv")[1].success
+            shutil.rmtree(world.settings.home)
+            mount("--bind", str(cache), str(cache))
+            mount("-o", "remount,ro,bind", str(cache))
+        monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+        try:
+            assert run(world, "say(fixer.import_module('prey').success)", tools=("uv",)) == "True"
+        finally:
+            subprocess.run(["/bin/umount", "-l", str(cache)], check=False)
+
+
+class TestSettings:
+    """What an operator's environment and files say against an isolated install."""
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_what_fights_the_command_line(
+        self, world: World, tool: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All of it at once changes nothing."""
+        world.publish("prey")
+        elsewhere = world.root / "elsewhere"
+        for name, value in {
+            **dict.fromkeys(("PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_DRY_RUN"), "1"),
+            **dict.fromkeys(("PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_LOG"), str(elsewhere)),
+            **dict.fromkeys(("PIP_CONSTRAINT", "UV_CONSTRAINT", "UV_OVERRIDE"), str(elsewhere)),
+            **dict.fromkeys(("UV_PROJECT", "UV_WORKING_DIR"), str(elsewhere)),
+            **dict.fromkeys(("UV_COMPILE_BYTECODE", "UV_SYSTEM_PYTHON", "UV_REQUIRE_HASHES"), "1"),
+            "PIP_NO_BINARY": ":all:",
+            "PIP_PLATFORM": "win32",
+            "PIP_PYTHON_VERSION": "2.7",
+            "UV_NO_BINARY": "1",
+            "UV_EXCLUDE_NEWER": "2001-01-01",
+            "UV_LINK_MODE": "symlink",
+            "VIRTUAL_ENV": str(elsewhere),
+            "PYTHONPATH": str(elsewhere),
+            "UV_PYTHON": "2.7",
+        }.items():
+            monkeypatch.setenv(name, value)
+        assert heal(world, tool)[1].success
+        assert not elsewhere.exists()
+
+    def test_files_of_pip(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its index is used, and no more of what it says."""
+        world.publish("prey")
+        conf = world.root / "pip.conf"
+        lines = ["[install]", "user = true", "no-binary = :all:", "[global]", "dry-run = true"]
+        lines += [f"index-url = {world.index.url}", "require-virtualenv = true", "target = /x"]
+        conf.write_text("\n".join(lines))
+        monkeypatch.delenv("PIP_INDEX_URL")
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(conf))
+        assert heal(world, "pip")[1].success
+
+    def test_hashes_are_verified_whatever_is_set(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No variable lets another file in."""
+        world.publish("prey")
+        world.index.faults["prey"] = Fault.WRONG_HASH
+        monkeypatch.setenv("UV_NO_VERIFY_HASHES", "1")
+        assert outcome(heal(world, "uv")[1]) == InstallOutcome.HASH_MISMATCH
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    def test_the_index_of_the_other_tool(
+        self, world: World, tool: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One variable, whichever, is enough."""
+        world.publish("prey")
+        monkeypatch.delenv({"uv": "UV_DEFAULT_INDEX", "pip": "PIP_INDEX_URL"}[tool])
+        assert heal(world, tool)[1].success
+        assert world.index.downloads("prey") != []
+
+    def test_a_project_around_the_home(self, world: World) -> None:
+        """What it tells uv counts for who works in it, not for heals."""
+        world.publish("prey")
+        text = '[tool.uv]\nindex = [{url = "http://127.0.0.1:9/", default = true}]\n'
+        (world.root / "pyproject.toml").write_text(text)
+        code = "os.environ.pop('UV_NO_CONFIG'); say(fixer.import_module('prey').success)"
+        assert run(world, code, tools=("uv",)) == "True"
+
+
+class TestNamesAndNotes:
+    """What an installer says in passing is no reason."""
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    @pytest.mark.parametrize("name", ["connection", "http_error", "timeout"])
+    def test_a_package_that_is_called_like_a_fault(
+        self, world: World, tool: str, name: str
+    ) -> None:
+        """Its name is no word of the tool."""
+        world.publish("prey", requires=[name])
+        wheel = world.publish(name, needed_by=["prey"])
+        wheel.unlink()
+        assert outcome(heal(world, tool)[1]) == InstallOutcome.NOT_FOUND
+
+    @pytest.mark.parametrize("tool", TOOLS)
+    @pytest.mark.parametrize(
+        ("fault", "expected"),
+        [
+            (Fault.SERVER_ERROR, InstallOutcome.NETWORK),
+            (Fault.NOT_FOUND, InstallOutcome.NOT_FOUND),
+            (Fault.WRONG_HASH, InstallOutcome.HASH_MISMATCH),
+        ],
+    )
+    def test_other_files_of_the_version(
+        self, world: World, tool: str, fault: Fault, expected: InstallOutcome
+    ) -> None:
+        """An sdist and another platform's wheel, which are passed over always, explain nothing."""
+        build_sdist(world.index.directory, "prey", "1.0")
+        build_wheel(world.index.directory, "prey", "1.0", files={}, tag="cp27-cp27mu-win32")
+        world.publish("prey")
+        world.index.faults["prey"] = fault
+        assert outcome(heal(world, tool)[1]) == expected
 
 
 def test_what_is_not_in_the_lock(world: World) -> None:
