@@ -19,7 +19,7 @@ from app.doctor.edit import Change, with_requirements, write_all
 from app.doctor.project import Project
 from app.healing.children import Child, child_group
 from app.kinds.dependency.catalog import InstallOutcome
-from app.kinds.dependency.installer.configuration import tool_environ
+from app.kinds.dependency.installer.configuration import named_index
 from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.installer.verdict import blamed, outcome, redact
 from app.kinds.dependency.lock import Lock, LockedDistribution
@@ -31,7 +31,6 @@ PACKAGES_FILE = "orchestrator-packages.txt"
 LOWEST_PYTHON = "3.11"
 #: The environment in which uv writes ``make lock`` where its own command line would stand.
 NAMED = {"UV_CUSTOM_COMPILE_COMMAND": "make lock"}
-PIP_LINKS = "PIP_FIND_LINKS"
 OPTIONS = (
     *("--quiet", "--color", "never", "--universal", "--python-version", LOWEST_PYTHON),
     *("--generate-hashes", "--no-emit-index-url", "--annotation-style", "split"),
@@ -263,10 +262,10 @@ def _compile(copy: Path, lock: LockFile, environ: Mapping[str, str], options: Lo
     if lock.bound_by and (copy / lock.bound_by).is_file():
         command += ["-c", lock.bound_by]
     command += [name for name in lock.sources if (copy / name).is_file()]
-    # The index is the one that heals use; what else uv is told is a matter of who locks. Wheels
-    # that pip finds on this machine would hide the hashes of all others.
-    told = tool_environ("uv", {name: environ[name] for name in environ if name != PIP_LINKS})
-    given = {**environ, **told, **NAMED}
+    # The default index is that of heals. Others, and wheels that pip finds on this machine,
+    # would hide the hashes of the rest; they are a matter of who locks.
+    index = named_index("uv", environ)
+    given = {**environ, **NAMED, **({"UV_DEFAULT_INDEX": index} if index else {})}
     status, words = run_tool(command, given, copy, DEADLINE)
     if status != 0:
         names = [line.name for path in copy.glob("*.txt") for line in read_requirements(path).lines]
