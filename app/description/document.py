@@ -12,11 +12,14 @@ from app.description.operations import Access, Group, Operation
 from app.description.responses import Responses, headers
 from app.description.schemas import Schema, Schemas
 from app.description.site import DESCRIPTION, FILES, LANDING, METRICS, PROBES
+from app.description.url_map import Routes, undescribed
 from app.routes.bodies import VERSION
 from app.web.json_bodies import Keywords
 
 #: In the order of the page.
 GROUPS = (PROBES, AUTO_FIX, EDGE_FUNCTIONS, METRICS, LANDING, DESCRIPTION, FILES)
+#: The blueprints whose operations are described here, and not from the URL map.
+DESCRIBED = frozenset(group.blueprint for group in GROUPS if group.blueprint)
 
 _INFO = {
     "title": "Royal Equips Orchestrator",
@@ -42,19 +45,26 @@ _REQUIREMENTS: Mapping[Access, list[Schema]] = {
     Access.OPEN: [],
     Access.DETAILS: [{}, {"bearer": []}],
     Access.CHANGE: [{"bearer": []}],
+    Access.OWN: [],
 }
 
 
-def describe(blueprints: Mapping[str, str | None], *, guarded: bool) -> Schema:
+def describe(
+    blueprints: Mapping[str, str | None], *, guarded: bool, routes: Routes | None = None
+) -> Schema:
     """The document of an application with these blueprints.
 
     Args:
         blueprints: each blueprint's name, to the reason of its quarantine or None when it serves.
             Operations of others are left out.
+        routes: what the application routes: operations that are described nowhere get a
+            description of their own.
         guarded: whether a token is configured. With none there is nothing to authenticate with, so
             no operation asks for it.
     """
     groups = [g for g in GROUPS if g.blueprint is None or g.blueprint in blueprints]
+    described = {(o.path, o.method) for group in groups for o in group.operations}
+    groups += undescribed(routes or Routes(), described, [group.title for group in groups])
     return _Writer(guarded=guarded).document(groups, blueprints)
 
 

@@ -21,11 +21,12 @@ ANY_STATUS = "default"
 
 
 class Access(StrEnum):
-    """What the bearer token is for."""
+    """What the bearer token is for; with ``own`` a blueprint decides by itself who may call it."""
 
     OPEN = "open"
     DETAILS = "details"
     CHANGE = "change"
+    OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Operation:
 class Group:
     """The operations of one blueprint, under one heading.
 
-    ``blueprint`` None is what the framework itself serves.
+    ``blueprint`` None is what serves whatever becomes of those that are described here.
     """
 
     blueprint: str | None

@@ -19,6 +19,7 @@ _ACCESS = {
     (Access.DETAILS, True): "Open; details need the token.",
     (Access.CHANGE, False): "Refused: no token is configured.",
     (Access.CHANGE, True): "Needs the token.",
+    (Access.OWN, False): "Its blueprint decides who may call it.",
 }
 _IMPLIED = ("head", "options")
 

@@ -73,7 +73,7 @@ ANY = (
 )
 #: What any other path and any other method get, and a balancer that is not trusted.
 OTHERWISE = tuple(PROBLEMS[code] for code in ("forbidden", "not_found", "method_not_allowed"))
-_FOREIGN: Schema = {"type": "object", "description": "A problem of the function's own."}
+_FOREIGN: Schema = {"type": "object", "description": "A problem of its own."}
 
 
 class Responses:
@@ -147,7 +147,7 @@ class Responses:
         said = rows[0].meaning if len(rows) == 1 else "One of several problems."
         if answer:
             by_chance = answer.status != status
-            said = f"{said} Or what the function answered." if by_chance else answer.description
+            said = f"{said} Or an answer of its own." if by_chance else answer.description
         return {"description": said, "headers": headers(sent), "content": bodies}
 
     def _problems(self, rows: Iterable[Problem]) -> list[Schema]:

@@ -167,7 +167,11 @@ def check_manifest(project: Project) -> Iterator[Finding]:
     for fault in project.manifest.faults:
         yield error(code, fault.message, "mend the line", FILE, fault.line, fault.table)
     for blueprint in project.manifest.blueprints:
-        if not project.leads(blueprint):
+        place = (FILE, blueprint.line, blueprint.name)
+        if left := project.left_out(blueprint.module):
+            message, advice = left
+            yield error(Code.LEFT_OUT, message, advice, *place)
+        elif not project.leads(blueprint):
             message = f"{blueprint.module} is not in this project"
             advice = f"mend import of blueprint.{blueprint.name}, or restore the file"
-            yield error(code, message, advice, FILE, blueprint.line, blueprint.name)
+            yield error(code, message, advice, *place)

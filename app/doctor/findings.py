@@ -32,6 +32,7 @@ class Code(StrEnum):
     STDLIB_LEAVING = "stdlib_leaving"
     SYNTAX_ERROR = "syntax_error"
     MANIFEST_INVALID = "manifest_invalid"
+    LEFT_OUT = "left_out"
     REQUIREMENTS_INVALID = "requirements_invalid"
     REQUIREMENTS_CONFLICT = "requirements_conflict"
     NOT_LOCKABLE = "not_lockable"

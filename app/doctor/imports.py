@@ -104,6 +104,8 @@ class ImportChecker:
 
     def _of_project(self, use: Import) -> Finding | None:
         graph = self.graph
+        if not use.module.startswith(".") and (left := graph.project.left_out(use.module)):
+            return error(Code.LEFT_OUT, *left, subject=use.module)
         if use.module.startswith(".") or graph.project.locate(use.module) is None:
             likely = _meant(use.module, graph.project.files)
             message = f"{use.module} is not in this project"
@@ -176,6 +178,8 @@ class ImportChecker:
             message = f"there is no {top} in the requirements or the map"
             advice = f"did you mean {meant}?"
             return error(Code.MISSPELT_IMPORT, message, advice, subject=subject)
+        elif not line and (left := project.left_out(subject)):
+            return error(Code.LEFT_OUT, *left, subject=subject)
         advice = f"add to {FILE}: {line}" if line else f"add what brings {top} to {FILE}"
         return verdict(code, message, advice, subject=subject, requirement=line)
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from app.doctor.findings import Code, Finding, error
 from app.doctor.guards import Guard
+from app.doctor.image import FILE as IGNORE_FILE
+from app.doctor.image import IgnoreLine, ignore_lines, left_out_by
 from app.doctor.scan import Import, Scan, SourceFile, scan
 from app.kinds.dependency.catalog import listed_distributions
 from app.kinds.dependency.lock import Lock
-from app.kinds.dependency.requirements import requirement_name
+from app.kinds.dependency.requirements import requirement_name, top_level
 from app.kinds.standard import TABLES
 from app.manifest import CORE, FILE, Blueprint, Manifest, read
 from app.settings.declarations import DEFAULT_LOCK, PROJECT_ROOT
@@ -72,10 +74,32 @@ class Project:
 
     @cached_property
     def first_party(self) -> frozenset[str]:
-        """The top-level names that are this project's own."""
+        """The top-level names that are this project's own, those of the manifest among them."""
         packages = (path.parent.name for path in self.root.glob("*/*.py"))
         modules = (path.stem for path in self.root.glob("*.py"))
-        return frozenset({*packages, *modules})
+        named = (top_level(blueprint.module) for blueprint in self.manifest.blueprints)
+        return frozenset({*packages, *modules, *named})
+
+    @cached_property
+    def _ignore_lines(self) -> tuple[IgnoreLine, ...]:
+        return ignore_lines(self.root)
+
+    def left_out(self, module: str) -> tuple[str, str] | None:
+        """That a module of the project does not get into the image, and what to do about it.
+
+        None where it does. In an image it is not there; where its package is, it is only missing.
+        """
+        base, path = module.replace(".", "/"), self.locate(module)
+        if path is None and self.locate(top_level(module)) is not None:
+            return None
+        names = (
+            [str(path.relative_to(self.root))] if path else [f"{base}.py", f"{base}/__init__.py"]
+        )
+        lines = [left_out_by(self._ignore_lines, name) for name in names]
+        if None in lines:
+            return None
+        advice = f"change line {lines[0]} of {IGNORE_FILE}, or move what needs it"
+        return f"{module} is left out of the image", advice
 
     @cached_property
     def files(self) -> dict[str, SourceFile]:

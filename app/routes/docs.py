@@ -12,8 +12,9 @@ from functools import cached_property
 
 from flask import Blueprint, Response, current_app, render_template, request
 
-from app.description.document import describe
+from app.description.document import DESCRIBED, describe
 from app.description.page import SERVER, outline, sections, shared_headers
+from app.description.url_map import Routes
 from app.isolation.states import BlueprintState
 from app.services import Services
 from app.web.answers import lasting_answer
@@ -37,7 +38,12 @@ class Description:
         states: tuple[BlueprintState, ...] = current_app.extensions["blueprints"]
         services: Services = current_app.extensions["services"]
         reasons = {s.name: None if s.active else s.reason or "unavailable" for s in states}
-        return describe(reasons, guarded=services.access.tokens.configured)
+        routes = Routes(
+            tuple(current_app.url_map.iter_rules()),
+            current_app.view_functions,
+            {s.name: s.paths for s in states if not s.active and s.name not in DESCRIBED},
+        )
+        return describe(reasons, guarded=services.access.tokens.configured, routes=routes)
 
     @cached_property
     def json(self) -> bytes:
