@@ -211,8 +211,12 @@ def logging_dict(level: str, log_format: str) -> dict[str, Any]:
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Send every log record of this process to standard error, in the given level and format."""
+    """Send every log record of this process to standard error, in the given level and format.
+
+    Python's own warnings are records too, from then on.
+    """
     logging.config.dictConfig(logging_dict(level, log_format))
+    logging.captureWarnings(capture=True)
 
 
 def _escape(text: str) -> str:

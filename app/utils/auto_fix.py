@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,8 +43,8 @@ Value = TypeVar("Value")
 
 #: The project's own top-level names: never installable, whatever the map says.
 FIRST_PARTY = frozenset({"app", "benchmarks", "tests", "wsgi"})
-#: The one of them that test-import may import: the others do work when they are imported.
-EXAMINABLE = "app"
+#: A name that Python gives a meaning of its own.
+_DUNDER = re.compile(r"(?:^|\.)__\w+__(?:\.|$)")
 
 
 class AutoFixer(Engine):
@@ -221,17 +222,21 @@ class AutoFixer(Engine):
     def examine(self, name: str) -> ImportReport:
         """Say whether a module can be imported, without healing.
 
-        Only a module that is loaded, approved or one of the application's own is really imported.
-        Any other is looked up on disk, so that no stranger's code runs, its parents' neither.
+        Only a package that is loaded, or approved and needed, is really imported. Any other module
+        is looked up on disk, so that no stranger's code runs, its parents' neither, and nobody
+        makes this process load more than it is to serve with.
 
         Raises:
-            InvalidModuleName: when ``name`` is no absolute module name.
+            InvalidModuleName: when ``name`` is no absolute module name, or names such a thing as
+                ``app.__init__``, which would be another module of the same code.
         """
         check_module_name(name)
+        if _DUNDER.search(name):
+            raise InvalidModuleName(name)
         module = sys.modules.get(name)
         if module is not None:
             return ImportReport(name, success=True, available=True, loaded=module)
-        if top_level(name) in {*self.dependency_map, EXAMINABLE}:
+        if name in self.dependency.subjects():
             return self._import(name, None, heal=False, deadline=None)[0]
         if find_on_disk(name) is not None:
             return ImportReport(name, success=False, available=True)

@@ -254,6 +254,46 @@ class TestTestImport:
         assert "not imported" in body["note"]
         assert "antigravity" not in sys.modules
 
+    @pytest.mark.parametrize(
+        "name",
+        ["healable.part", "optional", "app.cli.group", "app.cli", "app.absent", "healable.no"],
+    )
+    def test_what_is_not_needed_is_looked_up(
+        self, world: World, build: Build, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """Neither a submodule nor an approved package that nothing needs is imported for a GET."""
+        world.publish("healable")
+        world.publish("optional")
+        for package, files in (("healable", ("part",)), ("optional", ())):
+            directory = world.root / "there" / package
+            directory.mkdir(parents=True)
+            for file in ("__init__", *files):
+                (directory / f"{file}.py").write_text("raise SystemExit('was imported')")
+        monkeypatch.syspath_prepend(str(world.root / "there"))
+        client = build(AUTO_FIXER=world.fixer(required=["healable"])).test_client()
+        client.get("/api/auto-fix/test-import?module=json")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        before = set(sys.modules)
+        body = client.get(f"/api/auto-fix/test-import?module={name}").get_json()
+        assert (body["success"], body["available"]) == (False, not name.endswith(("absent", "no")))
+        assert set(sys.modules) == before
+
+    def test_approved_and_needed(self, world: World, build: Build) -> None:
+        """A package that the service is to have is imported, which tells whether it works."""
+        world.publish("healable")
+        fixer = world.fixer(required=["healable"])
+        assert fixer.fix("healable").success
+        sys.modules.pop("healable")
+        client = build(AUTO_FIXER=fixer).test_client()
+        body = client.get("/api/auto-fix/test-import?module=healable").get_json()
+        assert (body["success"], body["type"]) == (True, "module")
+
+    @pytest.mark.parametrize("name", ["app.__init__", "__main__", "json.__main__", "__future__"])
+    def test_names_with_a_meaning_of_their_own(self, client: FlaskClient, name: str) -> None:
+        """Importing one would run code that is loaded already, under another name."""
+        response = client.get("/api/auto-fix/test-import", query_string={"module": name})
+        assert_problem(response, 400, "invalid_module_name")
+
     @pytest.mark.parametrize("query", ["", "?module=", "?other=json", "?module"])
     def test_name_is_absent(self, client: FlaskClient, query: str) -> None:
         """Without a name it is 400 with an error."""

@@ -205,21 +205,24 @@ def test_fields_of_another_kind_are_ignored() -> None:
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_configured_process(log_format: str) -> None:
-    """A configured process writes its records, gunicorn's included, once each to standard error."""
+    """It writes its records, gunicorn's and Python's warnings too, once each to standard error."""
     program = (
-        "import logging, app.telemetry.logs as logs;"
+        "import logging, warnings, app.telemetry.logs as logs;"
         f"logs.configure_logging('WARNING', {log_format!r});"
         "logging.getLogger('app').info('too quiet');"
         "logging.getLogger('gunicorn.error').warning('from gunicorn');"
-        "logging.getLogger('app.a').error('broken', extra={'fields': {'why': 'because'}})"
+        "logging.getLogger('app.a').error('broken', extra={'fields': {'why': 'because'}});"
+        "warnings.warn('of a package')"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     lines = done.stderr.splitlines()
-    assert [len(lines), done.stdout] == [2, ""]
+    assert [len(lines), done.stdout] == [3, ""]
     assert "from gunicorn" in lines[0]
     assert "because" in lines[1]
+    assert "py.warnings" in lines[2]
+    assert "of a package" in lines[2]
 
 
 def test_dictionary_is_plain_data() -> None:
