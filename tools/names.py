@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from app.kinds.dependency.facts.names import TABLE
+from app.kinds.dependency.facts.standard import REMOVED
 from app.kinds.dependency.requirements import normalize
 
 PIGAR, GUARDDOG = "pigar==2.2.0", "guarddog==3.2.0"
@@ -80,6 +81,8 @@ def table(
                 bringing[module].append(distribution)
     found = {}
     for module, distributions in bringing.items():
+        if module in REMOVED or module in sys.stdlib_module_names:
+            continue
         best, *others = sorted(distributions, key=rank.__getitem__)
         own = normalize(module)
         sharing = [name for name in rank if name.startswith(f"{own}-")]

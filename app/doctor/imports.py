@@ -16,8 +16,8 @@ from app.doctor.guards import Guard
 from app.doctor.project import Graph
 from app.doctor.requirements import Requirements
 from app.doctor.scan import Import
-from app.kinds.dependency.diagnosis import REMOVED
 from app.kinds.dependency.facts.names import known
+from app.kinds.dependency.facts.standard import REMOVED
 from app.kinds.dependency.on_disk import find_on_disk, installed_version
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 
@@ -84,13 +84,15 @@ class ImportChecker:
         top = top_level(use.module)
         if use.module.startswith(".") or top in self.graph.project.first_party:
             return None if use.guard is Guard.OPTIONAL else self._of_project(use)
-        if top in sys.stdlib_module_names or top in REMOVED:
-            return None if use.guard is Guard.OPTIONAL else self._of_library(use, top)
         named = self._known.get(top)
         facts = None if named else self._facts(use.module)
         candidates = frozenset(facts.distributions if facts else ()) or frozenset(
             {normalize(named or top)}
         )
+        # What brings back a module that left the standard library is a package like any other.
+        is_back = named is not None or bool(candidates & self.requirements.names())
+        if top in sys.stdlib_module_names or (top in REMOVED and not is_back):
+            return None if use.guard is Guard.OPTIONAL else self._of_library(use, top)
         if not named and candidates.isdisjoint(self.requirements.names()):
             candidates |= {*map(normalize, self._providers().get(top, ()))}
         if listed := candidates & self.requirements.names():

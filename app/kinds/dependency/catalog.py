@@ -13,7 +13,7 @@ from pathlib import Path
 from app.healing.kind import Outcome, Plan
 from app.kinds.dependency.facts.names import known
 from app.kinds.dependency.lock import Lock, LockedDistribution
-from app.kinds.dependency.on_disk import bringing, installed_version
+from app.kinds.dependency.on_disk import bringing, installed_version, records_module
 from app.kinds.dependency.requirements import (
     normalize,
     read_requirements,
@@ -85,6 +85,9 @@ class Conflict:
     installed: str
     locked: str
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.installed} is installed, the lock names {self.locked}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallPlan(Plan):
@@ -141,25 +144,29 @@ class Catalog:
         """The approved requirement of a module's top-level name, None when it is not approved."""
         return self.dependency_map.get(top_level(module))
 
-    def distribution(self, module: str) -> str:
-        """The distribution that most likely provides a module; a guess is good to explain with."""
-        top = top_level(module)
-        requirement = self.dependency_map.get(top)
+    def distribution(self, module: str) -> str | None:
+        """The distribution that most likely brings a module: the approved one, else one that is known to."""
+        requirement = self.requirement(module)
         if requirement:
             return requirement_name(requirement)
         found = known(module)
-        return found.distributions[0] if found and found.distributions else normalize(top)
+        names = found.distributions if found else ()
+        locked = (
+            name for name in (*names, normalize(top_level(module))) if self.lock.version(name)
+        )
+        return next(locked, names[0] if names else None)
 
-    def provider(self, module: str) -> str:
-        """The installed distribution that really brings a module, else the most likely one.
+    def providers(self, module: str) -> tuple[str, ...]:
+        """The installed distributions that bring a module, else the most likely one.
 
-        Reads the metadata of all that is installed when the likely one is not here: good for
-        explaining a fault, too slow for the way of every import.
+        Reads the metadata of all that is installed: good for explaining a fault, too slow for the
+        way of every import.
         """
-        likely = self.distribution(module)
-        if installed_version(likely) is not None or self.requirement(module) is not None:
-            return likely
-        return bringing(top_level(module)) or likely
+        top = top_level(module)
+        found = bringing(top)
+        within = tuple(name for name in found if records_module(name, module))
+        likely = self.distribution(module) or (normalize(top) if installed_version(top) else None)
+        return within or found or ((likely,) if likely else ())
 
     def basis(self) -> str:
         """What failures count for: the lock, and what the wheelhouse holds.
@@ -184,13 +191,16 @@ class Catalog:
             return None
         closure = self.lock.closure(requirement_name(requirement))
         damaged = {normalize(name) for name in broken}
-        missing, conflicts = [], []
+        missing, others = [], []
         for entry in closure:
             version = installed_version(entry.name)
             if version is not None and version != entry.version:
-                conflicts.append(Conflict(entry.name, version, entry.version))
+                others.append(Conflict(entry.name, version, entry.version))
             elif version is None or entry.name in damaged:
                 missing.append(entry)
+        # What nothing of the missing part needs may stay as it is.
+        needed = {part.name for entry in missing for part in self.lock.closure(entry.name)}
+        conflicts = [one for one in others if not missing or one.name in needed]
         refusal: str | None = None
         if not closure:
             refusal = None if self._allow_unlocked else InstallOutcome.NOT_LOCKED

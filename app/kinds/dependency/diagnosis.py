@@ -7,21 +7,27 @@ module: what a diagnosis shows is safe for a response.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.healing.kind import Fault, Outcome
-from app.kinds.dependency.catalog import Catalog, InstallPlan
+from app.kinds.dependency.catalog import Catalog, Conflict, InstallPlan
+from app.kinds.dependency.facts.binaries import MISFIT_MODULES, BinaryTrouble
+from app.kinds.dependency.facts.names import import_names, known
+from app.kinds.dependency.facts.standard import LEFT, REMOVED
 from app.kinds.dependency.failure import Failure, read_failure
 from app.kinds.dependency.on_disk import (
     find_on_disk,
     foreign_extension,
     installed_version,
     is_emptied,
+    is_its_own,
+    is_namespace,
     local_file,
     module_at,
+    modules_of,
     records_file,
     records_module,
 )
@@ -35,6 +41,7 @@ class Cause(StrEnum):
     MISSING_SUBMODULE = "missing_submodule"
     MISSING_ATTRIBUTE = "missing_attribute"
     BROKEN_EXTENSION = "broken_extension"
+    INCOMPATIBLE_VERSIONS = "incompatible_versions"
     PARTIAL_INSTALL = "partial_install"
     FIRST_PARTY_MISSING = "first_party_missing"
     STDLIB_MISSING = "stdlib_missing"
@@ -42,24 +49,8 @@ class Cause(StrEnum):
     SHADOWED = "shadowed"
     CODE_ERROR = "code_error"
     IMPORTING = "importing"
-    CRASHED_PROBE = "crashed_probe"
 
 
-#: Modules that left the standard library, by the version of Python that no longer has them
-#: (PEP 632, PEP 594, and the "Removed" sections of What's New in Python 3.10 to 3.13).
-REMOVED = {
-    **dict.fromkeys(("formatter", "parser", "symbol"), "3.10"),
-    "binhex": "3.11",
-    **dict.fromkeys(("asynchat", "asyncore", "distutils", "imp", "smtpd"), "3.12"),
-    **dict.fromkeys(
-        (
-            *("aifc", "audioop", "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3", "mailcap"),
-            *("msilib", "nis", "nntplib", "ossaudiodev", "pipes", "sndhdr", "spwd", "sunau"),
-            *("telnetlib", "uu", "xdrlib"),
-        ),
-        "3.13",
-    ),
-}
 #: Causes for which it does not matter what distribution brings a module.
 OF_NO_DISTRIBUTION = frozenset(
     {
@@ -96,7 +87,8 @@ class Diagnosis(Fault):
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", self.subject or self.heals or self.module)
         if self.plan is None and self.refusal is None:
-            stranger = self.requirement is None and self.distribution is not None
+            named = self.distribution is not None or self.cause == Cause.MISSING_DISTRIBUTION
+            stranger = self.requirement is None and named
             refusal = Outcome.NOT_APPROVED if stranger else Outcome.NOT_FIXABLE
             object.__setattr__(self, "refusal", refusal)
 
@@ -114,28 +106,30 @@ class Diagnostician:
     def diagnose(self, error: BaseException, requested: str) -> Diagnosis:
         """Why importing ``requested`` raised ``error``."""
         failure = read_failure(error, requested)
-        if isinstance(failure.error, ModuleNotFoundError) and failure.module:
-            return self.absent(failure.module, failure.chain)
-        if failure.module and failure.attribute:
-            return self._lacks(failure, failure.module, failure.attribute)
-        if failure.broken_binary:
-            path, library = getattr(failure.error, "path", None), failure.shared_library
-            module = (path and module_at(path)) or failure.module or failure.chain[-1]
-            if library and records_file(self._catalog.provider(top_level(module)), library):
-                return self._incomplete(module, failure.chain)
-            advice = (
-                f"{library} is a system library: install it in the image"
-                if library
-                else f"the compiled part of {module} does not fit this Python or system: rebuild"
-                " the image with a wheel that does"
-            )
-            return self._diagnosis(Cause.BROKEN_EXTENSION, module, failure.chain, advice)
-        module = failure.chain[-1]
-        what = f"{module} raised {type(failure.error).__name__} while it was imported"
+        module, chain, trouble = failure.module, failure.chain, failure.trouble
+        if failure.absent and module:
+            parent = module.rpartition(".")[0]
+            return self.absent(failure.wanted if is_namespace(parent) else module, chain)
+        if module and failure.attribute:
+            return self._lacks(failure, module, failure.attribute)
+        is_library = self._is_library(chain[-1])
+        if trouble and (is_library or isinstance(failure.error, ImportError | OSError)):
+            return self._unloadable(failure, trouble)
+        cause, raised = Cause.CODE_ERROR, type(failure.error).__name__
+        what = f"{chain[-1]} raised {raised} while it was imported"
         if isinstance(failure.error, SyntaxError):
-            what = f"{module}, or a module that it imports, has a syntax error"
+            what = f"{chain[-1]}, or a module that it imports, has a syntax error"
         advice = f"{what}: mend the code; the log has the trace"
-        return self._diagnosis(Cause.CODE_ERROR, module, failure.chain, advice)
+        if is_library:
+            # ``module 'lib' has no attribute …``: compiled code of another distribution.
+            if failure.texts[0].startswith("module '"):
+                cause = Cause.MISSING_ATTRIBUTE
+                what = f"{self._titled(chain[-1])} uses what another package does not have"
+            remedy = self._off_lock(map(self._provider, chain)) or (
+                f"choose another version of {self._provider(chain[-1]) or top_level(chain[-1])}"
+            )
+            advice = f"{what}: {remedy}; the log has the trace"
+        return self._diagnosis(cause, chain[-1], chain, advice)
 
     def absent(self, name: str, chain: Sequence[str] = ()) -> Diagnosis:
         """Why the module ``name`` is not there."""
@@ -158,66 +152,121 @@ class Diagnostician:
                 if name != top and find_on_disk(top) is not None
                 else f"{name} belongs to the standard library but this Python was built without it"
             )
-        elif top in REMOVED and self._catalog.requirement(top) is None:
-            cause = Cause.STDLIB_MISSING
-            advice = f"{top} left the standard library in Python {REMOVED[top]}: change the code"
-            advice = f"{advice} that imports it"
-        elif name == top or find_on_disk(top) is None:
+        elif top in REMOVED and not self._is_brought_back(top):
+            cause, advice = Cause.STDLIB_MISSING, self._removed_advice(top, chain)
+        elif name == top or find_on_disk(top) is None or is_namespace(_deepest_parent(name)):
             return self._not_installed(name, chain)
-        elif records_module(self._catalog.provider(top), name):
+        elif any(records_module(one, name) for one in self._catalog.providers(top)):
             return self._incomplete(name, chain)
         else:
-            cause, advice = Cause.MISSING_SUBMODULE, self._version_advice(top, name)
+            return self._unfit(Cause.MISSING_SUBMODULE, name, name, chain)
         return self._diagnosis(cause, name, chain, advice)
 
+    # -- nothing of it is here -----------------------------------------------------------------
+
     def _not_installed(self, name: str, chain: Sequence[str]) -> Diagnosis:
-        """Nothing of the top-level name is here, except perhaps its metadata."""
+        """Nothing of the module's distribution is here, except perhaps its metadata."""
         top, distribution = top_level(name), self._catalog.distribution(name)
-        version = installed_version(distribution)
-        locked = self._catalog.lock.version(distribution)
-        plan = self._nearest_plan(top, distribution, chain)
-        if version is not None:
-            if plan is None or locked != version:
+        likely = dict.fromkeys((distribution or normalize(top), normalize(top)))
+        installed = next((one for one in likely if installed_version(one) is not None), None)
+        plan = self._nearest_plan(name, distribution or normalize(top), chain)
+        if installed is not None and not is_namespace(top):
+            version, brought = installed_version(installed), modules_of(installed)
+            if brought and top not in brought and not records_module(installed, top):
+                advice = f"{installed} brings no {top}: import {' or '.join(brought[:3])}"
+                return self._diagnosis(Cause.CODE_ERROR, name, chain, advice)
+            if plan is None or self._catalog.lock.version(installed) != version:
                 return self._incomplete(name, chain)
-            cause, broken = Cause.PARTIAL_INSTALL, (distribution,)
+            cause, broken = Cause.PARTIAL_INSTALL, (installed,)
             plan = self._catalog.plan(plan.module, broken)
-            advice = f"{distribution} {version} is installed but its files are not all there;"
+            advice = f"{installed} {version} is installed but its files are not all there;"
             advice = f"{advice} the lock has the same version"
             return self._diagnosis(cause, name, chain, advice, plan=plan, broken=broken)
-        # The third-party package nearest before the fault needs it, else the module of ours.
-        others = [module for module in reversed(chain) if top_level(module) != top]
-        packages = [top_level(m) for m in others if top_level(m) not in self._first_party]
-        needer = next(iter((*packages, *others)), None)
-        advice = f"{needer} needs {top}, which is not installed" if needer else ""
-        advice = advice or f"{top} is not installed"
+        if plan is None and known(name) is None and (meant := import_names(normalize(top))):
+            advice = f"{top} is the name of a distribution, which brings {meant[0]}: import that"
+            return self._diagnosis(Cause.CODE_ERROR, name, chain, advice)
+        needer = self._needer(top, chain)
+        advice = f"{needer} needs {name}, which is not installed" if needer else ""
+        advice = advice or f"{name} is not installed"
+        locked = self._catalog.lock.version(distribution) if distribution else None
         if plan is None:
-            advice += "" if distribution == normalize(top) else f" (it comes with {distribution})"
-            advice += "; it is not approved for healing: add it to the requirements"
+            advice += self._stranger_advice(name)
         elif locked:
             advice += f"; it is in the lock as {distribution} {locked}"
-        elif plan.module != top:
+        elif plan.module != top or is_namespace(top):
             parts = (f"{entry.name} {entry.version}" for entry in plan.missing)
             advice += f"; the lock has what {plan.module} lacks: {', '.join(parts)}"
         else:
             advice += "; it is approved but not in the lock: run make lock"
+        if plan is not None and plan.conflicts:
+            advice += f"; {'; '.join(map(str, plan.conflicts))}: rebuild the image"
         return self._diagnosis(Cause.MISSING_DISTRIBUTION, name, chain, advice, plan=plan)
 
+    def _stranger_advice(self, name: str) -> str:
+        """What to do about a module that is not approved, as far as its project is known."""
+        top, found = top_level(name), known(name)
+        if top in LEFT:
+            distribution, version = LEFT[top]
+            return (
+                f"; {distribution} brings it before {version}: add {distribution}<{version} to"
+                " the requirements"
+            )
+        if found is None or not found.distributions:
+            return "; it is not approved for healing, and no project is known to bring it"
+        brings = found.distributions[0]
+        if brings == normalize(name):
+            return "; it is not approved for healing: add it to the requirements"
+        other = f", and {found.namesake} is another project" if found.namesake else ""
+        return (
+            f" (it comes with {brings}{other}); it is not approved for healing: add {brings} to"
+            " the requirements"
+        )
+
     def _nearest_plan(
-        self, top: str, distribution: str, chain: Sequence[str]
+        self, name: str, distribution: str, chain: Sequence[str]
     ) -> InstallPlan | None:
         """The plan of the approved name nearest to the fault whose closure would mend it.
 
         An import name need not resemble its distribution's. So when the lock does not have who
-        needs ``distribution``, an approved package on the way that lacks a part is the one.
+        needs ``distribution``, an approved package on the way that lacks a part is the one. What
+        is approved of a namespace is one of its parts.
         """
-        for name in (top, *map(top_level, reversed(chain))):
-            plan = None if self._is_reserved(name) else self._catalog.plan(name)
-            needer = self._catalog.distribution(name)
+        top = top_level(name)
+        is_part = is_namespace(top)
+        for candidate in (top, *map(top_level, reversed(chain))):
+            plan = None if self._is_reserved(candidate) else self._catalog.plan(candidate)
+            needer = self._catalog.distribution(candidate) or candidate
             if plan is not None and (
-                name == top or self._catalog.lock.path(needer, distribution) or plan.missing
+                (candidate == top and not is_part)
+                or self._catalog.lock.path(needer, distribution)
+                or plan.missing
             ):
                 return plan
         return None
+
+    def _is_brought_back(self, top: str) -> bool:
+        """Whether a distribution that is approved, locked or installed brings a removed module."""
+        found = known(top)
+        return self._catalog.requirement(top) is not None or any(
+            records_module(one, top)
+            if installed_version(one)
+            else self._catalog.lock.version(one) is not None
+            for one in (found.distributions if found else ())
+        )
+
+    def _removed_advice(self, top: str, chain: Sequence[str]) -> str:
+        left = f"{top}, which left the standard library in Python {REMOVED[top]}"
+        needer, found = self._needer(top, chain), known(top)
+        provider = self._provider(needer) if needer else None
+        if off := self._off_lock([provider]):
+            return f"{needer} needs {left}: {off}: rebuild the image"
+        what = f"{self._titled(needer)} needs {left}" if needer else left.replace(", which", "")
+        remedy = f"use a newer {provider}" if provider else "change the code that imports it"
+        if found is not None and found.distributions:
+            remedy = f"{remedy}, or add {found.distributions[0]} to the requirements"
+        return f"{what}: {remedy}"
+
+    # -- it is here, and is not what is asked for ------------------------------------------------
 
     def _lacks(self, failure: Failure, module: str, attribute: str) -> Diagnosis:
         """``from module import attribute`` failed, or ``module.attribute`` did."""
@@ -229,7 +278,10 @@ class Diagnostician:
             return self.absent(top, failure.chain)
         if foreign_extension(submodule) or (
             find_on_disk(submodule) is None
-            and records_module(self._catalog.provider(top), submodule)
+            and (
+                is_namespace(module)
+                or any(records_module(one, submodule) for one in self._catalog.providers(top))
+            )
         ):
             return self.absent(submodule, chain)
         # A package is not bound to the name of a submodule before that one's body has ended.
@@ -245,8 +297,58 @@ class Diagnostician:
         elif top in sys.stdlib_module_names:
             advice = f"{module} of {PYTHON} has no {attribute}: change the code"
         else:
-            advice = self._version_advice(top, f"{attribute} in {module}")
+            return self._unfit(Cause.MISSING_ATTRIBUTE, module, f"{attribute} in {module}", chain)
         return self._diagnosis(Cause.MISSING_ATTRIBUTE, module, chain, advice)
+
+    def _unfit(self, cause: Cause, module: str, missing: str, chain: Sequence[str]) -> Diagnosis:
+        """An installed library has no ``missing``: it is to blame, or who asks for that is."""
+        providers, asker = self._catalog.providers(module), self._needer(module, chain)
+        if len(providers) > 1:
+            titles = " and ".join(map(_with_version, providers))
+            own = [one for one in providers if is_its_own(one, top_level(module))]
+            won = f", and the files are those of {own[0]}" if len(own) == 1 else ""
+            advice = f"{titles} both bring {top_level(module)}{won}, which has no {missing}: keep"
+            advice = f"{advice} one of them"
+            return self._diagnosis(cause, module, chain, advice)
+        what = f"{self._titled(top_level(module))} has no {missing}"
+        if off := self._off_lock(providers):
+            advice = f"there is no {missing}: {off}: rebuild the image"
+        elif asker and self._is_library(asker):
+            off = self._off_lock([self._provider(asker)])
+            remedy = f"{off}: rebuild the image" if off else "choose versions of them that fit"
+            advice = f"{what}, which {self._titled(asker)} asks for: {remedy}"
+            return self._diagnosis(cause, asker, chain, advice)
+        else:
+            advice = f"{what}: change the code, or the version that the requirements ask for"
+        return self._diagnosis(cause, module, chain, advice)
+
+    def _unloadable(self, failure: Failure, trouble: BinaryTrouble) -> Diagnosis:
+        """Compiled code was found and could not be loaded."""
+        path = getattr(failure.error, "path", None)
+        named = failure.module if getattr(failure.error, "name", None) else None
+        module = (path and module_at(path)) or named or failure.chain[-1]
+        cause, library = Cause.BROKEN_EXTENSION, trouble.library
+        if trouble.misfit:
+            cause, other = Cause.INCOMPATIBLE_VERSIONS, trouble.misfit
+            module = self._needer(MISFIT_MODULES[other], failure.chain) or failure.chain[-1]
+            off = self._off_lock([self._provider(module), other])
+            remedy = f"{off}: rebuild the image" if off else "choose versions of them that fit"
+            made = f"was made for another version of {other} than {installed_version(other)}"
+            advice = f"{self._titled(module)} {made}: {remedy}"
+        elif library and any(
+            records_file(one, library) for one in self._catalog.providers(top_level(module))
+        ):
+            return self._incomplete(module, failure.chain)
+        elif library:
+            packages = f" ({trouble.packages})" if trouble.packages else ""
+            advice = f"{library} is a system library: install it in the image{packages}"
+        elif trouble.needs:
+            advice = f"{module} needs {trouble.needs} or newer: use a newer base image, or a wheel"
+            advice = f"{advice} that was built for an older one"
+        else:
+            advice = f"the compiled part of {module} does not fit this Python or system: rebuild"
+            advice = f"{advice} the image with a wheel that does"
+        return self._diagnosis(cause, module, failure.chain, advice)
 
     def _shadowed(self, module: str, chain: Sequence[str]) -> Diagnosis | None:
         """The diagnosis when a local file stands before a library of the same name."""
@@ -254,7 +356,7 @@ class Diagnostician:
         is_library = (
             top in sys.stdlib_module_names
             or self._catalog.requirement(top) is not None
-            or installed_version(self._catalog.distribution(top)) is not None
+            or installed_version(self._catalog.distribution(top) or normalize(top)) is not None
         )
         file = local_file(top) if is_library and top not in self._first_party else None
         if file is None:
@@ -263,22 +365,45 @@ class Diagnostician:
         return self._diagnosis(Cause.SHADOWED, module, chain, advice)
 
     def _incomplete(self, name: str, chain: Sequence[str]) -> Diagnosis:
-        distribution = self._catalog.provider(top_level(name))
-        version = installed_version(distribution)
-        what = f"{distribution} {version}" if version else top_level(name)
-        advice = f"{what} is installed but its files are not all there: rebuild the image"
+        what = " and ".join(map(_with_version, self._catalog.providers(name))) or top_level(name)
+        verb = (
+            "are installed but the files are"
+            if " and " in what
+            else "is installed but its files are"
+        )
+        advice = f"{what} {verb} not all there: rebuild the image"
         return self._diagnosis(Cause.PARTIAL_INSTALL, name, chain, advice)
 
-    def _version_advice(self, top: str, missing: str) -> str:
-        """What to do about a part that the installed version of a library does not have."""
-        distribution = self._catalog.provider(top)
-        version = installed_version(distribution)
-        locked = self._catalog.lock.version(distribution)
-        what = f"{distribution} {version} has" if version else f"{top} has"
-        if locked and locked != version:
-            return f"{what} no {missing}; the lock names {locked}: rebuild the image"
-        advice = "change the code, or the version that the requirements ask for"
-        return f"{what} no {missing}: {advice}"
+    # -- who is who ------------------------------------------------------------------------------
+
+    def _needer(self, name: str, chain: Sequence[str]) -> str | None:
+        """Who asks for a module: the library nearest before it, else the module of ours."""
+        others = [module for module in reversed(chain) if top_level(module) != top_level(name)]
+        packages = [top_level(m) for m in others if top_level(m) not in self._first_party]
+        return next(iter((*packages, *others)), None)
+
+    def _provider(self, module: str) -> str | None:
+        """The distribution of a library's module; None for what none brings."""
+        top = top_level(module)
+        return next(iter(() if self._is_reserved(top) else self._catalog.providers(module)), None)
+
+    def _titled(self, module: str) -> str:
+        """A library by its distribution and version, anything else by its own name."""
+        provider = self._provider(module)
+        return _with_version(provider) if provider else module
+
+    def _off_lock(self, distributions: Iterable[str | None]) -> str:
+        """The first of some distributions that is here in another version than the lock names."""
+        for name in filter(None, distributions):
+            installed, locked = installed_version(name), self._catalog.lock.version(name)
+            if installed and locked and installed != locked:
+                return str(Conflict(name, installed, locked))
+        return ""
+
+    def _is_library(self, module: str) -> bool:
+        """Whether a module is somebody else's: not of this application, not of Python."""
+        top = top_level(module)
+        return not self._is_reserved(top) and find_on_disk(top) is not None and not local_file(top)
 
     def _is_reserved(self, top: str) -> bool:
         """Whether no distribution brings this name, so that the map does not count for it."""
@@ -297,18 +422,32 @@ class Diagnostician:
         top = top_level(module)
         packaged = cause not in OF_NO_DISTRIBUTION and not self._is_reserved(top)
         requirement = plan.requirement if plan else self._catalog.requirement(top)
+        absent = cause is Cause.MISSING_DISTRIBUTION
+        distribution = self._catalog.distribution(module) if absent else self._provider(module)
         return Diagnosis(
             cause=cause,
             module=module,
             advice=advice,
             plan=plan,
             refusal=plan.refusal if plan else None,
-            distribution=self._catalog.provider(top) if packaged else None,
+            distribution=distribution if packaged else None,
             requirement=requirement if packaged else None,
             heals=plan.module if plan else None,
             broken=broken,
-            chain=_ending_in(chain, module),
+            chain=tuple(chain) if module in chain else (*chain, module),
         )
+
+
+def _with_version(distribution: str) -> str:
+    return f"{distribution} {installed_version(distribution) or ''}".strip()
+
+
+def _deepest_parent(name: str) -> str:
+    """The longest part of a dotted name that is on disk."""
+    parent = name.rpartition(".")[0]
+    while parent and find_on_disk(parent) is None:
+        parent = parent.rpartition(".")[0]
+    return parent
 
 
 def _ending_in(chain: Sequence[str], name: str) -> tuple[str, ...]:

@@ -6,23 +6,23 @@ Of an exception its object is read first, its words last.
 from __future__ import annotations
 
 import importlib
+import linecache
 import re
 import sys
 import types
 from dataclasses import dataclass
 
+from app.kinds.dependency.facts.binaries import BinaryTrouble, read_trouble
 from app.kinds.dependency.on_disk import is_hollow
 from app.kinds.dependency.requirements import check_module_name
 from app.settings.errors import InvalidModuleName
 
 NO_MODULE = re.compile(r"No module named (?:'([^']*)'|\"([^\"]*)\"|([^\s'\",;]+))")
 CANNOT_IMPORT = re.compile(r"cannot import name ['\"]?(\w+)['\"]?")
-SHARED_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
-BROKEN = re.compile(
-    r"undefined symbol|shared object|\bELF\b|file too short|dynamic module does not define"
-    r"|version `?GLIBC|DLL load failed|incompatible architecture|not a valid Win32"
-)
+IMPORT = re.compile(r"\s*(?:from\s+([\w.]+)\s+import\s+\(?(\w+)|import\s+([\w.]+))")
 EXTENSIONS = (".so", ".pyd", ".dylib")
+#: What Flask says of an ``async def`` view where ``asgiref`` is not installed.
+NO_ASYNC = "Install Flask with the 'async' extra"
 
 
 def import_cleanly(name: str, package: str | None = None) -> types.ModuleType:
@@ -58,35 +58,49 @@ class Failure:
     ``error`` is the innermost import error, or what was raised when there is none. ``chain`` holds
     the modules whose bodies were running, the requested one first. ``module`` is the one that the
     exception names, ``attribute`` the name that it lacks; None where the exception does not say.
-    ``text`` is for pattern matching: it may hold paths and must not be shown.
+    ``texts`` are what it and the errors that it was raised from say, for pattern matching: they
+    may hold paths and must not be shown.
     """
 
     error: BaseException
-    text: str
+    texts: tuple[str, ...]
     chain: tuple[str, ...]
     module: str | None
     attribute: str | None
 
     @property
+    def absent(self) -> bool:
+        """Whether the module that it names is not there."""
+        is_async = isinstance(self.error, RuntimeError) and self.module is not None
+        return isinstance(self.error, ModuleNotFoundError) or is_async
+
+    @property
+    def wanted(self) -> str:
+        """The longest name, below the missing module's, that the failing import asks for."""
+        assert self.module  # noqa: S101 - asked of a missing module alone
+        names = [self.chain[0]]
+        trace = self.error.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            line = linecache.getline(code.co_filename, trace.tb_lineno, trace.tb_frame.f_globals)
+            if match := IMPORT.match(line):
+                names.append(match[3] or f"{match[1]}.{match[2]}")
+            trace = trace.tb_next
+        below = [name for name in names if name.startswith(f"{self.module}.")]
+        return below[-1] if below and _module_name(below[-1]) else self.module
+
+    @property
     def unfinished(self) -> bool:
         """Whether the module that lacks something was still being imported."""
-        return "partially initialized module" in self.text
+        return "partially initialized module" in self.texts[0]
 
     @property
-    def shared_library(self) -> str | None:
-        """The shared library that the system could not open, if that is what failed."""
-        match = SHARED_LIBRARY.search(self.text)
-        return match[1] if match else None
-
-    @property
-    def broken_binary(self) -> bool:
-        """Whether compiled code could not be loaded."""
-        if isinstance(self.error, OSError):
-            # ``ctypes`` raises it for a library that it cannot load.
-            return self.shared_library is not None
-        if not isinstance(self.error, ImportError):
-            return False
-        return str(self.error.path).endswith(EXTENSIONS) or bool(BROKEN.search(self.text))
+    def trouble(self) -> BinaryTrouble | None:
+        """Why compiled code could not be loaded, if that is what failed."""
+        if isinstance(self.error, ModuleNotFoundError | SyntaxError):
+            return None
+        is_extension = str(getattr(self.error, "path", None)).endswith(EXTENSIONS)
+        return read_trouble(self.texts) or (BinaryTrouble() if is_extension else None)
 
 
 def read_failure(error: BaseException, requested: str) -> Failure:
@@ -94,8 +108,6 @@ def read_failure(error: BaseException, requested: str) -> Failure:
     trail = [error]
     while (inner := _wrapped(trail[-1])) and all(inner is not known for known in trail):
         trail.append(inner)
-    while len(trail) > 1 and not isinstance(trail[-1], ImportError):
-        trail.pop()
     chain = [requested]
     for raised in trail:
         trace = raised.__traceback__
@@ -104,19 +116,27 @@ def read_failure(error: BaseException, requested: str) -> Failure:
             if trace.tb_frame.f_code.co_name == "<module>" and isinstance(running, str):
                 chain.append(running)
             trace = trace.tb_next
-    root = trail[-1]
-    try:
-        text = str(root)
-    except Exception:  # noqa: BLE001 - a module may raise what cannot even be shown
-        text = ""
-    module, attribute = _named(root, text)
+    texts = {id(raised): _text(raised) for raised in trail}
+    # The innermost import error that names a module, else the innermost import error. A lazy
+    # import that fails (PEP 810) has one as its cause that names nothing.
+    imports = [raised for raised in trail if isinstance(raised, ImportError)]
+    naming = [raised for raised in imports if any(_named(raised, texts[id(raised)]))]
+    root = (naming or imports or trail[:1])[-1]
+    module, attribute = _named(root, texts[id(root)])
     return Failure(
         error=root,
-        text=text,
+        texts=(texts.pop(id(root)), *reversed(texts.values())),
         chain=tuple(dict.fromkeys(chain)),
         module=module,
         attribute=attribute,
     )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a module may raise what cannot even be shown
+        return ""
 
 
 def missing_module(message: str) -> str:
@@ -147,7 +167,12 @@ def _named(error: BaseException, text: str) -> tuple[str | None, str | None]:
     if isinstance(error, AttributeError):
         owner = getattr(error, "obj", None)
         name = owner.__name__ if isinstance(owner, types.ModuleType) else None
+        # Compiled code calls objects modules that nobody can import, such as pyOpenSSL's ``lib``.
+        if getattr(owner, "__spec__", None) is None and sys.modules.get(str(name)) is not owner:
+            name = None
         return _module_name(name), error.name
+    if isinstance(error, RuntimeError) and NO_ASYNC in text:
+        return "asgiref", None
     return None, None
 
 

@@ -82,6 +82,7 @@ class ImportReports:
         fields = {
             "import": report.module,
             "cause": str(diagnosis.cause),
+            "chain": " -> ".join(diagnosis.chain),
             "advice": diagnosis.advice,
             "outcome": str(result.outcome) if result else None,
             "outcome_advice": result.advice if result else None,

@@ -43,6 +43,7 @@ MEANINGS: Mapping[str, str] = {
     Cause.MISSING_SUBMODULE: "A package is there, and a part of it is not.",
     Cause.MISSING_ATTRIBUTE: "A package is too old or too new for what is asked of it.",
     Cause.BROKEN_EXTENSION: "A package's compiled code cannot be loaded here.",
+    Cause.INCOMPATIBLE_VERSIONS: "Two packages are here in versions that do not fit each other.",
     Cause.PARTIAL_INSTALL: "A package is installed in part.",
     Cause.FIRST_PARTY_MISSING: "A module of the service's own is missing.",
     Cause.STDLIB_MISSING: "A module of the standard library is missing from this Python.",
@@ -50,7 +51,6 @@ MEANINGS: Mapping[str, str] = {
     Cause.SHADOWED: "A local file hides a package.",
     Cause.CODE_ERROR: "A module failed while it was imported.",
     Cause.IMPORTING: "A module is still being imported.",
-    Cause.CRASHED_PROBE: "A package that was installed crashes when it is imported.",
 }
 
 

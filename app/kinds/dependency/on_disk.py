@@ -7,8 +7,10 @@ what is gone from disk; a diagnosis is about exactly that.
 
 from __future__ import annotations
 
+import base64
 import csv
 import glob
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -88,6 +90,12 @@ def foreign_extension(name: str) -> str | None:
     return files[0].name.removeprefix(f"{leaf}.").removesuffix(".so") if files else None
 
 
+def is_namespace(name: str) -> bool:
+    """Whether a package is one that several distributions share: directories without a module."""
+    spec = find_on_disk(name)
+    return spec is not None and not spec.has_location and bool(spec.submodule_search_locations)
+
+
 def module_at(path: str) -> str | None:
     """The dotted name of the module in a file; an extension's error has only its last part."""
     file = Path(path)
@@ -155,22 +163,52 @@ def installed_version(distribution: str) -> str | None:
     return _header(distribution, "Version")
 
 
-def bringing(top: str) -> str | None:
-    """The normalized name of the distribution that brings a top-level module by its RECORD.
+def bringing(top: str) -> tuple[str, ...]:
+    """The normalized names of the distributions that bring a top-level module by their RECORDs.
 
     Reads the metadata of all that is installed: for explaining faults, not for every import.
     """
-    for found in importlib.metadata.distributions():
-        name = _header(found, "Name")
-        if name and records_module(found, top):
-            return normalize(name)
-    return None
+    found = importlib.metadata.distributions()
+    names = (_header(one, "Name") for one in found if records_module(one, top))
+    return tuple(dict.fromkeys(normalize(name) for name in names if name))
 
 
 def records_module(distribution: str | Distribution, module: str) -> bool:
     """Whether the distribution's RECORD says that it brings the module."""
     stem = module.replace(".", "/")
     return any(line.startswith((f"{stem}.", f"{stem}/")) for line in _lines(distribution, "RECORD"))
+
+
+def modules_of(distribution: str) -> tuple[str, ...] | None:
+    """The top-level modules that an installed distribution brings; None when it does not say.
+
+    Private ones are left out, and so is what it has besides modules.
+    """
+    lines = _lines(distribution, "RECORD")
+    if not lines:
+        return tuple(_lines(distribution, "top_level.txt")) or None
+    parts = (line.partition(",")[0].split("/") for line in lines)
+    named = (
+        part[0].partition(".")[0] if len(part) == 1 else part[0]
+        for part in parts
+        if part[-1].endswith(MODULE_FILES)
+    )
+    return tuple(dict.fromkeys(n for n in named if n.isidentifier() and not n.startswith("_")))
+
+
+def is_its_own(distribution: str, module: str) -> bool:
+    """Whether a module's file on disk is the one that the distribution's RECORD has the hash of."""
+    spec = find_on_disk(module)
+    if spec is None or spec.origin is None:
+        return False
+    depth = module.count(".") + 1 + bool(spec.submodule_search_locations)
+    end = "/".join(Path(spec.origin).parts[-depth:])
+    try:
+        digest = hashlib.sha256(Path(spec.origin).read_bytes()).digest()
+    except OSError:
+        return False
+    value = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return any(line.startswith(f"{end},sha256={value}") for line in _lines(distribution, "RECORD"))
 
 
 def records_file(distribution: str, file: str) -> bool:

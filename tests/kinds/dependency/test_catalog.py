@@ -124,7 +124,7 @@ class TestProvider:
         site = Site.on_path(tmp_path)
         site.install("Some.Project", files={"library/core.py": "", "single.py": ""})
         catalog = _catalog(world)
-        assert catalog.provider("library.core") == "some-project"
-        assert catalog.provider("single") == "some-project"
-        assert catalog.provider("nowhere") == "nowhere"
-        assert catalog.provider("yaml") == "pyyaml"
+        assert catalog.providers("library.core") == ("some-project",)
+        assert catalog.providers("single") == ("some-project",)
+        assert catalog.providers("nowhere") == ()
+        assert catalog.providers("sklearn") == ("scikit-learn",)

@@ -1,12 +1,14 @@
 """Which distributions bring an import name, as far as that is known: to explain, never to install.
 
-The table is read when a diagnosis asks, and one name at a time: nothing of it stays in memory.
+The table is read when the first diagnosis asks, and is searched as it is.
 ``python -m tools.names`` writes it, and its first lines name its sources.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from app.kinds.dependency.requirements import normalize
@@ -27,15 +29,10 @@ class KnownName:
 
 
 def known(module: str) -> KnownName | None:
-    """What is known of a module, by the longest part of its dotted name; None when nothing is.
-
-    Takes less than a millisecond.
-    """
-    try:
-        table = TABLE.read_bytes()
-    except OSError:
+    """What is known of a module, by the longest part of its dotted name; None when nothing is."""
+    table, parts = _table(), module.split(".")
+    if not module.isascii() or not all(map(str.isidentifier, parts)):
         return None
-    parts = module.split(".")
     for length in range(len(parts), 0, -1):
         row = _row(table, ".".join(parts[:length]))
         if row is not None:
@@ -49,6 +46,21 @@ def known(module: str) -> KnownName | None:
     name = f"{normalize(module)}-"
     named = [part for part in row.split() if name.startswith(f"{part}-")]
     return KnownName((max(named, key=len),) if named else ())
+
+
+def import_names(distribution: str) -> tuple[str, ...]:
+    """The modules that a distribution is known to bring, by its normalized name."""
+    pattern = rf"^([^\t\n#*]+)\t(?:[^\t\n]* )?{re.escape(distribution)}(?: [^\n]*)?$"
+    found = re.findall(pattern.encode("ascii", "replace"), _table(), re.MULTILINE)
+    return tuple(name.decode() for name in found)
+
+
+@cache
+def _table() -> bytes:
+    try:
+        return TABLE.read_bytes()
+    except OSError:
+        return b""
 
 
 def _row(table: bytes, name: str) -> str | None:
