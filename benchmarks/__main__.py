@@ -22,7 +22,7 @@ from benchmarks.harness import Measurement
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
 #: Modules of this package that are no benchmarks of this command; ``image`` wants a Docker engine.
-OTHERS = {"__main__", "harness", "engines", "image", "served"}
+OTHERS = {"__main__", "cases", "harness", "engines", "image", "served"}
 
 
 def main(wanted: list[str]) -> int:

@@ -145,7 +145,7 @@ class Catalog:
         return self.dependency_map.get(top_level(module))
 
     def distribution(self, module: str) -> str | None:
-        """The distribution that most likely brings a module: the approved one, else one that is known to."""
+        """The distribution that likely brings a module: the approved one, else one known to."""
         requirement = self.requirement(module)
         if requirement:
             return requirement_name(requirement)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from app.healing.kind import Fault, Outcome
 from app.kinds.dependency.catalog import Catalog, Conflict, InstallPlan
 from app.kinds.dependency.facts.binaries import MISFIT_MODULES, BinaryTrouble
-from app.kinds.dependency.facts.names import import_names, known
+from app.kinds.dependency.facts.names import import_name, known
 from app.kinds.dependency.facts.standard import LEFT, REMOVED
 from app.kinds.dependency.failure import Failure, read_failure
 from app.kinds.dependency.on_disk import (
@@ -182,8 +182,8 @@ class Diagnostician:
             advice = f"{installed} {version} is installed but its files are not all there;"
             advice = f"{advice} the lock has the same version"
             return self._diagnosis(cause, name, chain, advice, plan=plan, broken=broken)
-        if plan is None and known(name) is None and (meant := import_names(normalize(top))):
-            advice = f"{top} is the name of a distribution, which brings {meant[0]}: import that"
+        if plan is None and known(name) is None and (meant := import_name(normalize(top))):
+            advice = f"{top} is the name of a distribution, which brings {meant}: import that"
             return self._diagnosis(Cause.CODE_ERROR, name, chain, advice)
         needer = self._needer(top, chain)
         advice = f"{needer} needs {name}, which is not installed" if needer else ""

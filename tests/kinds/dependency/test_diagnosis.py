@@ -278,8 +278,8 @@ class TestMissingPart:
         assert diagnosis.module == "library"
         assert diagnosis.chain == ("asker", "library")
         assert diagnosis.advice == (
-            "there is no Newer in library: library 1.4 is installed, the lock names 2.0: rebuild the"
-            " image"
+            "there is no Newer in library: library 1.4 is installed, the lock names 2.0: rebuild"
+            " the image"
         )
         assert not diagnosis.fixable
 

@@ -6,9 +6,8 @@ The table is read when the first diagnosis asks, and is searched as it is.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from app.kinds.dependency.requirements import normalize
@@ -28,10 +27,11 @@ class KnownName:
     namesake: str | None = None
 
 
+@lru_cache(maxsize=256)
 def known(module: str) -> KnownName | None:
     """What is known of a module, by the longest part of its dotted name; None when nothing is."""
     table, parts = _table(), module.split(".")
-    if not module.isascii() or not all(map(str.isidentifier, parts)):
+    if not (module.isascii() and all(map(str.isidentifier, parts))):
         return None
     for length in range(len(parts), 0, -1):
         row = _row(table, ".".join(parts[:length]))
@@ -48,11 +48,16 @@ def known(module: str) -> KnownName | None:
     return KnownName((max(named, key=len),) if named else ())
 
 
-def import_names(distribution: str) -> tuple[str, ...]:
-    """The modules that a distribution is known to bring, by its normalized name."""
-    pattern = rf"^([^\t\n#*]+)\t(?:[^\t\n]* )?{re.escape(distribution)}(?: [^\n]*)?$"
-    found = re.findall(pattern.encode("ascii", "replace"), _table(), re.MULTILINE)
-    return tuple(name.decode() for name in found)
+def import_name(distribution: str) -> str | None:
+    """A module that is known to come with a distribution, by its normalized name."""
+    table, name = _table(), distribution.encode("ascii", "replace")
+    place = table.find(b"\t" + name)
+    while place >= 0:
+        end = place + 1 + len(name)
+        if table[end : end + 1] in {b"\n", b"\t", b" "}:
+            return table[table.rindex(b"\n", 0, place) + 1 : place].decode().rstrip("*")
+        place = table.find(b"\t" + name, end)
+    return None
 
 
 @cache
@@ -64,7 +69,14 @@ def _table() -> bytes:
 
 
 def _row(table: bytes, name: str) -> str | None:
-    start = table.find(f"\n{name}\t".encode())
-    if start < 0:
-        return None
-    return table[start + len(name) + 2 : table.index(b"\n", start + 1)].decode()
+    """What stands behind a name: the lines are sorted, so half of what is left goes each time."""
+    wanted, low, high = name.encode("ascii"), 0, len(table)
+    while low < high:
+        start = table.rfind(b"\n", low, (low + high) // 2) + 1 or low
+        start = max(start, low)
+        end = table.find(b"\n", start)
+        found, _, row = table[start:end].partition(b"\t")
+        if found == wanted:
+            return row.decode()
+        low, high = (end + 1, high) if found < wanted else (low, start)
+    return None
