@@ -15,7 +15,6 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable
 from functools import cache
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError
