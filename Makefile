@@ -11,6 +11,8 @@ VENV   ?= .venv
 IMAGE  ?= royal-equips-orchestrator
 DOCKER ?= docker
 ARGS   ?=
+MINUTES ?= 5
+SEED   ?=
 # Test files that run side by side; most of their time is waiting.
 JOBS   ?= 4
 # uv trusts the certificates that the system trusts, as pip does; so do the heals of `make run`.
@@ -97,6 +99,10 @@ transcripts: setup ## record the transcripts of the documentation anew
 .PHONY: bench
 bench: setup ## measure, and print tables
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: campaign
+campaign: setup ## attack the service at random, and print what did not hold (MINUTES=5 SEED=1)
+	@$(BIN)/python -m tests.campaign --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: image
 image: ## build the image and print its size

@@ -531,14 +531,6 @@ class TestMode:
         assert caplog.text.count("nothing will be healed") == 1
         assert caplog.text.count("the auto-fix home can take fixes again") == 1
 
-    def test_a_home_that_goes_away(self, world: World) -> None:
-        """It is made again, and heals go on."""
-        world.publish("prey")
-        fixer = world.fixer()
-        assert fixer.mode == "heal"
-        world.settings.home.rename(world.root / "elsewhere")
-        assert fixer.safe_import("prey")[0]
-
 
 class TestNeedsRestart:
     """Another version of a dependency is here than the lock names."""

@@ -194,6 +194,40 @@ def serve(
         stop(process)
 
 
+@contextlib.contextmanager
+def serve_by_address(
+    log: Path,
+    environ: Mapping[str, str],
+    *arguments: str,
+    directory: Path = ROOT,
+    python: str = sys.executable,
+) -> Iterator[Server]:
+    """Serve at an address: gunicorn hands no socket on to a new master that it was given open.
+
+    At the end all that was started is killed. The other arguments are those of :func:`serve`.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, "-m", "deploy.serve", "-b", address, *arguments],
+            cwd=directory,
+            env=base_environ(**environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(f"http://{address}", process, log)
+    try:
+        _wait_for_start(server, "/livez", timeout=30)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def stop(process: subprocess.Popen[bytes], timeout: float = 20) -> int:
     """Ask a process for a graceful end, wait for it, and return its exit status.
 

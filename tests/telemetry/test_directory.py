@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +13,7 @@ import pytest
 
 from app.telemetry.directory import PREFIX
 from tests.support.exposition import scrape
-from tests.support.processes import ROOT, Server, answers, base_environ, serve, wait_until
+from tests.support.processes import Server, serve, serve_by_address, wait_until
 
 ROUTE = "/api/edge-functions"
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -43,30 +39,6 @@ def server(
     named = {**environ, VARIABLE: str(tmp_path / "metrics")}
     with serve(tmp_path / "log", named, arguments=request.param) as running:
         yield running
-
-
-@contextmanager
-def serve_by_address(log: Path, environ: dict[str, str], *arguments: str) -> Iterator[Server]:
-    """Serve at an address: gunicorn hands no socket on to a new master that it was given open."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.serve", "-b", address, *arguments],
-            cwd=ROOT,
-            env=base_environ(**environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_until(lambda: answers(f"http://{address}/livez"), timeout=30)
-        yield Server(f"http://{address}", process, log)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def send(server: Server, requests: int, *, at_once: int = 1) -> None:
