@@ -34,6 +34,7 @@ def measure() -> Iterator[Measurement]:
                 "rates": lambda: _read(engine.status),
             },
         )
+        locked = _while_locked(home)
     for name, seconds in medians(times).items():
         yield Measurement(
             what=f"{name} from a journal with {ATTEMPTS:,} attempts",
@@ -43,6 +44,32 @@ def measure() -> Iterator[Measurement]:
             unit="ms",
             details=spread(times, 6),
         )
+    yield Measurement(
+        what="all that a page reads of a journal that is locked, the slowest of 20",
+        rule="at most",
+        target=500,
+        measured=max(locked) * 1000,
+        unit="ms",
+    )
+
+
+def _while_locked(home: Path) -> list[float]:
+    """Seconds that pages take which come every tenth of a second while somebody has it locked."""
+    settings = HealingSettings(home=home, lock=home / "none.lock")
+    engine = AutoFixer(settings, dependency_map={}, required=())
+    with closing(sqlite3.connect(home / "journal.sqlite3", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        times = []
+        for _ in range(20):
+            started = time.monotonic()
+            engine.status()
+            engine.open_faults()
+            engine.history()
+            engine.health_report()
+            times.append(time.monotonic() - started)
+            time.sleep(0.1)
+    return times
 
 
 def _read(what: Callable[[], object]) -> None:
