@@ -32,7 +32,7 @@ def main() -> int:
     given = parser.parse_args()
     print(f"seed {given.seed}, {given.minutes:g} minutes", flush=True)
     chance = random.Random(given.seed)  # noqa: S311 - no secret
-    draws = zip(_turns(HOMES, chance), _turns(PACKAGES, chance), _turns(TOOLS, chance), strict=True)
+    draws = zip(turns(HOMES, chance), turns(PACKAGES, chance), turns(TOOLS, chance), strict=True)
     ends, failed, tried = time.monotonic() + 60 * given.minutes, 0, Counter[str]()
     for number, chosen in enumerate(draws, 1):
         if number > 1 and time.monotonic() >= ends:
@@ -61,7 +61,7 @@ def _attacked(number: int, plan: Plan) -> bool:
     return not result.failures
 
 
-def _turns(of: Iterable[str], chance: random.Random) -> Iterator[str]:
+def turns(of: Iterable[str], chance: random.Random) -> Iterator[str]:
     """Each one once in an order of chance, and again."""
     names = list(of)
     while True:

@@ -33,7 +33,7 @@ LONGEST_GAP = 20.0
 #: Seconds after the last signal within which what can be healed is served.
 HEALED_WITHIN = 60.0
 #: Workers that may be started beyond those that signals ask for, in all; where importing a package
-#: ends processes each worker may meet it once.
+#: ends processes each worker may meet it twice, and once more after the home was lost.
 SPARE_BOOTS, BOOTS_BY_DEATH = 2, 2 * WORKERS
 
 
@@ -185,7 +185,7 @@ def _judge(plan: Plan, server: Server, home: Path, asked: int, result: Result) -
         result.failures.append("no status")
     log = server.log_text
     result.boots = log.count("Booting worker with pid")
-    most = asked + (BOOTS_BY_DEATH if package.kills else SPARE_BOOTS)
+    most = asked + SPARE_BOOTS + package.kills * BOOTS_BY_DEATH * (1 + len(kind.disturb))
     if result.boots > most:
         result.failures.append(f"{result.boots} boots of workers, {most} at most")
     result.healed = log.count('"fault healed"')

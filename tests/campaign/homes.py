@@ -106,7 +106,7 @@ def fill(home: Path) -> None:
 
 def unmount(home: Path) -> None:
     """Take the file system away, and leave the empty directory below it."""
-    subprocess.run([UMOUNT, "-l", str(home)], check=False)
+    subprocess.run([UMOUNT, "-l", str(home)], check=False, stderr=subprocess.DEVNULL)
 
 
 HOMES: dict[str, Home] = {
