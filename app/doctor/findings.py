@@ -31,6 +31,7 @@ class Code(StrEnum):
     STDLIB_MISSING = "stdlib_missing"
     STDLIB_LEAVING = "stdlib_leaving"
     SYNTAX_ERROR = "syntax_error"
+    SHADOWS = "shadows"
     MANIFEST_INVALID = "manifest_invalid"
     LEFT_OUT = "left_out"
     REQUIREMENTS_INVALID = "requirements_invalid"

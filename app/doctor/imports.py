@@ -30,6 +30,8 @@ VERY_ALIKE = 0.85
 ALIKE_INSIDE = 0.7
 #: Shorter names are near too many others.
 SHORTEST = 4
+#: Modules of the standard library that the interpreter has in itself, and its tests.
+UNSHADOWED = frozenset({*sys.builtin_module_names, "test"})
 
 
 class ImportChecker:
@@ -58,6 +60,7 @@ class ImportChecker:
     def findings(self) -> Iterator[Finding]:
         """What is wrong, file by file."""
         yield from self.graph.findings
+        yield from self._shadows()
         for module, found in self.graph.scans.items():
             file = self.graph.files[module].file
             tolerated = module in self.graph.tolerated
@@ -76,6 +79,19 @@ class ImportChecker:
                     chain = self.graph.chain(module, use.line)
                     chain = chain if len(chain) > 1 else ()
                     yield replace(wrong, file=file, line=use.line, chain=chain)
+
+    def _shadows(self) -> Iterator[Finding]:
+        """Modules at the root, where Python looks first, that hide another of their name."""
+        project = self.graph.project
+        hidden = dict.fromkeys(project.dependency_map, "an approved package")
+        hidden |= dict.fromkeys(sys.stdlib_module_names - UNSHADOWED, "the standard library")
+        for name in sorted(hidden.keys() & project.first_party):
+            path = project.locate(name)
+            # A directory without __init__.py hides nothing.
+            if path is not None and path.is_file():
+                message = f"{name} hides the module of that name of {hidden[name]}"
+                file = str(path.relative_to(project.root))
+                yield error(Code.SHADOWS, message, "give it another name", file, subject=name)
 
     def _judge(self, use: Import) -> Finding | None:
         """What is wrong with one import, None when nothing is; without its place."""
@@ -197,10 +213,11 @@ class ImportChecker:
 
     def _misspelt(self, top: str, *, standard: bool = True) -> str | None:
         """The name that was meant, when there is one that is very like it."""
-        if len(top) < SHORTEST or find_on_disk(top) is not None:
+        if len(top) < SHORTEST or top in self._known or find_on_disk(top) is not None:
             return None
         names = {*self._known, *self._brought(self.requirements.names())}
-        if standard:
+        # A name that some project has is near others by chance.
+        if standard and self._facts(top) is None:
             names |= sys.stdlib_module_names | self.graph.project.first_party
         # Names that differ in their numbers alone: urllib2 does not misspell urllib3.
         letters = top.rstrip(string.digits)

@@ -149,7 +149,7 @@ def _pinned(project: Project, lock: Lock, requirements: Requirements) -> Iterato
     for module, text in project.dependency_map.items():
         name = requirement_name(text)
         found = [one.requirement for one in requirements.listed if one.line.name == name]
-        listed = [f"{one.name}{one.specifier}" for one in found]
+        listed = [_asked(one) for one in found]
         listed = listed or [line.text for line in requirements.named(name)]
         if not listed and module in project.required:
             path = project.requirements_path
@@ -160,7 +160,7 @@ def _pinned(project: Project, lock: Lock, requirements: Requirements) -> Iterato
             )
         elif not listed:
             asked.append((name, text, project.lock_path.name, 0))
-        elif text not in listed:
+        elif _asked(Requirement(text)) not in listed:
             message = f"the map says {text}, the requirements say {', '.join(listed)}"
             advice = "make the map and the requirements say the same"
             yield warning(Code.MAP_DISAGREES, message, advice, FILE, subject=name)
@@ -180,6 +180,12 @@ def _pinned(project: Project, lock: Lock, requirements: Requirements) -> Iterato
         message = f"the lock has what nothing asks for: {', '.join(unasked)}"
         file, first = project.lock_path.name, unasked[0]
         yield warning(Code.LOCK_STALE, message, LOCK_ADVICE, file, subject=first, relock=True)
+
+
+def _asked(requirement: Requirement) -> str:
+    """A requirement without its marker, its extras in their order."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{normalize(requirement.name)}{extras}{requirement.specifier}"
 
 
 def _split(project: Project, requirements: Requirements) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,8 +82,12 @@ def scan(file: SourceFile) -> Scan:
         SyntaxError: when it is no Python that this interpreter can compile.
     """
     try:
-        tree = ast.parse(file.content, file.file)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(file.content, file.file)
+            # A `return` outside a function, and its like, parses all the same.
+            compile(tree, file.file, "exec", dont_inherit=True)
+    except (ValueError, RecursionError) as error:
         raise SyntaxError(str(error), (file.file, 1, 0, "")) from error
     flags = guards.flags_of(tree) if GUARDED.search(file.content) else frozenset()
     scanner = _Scanner(file, Constants(tree), flags)

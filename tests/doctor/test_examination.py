@@ -140,6 +140,75 @@ class TestLock:
         assert {*found} == {"eventlet", "requests"}
         assert found["eventlet"].requirement == "eventlet>=0.33"
 
+    def test_extras_in_both_books(self, checkout: Checkout) -> None:
+        """Written in another order or not, they say the same; without them it is another thing."""
+        checkout.approve("psycopg[pool,binary]>=3.1")
+        text = checkout.read("orchestrator.toml").replace("psycopg[pool,binary] =", "psycopg =")
+        checkout.write("orchestrator.toml", text)
+        hashed = f" \\\n    --hash=sha256:{'0' * 64}\n    # via "
+        pins = ("psycopg==3.2.3", "psycopg-binary==3.2.3", "psycopg-pool==3.2.4")
+        parents = ("-r requirements-flask.txt", "psycopg", "psycopg")
+        entries = "".join(f"{p}{hashed}{by}\n" for p, by in zip(pins, parents, strict=True))
+        checkout.write(LOCK, checkout.read(LOCK) + entries)
+        requirements = checkout.read(TEXT)
+        checkout.write(TEXT, f"{requirements}Psycopg[binary, pool]>=3.1\n")
+        assert codes(findings(checkout)) == {"not_installed"}
+        checkout.write(TEXT, f"{requirements}psycopg[binary]>=3.1\n")
+        (found,) = [one for one in findings(checkout) if one.code is Code.MAP_DISAGREES]
+        assert "psycopg[pool,binary]>=3.1" in found.message
+        assert "psycopg[binary]>=3.1" in found.message
+
+
+class TestRequirementsFile:
+    """One that cannot be read as it should be is one finding, whatever it lists."""
+
+    @pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_of_two_bytes_a_character(self, checkout: Checkout, codec: str) -> None:
+        """As PowerShell writes it; nothing is said of what it lists."""
+        checkout.write(TEXT, checkout.read(TEXT).encode(codec))
+        found = only(findings(checkout))
+        assert (found.code, found.place) == (Code.REQUIREMENTS_INVALID, f"{TEXT}:1")
+        assert "UTF-16" in found.message
+
+    def test_of_another_encoding(self, checkout: Checkout) -> None:
+        """By the line with the first character that is none."""
+        checkout.write(TEXT, checkout.read(TEXT).encode() + "# Größe\n".encode("latin-1"))
+        found = only(findings(checkout))
+        assert found.place == f"{TEXT}:{len((checkout.root / TEXT).read_bytes().splitlines())}"
+
+
+class TestShadows:
+    """Names at the root, where Python looks first."""
+
+    @pytest.mark.parametrize("name", ["token.py", "email/__init__.py", "redis.py", "flask.py"])
+    def test_what_hides_another_module(self, checkout: Checkout, name: str) -> None:
+        """Of the standard library or of an approved package, it is an error."""
+        (checkout.root / name).parent.mkdir(exist_ok=True)
+        checkout.write(name, "")
+        found = [one for one in findings(checkout) if one.code is Code.SHADOWS]
+        assert (only(found).file, only(found).severity) == (name, "error")
+
+    @pytest.mark.parametrize("name", ["tests/x.py", "test/__init__.py", "queue/x.py", "shop.py"])
+    def test_what_hides_nothing(self, checkout: Checkout, name: str) -> None:
+        """A directory without ``__init__.py`` does not, nor does a name that nobody imports."""
+        (checkout.root / name).parent.mkdir(exist_ok=True)
+        checkout.write(name, "")
+        assert findings(checkout) == ()
+
+
+class TestCompiling:
+    """What parses may be no program."""
+
+    @pytest.mark.parametrize(
+        "line", ["return 1", "break", "await x", "x = (yield)", "def f(a, a): ...", "nonlocal x"]
+    )
+    def test_what_only_the_compiler_refuses(self, checkout: Checkout, line: str) -> None:
+        """Also in a module that nothing imports at once."""
+        path = checkout.root / "app/late.py"
+        path.write_text(f"import json\n{line}\n")
+        found = only(findings(checkout))
+        assert (found.code, found.place) == (Code.SYNTAX_ERROR, "app/late.py:2")
+
 
 class TestSurroundings:
     """Settings, files and places."""

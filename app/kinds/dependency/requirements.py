@@ -7,6 +7,7 @@ this one reads names.
 
 from __future__ import annotations
 
+import codecs
 import keyword
 import re
 from collections.abc import Iterator
@@ -166,16 +167,13 @@ def read_requirements(path: Path) -> RequirementsText:
             faults.append(RequirementFault(*blamed, "the files include each other in a circle"))
             return
         try:
-            content = file.read_bytes()
-            text = content.decode("utf-8")
+            text, fault = _decoded(file.read_bytes())
         except OSError as error:
             reason = f"{name} cannot be read ({type(error).__name__})"
             faults.append(RequirementFault(*blamed, reason))
             return
-        except UnicodeDecodeError as error:
-            number = error.object.count(b"\n", 0, error.start) + 1
-            faults.append(RequirementFault(name, number, "the text is not UTF-8"))
-            return
+        if fault is not None:
+            faults.append(RequirementFault(name, *fault))
         for number, logical in logical_lines(text):
             line = RequirementLine.parse(name, number, logical)
             lines.append(line)
@@ -184,6 +182,21 @@ def read_requirements(path: Path) -> RequirementsText:
 
     read(path, (), None)
     return RequirementsText(tuple(lines), tuple(faults))
+
+
+def _decoded(content: bytes) -> tuple[str, tuple[int, str] | None]:
+    """The text, and where it is not UTF-8 its line and why: installers refuse it.
+
+    It is read all the same, so that nothing else is said of what it lists.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+        codec = "utf-16-be" if content[:1] in {b"\0", b"\xfe"} else "utf-16-le"
+        return content.decode(codec, "replace"), (1, "the text is UTF-16: save it as UTF-8")
+    try:
+        return content.decode(), None
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        return content.decode(errors="ignore"), (number, "the text is not UTF-8")
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
