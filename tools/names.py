@@ -41,9 +41,11 @@ AT_MOST, WIDELY_USED, TIMES_RARER = 3, 3000, 20
 NAMESPACE = 4
 #: Directories that were packed by mistake: they say nothing of who brings a module.
 PACKED_BY_MISTAKE = re.compile(
-    r"(config|doc|example|requirement|resource|sample|script|template|test|tool|tutorial|util)s?"
-    r"|bin|build|build_tools|ci|cli|com|configs|core|cpp|data|dist|include|lib|misc|node_modules"
-    r"|benchmarks?|setup|src|test_utils|testapp|testing|third_party|version|wheelhouse"
+    r"(api|benchmark|client|config|constant|doc|example|exception|handler|helper|model|plugin"
+    r"|requirement|resource|route|sample|schema|script|server|service|setting|template|test|tool"
+    r"|tutorial|util|view)s?"
+    r"|app|bin|build|build_tools|ci|cli|com|common|core|cpp|data|database|db|dist|include|lib|main"
+    r"|misc|node_modules|setup|src|test_utils|testapp|testing|third_party|version|wheelhouse"
 )
 
 

@@ -28,7 +28,7 @@ from app.kinds.dependency.on_disk import (
     local_file,
     module_at,
     modules_of,
-    records_file,
+    recorded_file,
     records_module,
 )
 from app.kinds.dependency.requirements import normalize, top_level
@@ -112,24 +112,24 @@ class Diagnostician:
             return self.absent(failure.wanted if is_namespace(parent) else module, chain)
         if module and failure.attribute:
             return self._lacks(failure, module, failure.attribute)
-        is_library = self._is_library(chain[-1])
+        culprit = failure.unreadable or chain[-1]
+        is_library = self._is_library(culprit)
         if trouble and (is_library or isinstance(failure.error, ImportError | OSError)):
             return self._unloadable(failure, trouble)
-        cause, raised = Cause.CODE_ERROR, type(failure.error).__name__
-        what = f"{chain[-1]} raised {raised} while it was imported"
+        cause, what = Cause.CODE_ERROR, f"{culprit} raised {type(failure.error).__name__}"
+        what = f"{what} while it was imported"
         if isinstance(failure.error, SyntaxError):
-            what = f"{chain[-1]}, or a module that it imports, has a syntax error"
-        advice = f"{what}: mend the code; the log has the trace"
-        if is_library:
+            what = f"{culprit} has a syntax error"
+        elif is_library and failure.texts[0].startswith("module '"):
             # ``module 'lib' has no attribute …``: compiled code of another distribution.
-            if failure.texts[0].startswith("module '"):
-                cause = Cause.MISSING_ATTRIBUTE
-                what = f"{self._titled(chain[-1])} uses what another package does not have"
-            remedy = self._off_lock(map(self._provider, chain)) or (
-                f"choose another version of {self._provider(chain[-1]) or top_level(chain[-1])}"
+            cause = Cause.MISSING_ATTRIBUTE
+            what = f"{self._titled(culprit)} uses what another package does not have"
+        remedy = "mend the code"
+        if is_library:
+            remedy = self._off_lock(map(self._provider, (culprit, *chain))) or (
+                f"choose another version of {self._provider(culprit) or top_level(culprit)}"
             )
-            advice = f"{what}: {remedy}; the log has the trace"
-        return self._diagnosis(cause, chain[-1], chain, advice)
+        return self._diagnosis(cause, culprit, chain, f"{what}: {remedy}; the log has the trace")
 
     def absent(self, name: str, chain: Sequence[str] = ()) -> Diagnosis:
         """Why the module ``name`` is not there."""
@@ -167,12 +167,14 @@ class Diagnostician:
     def _not_installed(self, name: str, chain: Sequence[str]) -> Diagnosis:
         """Nothing of the module's distribution is here, except perhaps its metadata."""
         top, distribution = top_level(name), self._catalog.distribution(name)
-        likely = dict.fromkeys((distribution or normalize(top), normalize(top)))
+        found = known(name)
+        named = (distribution or normalize(top), *(found.distributions if found else ()))
+        likely = dict.fromkeys((*named, normalize(top)))
         installed = next((one for one in likely if installed_version(one) is not None), None)
         plan = self._nearest_plan(name, distribution or normalize(top), chain)
-        if installed is not None and not is_namespace(top):
+        if installed is not None and top not in LEFT and not is_namespace(top):
             version, brought = installed_version(installed), modules_of(installed)
-            if brought and top not in brought and not records_module(installed, top):
+            if brought and not records_module(installed, top):
                 advice = f"{installed} brings no {top}: import {' or '.join(brought[:3])}"
                 return self._diagnosis(Cause.CODE_ERROR, name, chain, advice)
             if plan is None or self._catalog.lock.version(installed) != version:
@@ -182,7 +184,7 @@ class Diagnostician:
             advice = f"{installed} {version} is installed but its files are not all there;"
             advice = f"{advice} the lock has the same version"
             return self._diagnosis(cause, name, chain, advice, plan=plan, broken=broken)
-        if plan is None and known(name) is None and (meant := import_name(normalize(top))):
+        if plan is None and found is None and (meant := import_name(normalize(top))):
             advice = f"{top} is the name of a distribution, which brings {meant}: import that"
             return self._diagnosis(Cause.CODE_ERROR, name, chain, advice)
         needer = self._needer(top, chain)
@@ -190,7 +192,7 @@ class Diagnostician:
         advice = advice or f"{name} is not installed"
         locked = self._catalog.lock.version(distribution) if distribution else None
         if plan is None:
-            advice += self._stranger_advice(name)
+            advice += self._namesake_advice(needer) or self._stranger_advice(name)
         elif locked:
             advice += f"; it is in the lock as {distribution} {locked}"
         elif plan.module != top or is_namespace(top):
@@ -214,13 +216,21 @@ class Diagnostician:
         if found is None or not found.distributions:
             return "; it is not approved for healing, and no project is known to bring it"
         brings = found.distributions[0]
-        if brings == normalize(name):
+        if brings == name:
             return "; it is not approved for healing: add it to the requirements"
         other = f", and {found.namesake} is another project" if found.namesake else ""
         return (
             f" (it comes with {brings}{other}); it is not approved for healing: add {brings} to"
             " the requirements"
         )
+
+    def _namesake_advice(self, module: str | None) -> str:
+        """What to do when a module is that of another project than the one that all know by it."""
+        found, provider = (known(module), self._provider(module)) if module else (None, None)
+        if found is None or provider is None or provider != found.namesake:
+            return ""
+        meant = found.distributions[0]
+        return f"; {provider} is another project than {meant}: replace it by {meant}"
 
     def _nearest_plan(
         self, name: str, distribution: str, chain: Sequence[str]
@@ -311,6 +321,8 @@ class Diagnostician:
             advice = f"{advice} one of them"
             return self._diagnosis(cause, module, chain, advice)
         what = f"{self._titled(top_level(module))} has no {missing}"
+        if namesake := self._namesake_advice(module):
+            return self._diagnosis(cause, module, chain, what + namesake)
         if off := self._off_lock(providers):
             advice = f"there is no {missing}: {off}: rebuild the image"
         elif asker and self._is_library(asker):
@@ -328,6 +340,8 @@ class Diagnostician:
         named = failure.module if getattr(failure.error, "name", None) else None
         module = (path and module_at(path)) or named or failure.chain[-1]
         cause, library = Cause.BROKEN_EXTENSION, trouble.library
+        brought = (recorded_file(one, library or "") for one in self._catalog.providers(module))
+        own = next(filter(None, brought), None)
         if trouble.misfit:
             cause, other = Cause.INCOMPATIBLE_VERSIONS, trouble.misfit
             module = self._needer(MISFIT_MODULES[other], failure.chain) or failure.chain[-1]
@@ -335,11 +349,9 @@ class Diagnostician:
             remedy = f"{off}: rebuild the image" if off else "choose versions of them that fit"
             made = f"was made for another version of {other} than {installed_version(other)}"
             advice = f"{self._titled(module)} {made}: {remedy}"
-        elif library and any(
-            records_file(one, library) for one in self._catalog.providers(top_level(module))
-        ):
+        elif library and own is not None and not own.exists():
             return self._incomplete(module, failure.chain)
-        elif library:
+        elif library and own is None:
             packages = f" ({trouble.packages})" if trouble.packages else ""
             advice = f"{library} is a system library: install it in the image{packages}"
         elif trouble.needs:

@@ -13,7 +13,7 @@ import types
 from dataclasses import dataclass
 
 from app.kinds.dependency.facts.binaries import BinaryTrouble, read_trouble
-from app.kinds.dependency.on_disk import is_hollow
+from app.kinds.dependency.on_disk import is_hollow, module_at
 from app.kinds.dependency.requirements import check_module_name
 from app.settings.errors import InvalidModuleName
 
@@ -84,10 +84,19 @@ class Failure:
             code = trace.tb_frame.f_code
             line = linecache.getline(code.co_filename, trace.tb_lineno, trace.tb_frame.f_globals)
             if match := IMPORT.match(line):
-                names.append(match[3] or f"{match[1]}.{match[2]}")
+                # What is imported from a module that is missing itself may be no module.
+                names += filter(None, (f"{match[1]}.{match[2]}", match[1], match[3]))
             trace = trace.tb_next
-        below = [name for name in names if name.startswith(f"{self.module}.")]
+        below = [name for name in names if name and name.startswith(f"{self.module}.")]
         return below[-1] if below and _module_name(below[-1]) else self.module
+
+    @property
+    def unreadable(self) -> str | None:
+        """The module whose text is no Python, if that is what failed."""
+        file = getattr(self.error, "filename", None)
+        if not isinstance(self.error, SyntaxError) or not str(file).endswith(".py"):
+            return None
+        return _module_name(module_at(str(file)))
 
     @property
     def unfinished(self) -> bool:

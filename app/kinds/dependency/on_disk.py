@@ -209,10 +209,14 @@ def is_its_own(distribution: str, module: str) -> bool:
     return any(line.startswith(f"{end},sha256={value}") for line in _lines(distribution, "RECORD"))
 
 
-def records_file(distribution: str, file: str) -> bool:
-    """Whether the distribution's RECORD lists a file of this name, wherever it goes."""
-    lines = _lines(distribution, "RECORD")
-    return any(line.partition(",")[0].rpartition("/")[2] == file for line in lines)
+def recorded_file(distribution: str, file: str) -> Path | None:
+    """Where a file of this name belongs by the distribution's RECORD, wherever that is."""
+    found = _found(distribution)
+    for line in _lines(found, "RECORD"):
+        path = line.partition(",")[0]
+        if found is not None and path.rpartition("/")[2] == file:
+            return Path(str(found.locate_file(path)))
+    return None
 
 
 def is_whole(site: Path) -> bool:

@@ -20,7 +20,7 @@ from app.kinds.dependency.on_disk import (
     is_hollow,
     is_whole,
     local_file,
-    records_file,
+    recorded_file,
     records_module,
 )
 from app.kinds.dependency.requirements import read_requirements
@@ -51,9 +51,9 @@ class TestInstalled:
             assert records_module("library", module)
         assert not records_module("library", "library.on")
         assert not records_module("nowhere", "library")
-        assert records_file("library", "libx.so.1")
-        assert not records_file("library", "x.so.1")
-        assert not records_file("nowhere", "libx.so.1")
+        assert recorded_file("library", "libx.so.1") == site.directory / "bin/libx.so.1"
+        assert recorded_file("library", "x.so.1") is None
+        assert recorded_file("nowhere", "libx.so.1") is None
 
     @pytest.mark.parametrize(
         "metadata", [None, b"", b"Name: library\n", b"\xff\xfe\0", b"Version\nName\n"]

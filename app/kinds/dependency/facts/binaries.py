@@ -17,7 +17,8 @@ MISSING = re.compile(
     r"|cannot load library '([\w.+-]+)'"
     r"|no library called \"([\w.+-]+)\" was found"
     r"|[Cc]ould not find (?:lib|library) ([\w.+-]+\.so[\w.]*)"
-    r"|[Ff]ailed to find (libmagic)|(libpq) library not found|[Uu]nable to find (zbar) shared"
+    r"|[Ff]ailed to find (libmagic)|(libpq) library not found"
+    r"|[Uu]nable to find (zbar|magic) (?:shared|library)"
     r"|(sndfile|PortAudio) library not found"
 )
 #: psycopg's words where it does not say why.

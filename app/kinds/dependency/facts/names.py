@@ -54,8 +54,9 @@ def import_name(distribution: str) -> str | None:
     place = table.find(b"\t" + name)
     while place >= 0:
         end = place + 1 + len(name)
-        if table[end : end + 1] in {b"\n", b"\t", b" "}:
-            return table[table.rindex(b"\n", 0, place) + 1 : place].decode().rstrip("*")
+        module = table[table.rindex(b"\n", 0, place) + 1 : place].decode().rstrip("*")
+        if table[end : end + 1] in {b"\n", b"\t", b" "} and not module.startswith("_"):
+            return module
         place = table.find(b"\t" + name, end)
     return None
 
