@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.support.processes import ROOT, base_environ
+from tests.support.image import copy_image
+from tests.support.processes import base_environ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-COPIED = (
-    *("app", "deploy", "wsgi.py", "gunicorn.conf.py", "edge-functions.example.toml"),
-    *("requirements-flask.txt", "requirements-flask.lock", "orchestrator.toml"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +95,5 @@ class Checkout:
 
 def copy_project(root: Path) -> Path:
     """Copy what the commands work on, with its bytecode: each of them would compile it anew."""
-    root.mkdir(parents=True, exist_ok=True)
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            # Python renames what it has compiled: a name may be gone before it is copied.
-            unfinished = shutil.ignore_patterns("*.pyc.*")
-            shutil.copytree(ROOT / name, root / name, ignore=unfinished)
-        else:
-            shutil.copy(ROOT / name, root / name)
-    return root
+    # Python renames what it has compiled: a name may be gone before it is copied.
+    return copy_image(root, "*.pyc.*")

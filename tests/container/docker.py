@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.support.image import copy_image
 from tests.support.processes import ROOT, Response, http_get, wait_until
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 DOCKER = os.environ.get("DOCKER", "docker")
 PORT = 10000
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL")  # noqa: S108 - inside
-CONTEXT = ("app", "deploy", "wsgi.py", "gunicorn.conf.py", "edge-functions.example.toml")
-CONTEXT_FILES = (
-    *("Dockerfile", ".dockerignore", "orchestrator.toml"),
-    *("requirements-flask.lock", "requirements-flask.txt"),
-)
 # Where nothing is published the container asks itself.
 ASK = """
 import json, sys, urllib.error, urllib.request
@@ -171,14 +167,9 @@ def built(context: Path, name: str, *options: str) -> Iterator[str]:
 
 
 def copy_context(directory: Path) -> Path:
-    """Copy what the Dockerfile needs, so that a test can change it."""
-    for name in (*CONTEXT, *CONTEXT_FILES):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, directory / name)
-    return directory
+    """Copy what the image is made of, so that a test can change it."""
+    shutil.copy(ROOT / "Dockerfile", directory)
+    return copy_image(directory, "__pycache__")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from tests.container.docker import built, copy_context, docker, drop_aiohttp, running
 from tests.support.processes import wait_until
+from tests.support.ugly import UGLY_BLUEPRINT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,10 @@ def test_an_unknown_wish_for_the_doctor_ends_the_build(tmp_path: Path) -> None:
 
 
 def test_the_drift_of_a_container_makes_the_next_image(faulty_image: str, tmp_path: Path) -> None:
-    """The container tells the missing line; with it the image builds, strictly, without drift."""
+    """With the line that the container tells the image builds, strictly, without drift.
+
+    A package that an owner adds to it is served.
+    """
     with running(faulty_image) as container:
         wait_until(lambda: container.ask_json("/api/auto-fix/drift")["drift"], timeout=60)
         told = container.execute("sh", "-c", "flask auto-fix drift 2>/dev/null; echo $?")
@@ -57,6 +61,11 @@ def test_the_drift_of_a_container_makes_the_next_image(faulty_image: str, tmp_pa
     drop_aiohttp(requirements, requirements)
     with requirements.open("a") as file:
         file.write(f"{line}\n")
+    (context / "own_room").mkdir()
+    (context / "own_room/ugly.py").write_text(UGLY_BLUEPRINT)
+    with (context / "orchestrator.toml").open("a") as file:
+        file.write('\n[blueprint.ugly]\nimport = "own_room.ugly:SHOP"\n')
     with built(context, "mended") as image, running(image) as container:
+        assert container.ask_json("/ugly/items/7") == {"id": 7}
         assert container.ask_json("/api/auto-fix/drift")["items"] == []
         assert container.ask_json("/api/auto-fix/force-health-check")["fixes_applied"] == []

@@ -81,17 +81,17 @@ def test_the_image_has_what_it_runs_and_packages_of_the_owner() -> None:
 class TestDoctor:
     """It says beforehand what will not be there, and in the image why it is not."""
 
-    SHOP = '\n[blueprint.shop]\nimport = "blueprints.shop:shop_bp"\n'
-    SOURCE = "import flask\n\nshop_bp = flask.Blueprint('shop', __name__)\n"
+    SHOP = '\n[blueprint.ugly]\nimport = "ugly_room.ugly:shop_bp"\n'
+    SOURCE = "import flask\n\nshop_bp = flask.Blueprint('ugly', __name__)\n"
 
     def served(self, checkout: Checkout, ignore: str) -> int:
         """A project with a blueprint of its owner; the line of its table."""
         text = checkout.read("orchestrator.toml") + self.SHOP
         checkout.write("orchestrator.toml", text)
-        (checkout.root / "blueprints").mkdir()
-        checkout.write("blueprints/shop.py", self.SOURCE)
+        (checkout.root / "ugly_room").mkdir()
+        checkout.write("ugly_room/ugly.py", self.SOURCE)
         checkout.write(".dockerignore", ignore)
-        return text.splitlines().index("[blueprint.shop]") + 1
+        return text.splitlines().index("[blueprint.ugly]") + 1
 
     def test_a_blueprint_that_goes_along_is_no_finding(self, checkout: Checkout) -> None:
         """With this project's own file."""
@@ -103,41 +103,41 @@ class TestDoctor:
         line = self.served(checkout, ALLOW_LIST)
         found = only(findings(checkout))
         assert (found.code, found.place) == (Code.LEFT_OUT, f"orchestrator.toml:{line}")
-        assert found.message == "blueprints.shop is left out of the image"
+        assert found.message == "ugly_room.ugly is left out of the image"
         assert "line 1 of .dockerignore" in found.advice
 
     def test_the_same_in_the_image(self, checkout: Checkout) -> None:
         """Where its package is not there, it is left out, and no requirement is asked for."""
         self.served(checkout, ALLOW_LIST)
-        (checkout.root / "blueprints/shop.py").unlink()
-        (checkout.root / "blueprints").rmdir()
+        (checkout.root / "ugly_room/ugly.py").unlink()
+        (checkout.root / "ugly_room").rmdir()
         found = only(findings(checkout))
         assert (found.code, found.fixable) == (Code.LEFT_OUT, False)
 
     def test_a_module_that_is_not_there_at_all(self, checkout: Checkout) -> None:
         """Nothing leaves it out: it is missing."""
         self.served(checkout, "tests\n")
-        (checkout.root / "blueprints/shop.py").unlink()
+        (checkout.root / "ugly_room/ugly.py").unlink()
         found = only(findings(checkout))
-        assert (found.code, found.subject) == (Code.MANIFEST_INVALID, "shop")
+        assert (found.code, found.subject) == (Code.MANIFEST_INVALID, "ugly")
 
     @pytest.mark.parametrize("there", [True, False])
     def test_what_a_blueprint_imports(self, checkout: Checkout, there: bool) -> None:  # noqa: FBT001
         """By the line that imports it, in the checkout and in the image."""
         self.served(checkout, "orchestrator_core\n")
-        checkout.write("blueprints/shop.py", f"import orchestrator_core.stock\n{self.SOURCE}")
+        checkout.write("ugly_room/ugly.py", f"import orchestrator_core.stock\n{self.SOURCE}")
         if there:
             (checkout.root / "orchestrator_core").mkdir()
             checkout.write("orchestrator_core/stock.py", "")
         found = only(findings(checkout))
-        assert (found.code, found.place) == (Code.LEFT_OUT, "blueprints/shop.py:1")
+        assert (found.code, found.place) == (Code.LEFT_OUT, "ugly_room/ugly.py:1")
         assert "requirements" not in f"{found.message} {found.advice}"
 
     def test_a_sibling_of_what_the_manifest_names_is_missing(self, checkout: Checkout) -> None:
         """A name of the manifest is the project's own: nobody is told to require it."""
         self.served(checkout, "")
-        (checkout.root / "blueprints/shop.py").unlink()
-        (checkout.root / "blueprints").rmdir()
-        checkout.write("wsgi.py", "import blueprints.rates\n")
+        (checkout.root / "ugly_room/ugly.py").unlink()
+        (checkout.root / "ugly_room").rmdir()
+        checkout.write("wsgi.py", "import ugly_room.rates\n")
         codes = {one.place: one.code for one in findings(checkout)}
         assert codes["wsgi.py:1"] is Code.FIRST_PARTY_MISSING

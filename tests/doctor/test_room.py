@@ -15,16 +15,16 @@ from tests.support.processes import ROOT
 from tests.support.ugly import UGLY_BLUEPRINT
 
 BIN = Path(sys.executable).parent
-TABLE = '\n[blueprint.shop]\nimport = "blueprints.shop:SHOP"\n'
+TABLE = '\n[blueprint.ugly]\nimport = "blueprints.ugly:SHOP"\n'
 
 
 @pytest.fixture
 def own(checkout: Checkout) -> Checkout:
     """A copy of the project with the owner's package."""
-    for name in ("pyproject.toml", "Makefile", ".dockerignore"):
+    for name in ("pyproject.toml", "Makefile"):
         shutil.copy(ROOT / name, checkout.root)
-    (checkout.root / "blueprints").mkdir()
-    checkout.write("blueprints/shop.py", UGLY_BLUEPRINT)
+    (checkout.root / "blueprints").mkdir(exist_ok=True)
+    checkout.write("blueprints/ugly.py", UGLY_BLUEPRINT)
     checkout.write("orchestrator.toml", checkout.read("orchestrator.toml") + TABLE)
     return checkout
 
@@ -64,8 +64,8 @@ def test_a_linter_of_the_whole_directory_leaves_it_alone(own: Checkout) -> None:
 
 def test_the_doctor_looks_at_it(own: Checkout) -> None:
     """A package that nothing brings is found in it, with the line."""
-    own.write("blueprints/shop.py", f"import quuxframework\n{UGLY_BLUEPRINT}")
+    own.write("blueprints/ugly.py", f"import quuxframework\n{UGLY_BLUEPRINT}")
     ended = own.run("doctor", "--strict", "--offline", "--json")
     (found,) = ended.json["findings"]
     assert (ended.code, found["code"]) == (1, "missing_requirement")
-    assert (found["file"], found["line"]) == ("blueprints/shop.py", 1)
+    assert (found["file"], found["line"]) == ("blueprints/ugly.py", 1)

@@ -9,7 +9,7 @@ from flask import *
 from flask.views import MethodView
 import functools
 def l(x): return x
-SHOP=Blueprint('shop',__name__,url_prefix="/shop")
+SHOP=Blueprint('ugly',__name__,url_prefix="/ugly")
 @SHOP.route('/',methods=['GET','POST'])
 def index(): return "ok"
 @SHOP.route("/items/<int:item_id>")
