@@ -6,7 +6,6 @@ of the service: blueprints are imported in a child.
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import sys
@@ -21,6 +20,7 @@ from app.doctor.imports import ImportChecker
 from app.doctor.locking import run_tool
 from app.doctor.project import Graph, Project
 from app.doctor.requirements import check_lock, load
+from app.doctor.scan import without_collector
 from app.doctor.surroundings import check_index, check_surroundings, settings_of
 from app.kinds.dependency.layers import Layers, interpreter_key
 from app.manifest import FILE
@@ -88,14 +88,8 @@ class Examination:
 
         Changes nothing and raises nothing for what is found.
         """
-        # Syntax trees are many objects: looking for garbage in them halved the speed.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with without_collector():
             found = [*self._static(report)]
-        finally:
-            if collecting:
-                gc.enable()
         if not self.blueprints:
             return ordered(found)
         report("importing each blueprint in a child")

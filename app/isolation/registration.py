@@ -7,7 +7,6 @@ not be imported, or cannot be registered, becomes a quarantined ``BlueprintState
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -25,6 +24,7 @@ from app.isolation.states import (
     CRASHED_IMPORT,
     REGISTRATION_FAILED,
     BlueprintState,
+    comparable_rule,
     is_core_rule,
 )
 from app.kinds.dependency.diagnosis import Cause
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from werkzeug.routing import Rule
 
 logger = logging.getLogger(__name__)
-
-#: The part of a variable in a URL rule that matters for what it matches: its converter, if any.
-_VARIABLE = re.compile(r"<(?:([^<>]*):)?[^<>:]*>")
 
 
 def register_blueprints(
@@ -130,7 +127,7 @@ def _collisions(known: Sequence[Rule], fresh: Sequence[Rule]) -> tuple[str, ...]
     answered: dict[tuple[str, str, str], set[str]] = {}
 
     def key(rule: Rule) -> tuple[str, str, str]:
-        return rule.subdomain or "", rule.host or "", _VARIABLE.sub(r"<\1>", rule.rule)
+        return rule.subdomain or "", rule.host or "", comparable_rule(rule.rule)
 
     for rule in known:
         answered.setdefault(key(rule), set()).update(rule.methods or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ HOOK_SECONDS = 60.0
 #: What operators and their tools rely on whatever else is served: probes, metrics, and all below
 #: the last one.
 CORE_ADDRESSES = (*PROBES, "/metrics", "/api/auto-fix")
+#: The part of a variable in a URL rule that matters for what it matches: its converter, if any.
+_VARIABLE = re.compile(r"<(?:([^<>]*):)?[^<>:]*>")
 
 
 def is_core_address(path: str) -> bool:
@@ -40,6 +43,11 @@ def is_core_rule(rule: str) -> bool:
     return fixed.startswith("/api/auto-fix/") or (
         not variable and is_core_address(rule.rstrip("/"))
     )
+
+
+def comparable_rule(rule: str) -> str:
+    """A URL rule without the names of its variables: two that match the same are alike."""
+    return _VARIABLE.sub(r"<\1>", rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import linecache
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,35 +19,40 @@ MAX_LINKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One place that reads a variable; ``required`` where it fails, or has None, without one."""
+    """One place that reads a variable; ``required`` where it fails, or has None, without one.
+
+    ``raises`` says that it is the first of both.
+    """
 
     name: str
     line: int
     required: bool
+    raises: bool
 
 
-def reads_in(tree: ast.AST) -> Iterator[Read]:
-    """The variables that code reads, in its order.
+def reads_in(nodes: Sequence[ast.AST]) -> Iterator[Read]:
+    """The variables that the nodes of a module read, in their order.
 
     ``os.environ[NAME]``, ``os.environ.get``, ``os.getenv``, ``NAME in os.environ`` and the same of
     names imported from ``os``; names are texts, or constants of the module that are.
     """
     constants = {
         target.id: node.value.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name) and isinstance(node.value.value, str)
     }
-
-    for node in ast.walk(tree):
-        if isinstance(node, ast.expr) and (found := _read(node)) is not None:
+    for node in nodes:
+        if not isinstance(node, (ast.Subscript, ast.Call, ast.Compare)):
+            continue
+        if (found := _read(node)) is not None:
             name, required = found
             value = name.value if isinstance(name, ast.Constant) else None
             if isinstance(name, ast.Name):
                 value = constants.get(name.id)
             if isinstance(value, str):
-                yield Read(value, node.lineno, required)
+                yield Read(value, node.lineno, required, isinstance(node, ast.Subscript))
 
 
 def _read(node: ast.expr) -> tuple[ast.expr, bool] | None:
@@ -112,7 +117,7 @@ def _reads_at(trace: TracebackType) -> Iterator[Read]:
         if isinstance(node, simple) and node.lineno <= trace.tb_lineno <= (node.end_lineno or 0):
             lines_of.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     # Of the whole module, whose constants the name may be one of.
-    yield from (read for read in reads_in(tree) if read.line in lines_of)
+    yield from (read for read in reads_in([*ast.walk(tree)]) if read.line in lines_of)
 
 
 def _is(node: ast.expr, name: str) -> bool:

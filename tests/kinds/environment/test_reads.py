@@ -52,8 +52,9 @@ def raised(
 )
 def test_reads(code: str, expected: tuple[str, bool]) -> None:
     """Each way to read one is found, with whether code can do without it."""
-    (read,) = reads_in(ast.parse(code))
+    (read,) = reads_in([*ast.walk(ast.parse(code))])
     assert (read.name, read.required) == expected
+    assert read.raises == ("]" in code)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_reads(code: str, expected: tuple[str, bool]) -> None:
 )
 def test_is_no_read(code: str) -> None:
     """What sets a variable, or reads something else, is none."""
-    assert list(reads_in(ast.parse(code))) == []
+    assert list(reads_in([*ast.walk(ast.parse(code))])) == []
 
 
 @pytest.mark.parametrize(
