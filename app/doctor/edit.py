@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,34 +52,64 @@ class Change:
 def write_all(changes: Iterable[Change]) -> None:
     """Put every changed file in place, each by one rename, once all of them are on disk.
 
-    Modes are kept, and a symbolic link stays one. An interruption leaves each file old or new.
+    Modes are kept, and a symbolic link stays one; directories that are missing are made. An
+    interruption leaves each file old or new, and those before it in ``changes`` new.
 
     Raises:
         CannotWrite: when one cannot be written; none is changed then.
     """
     staged: list[tuple[Path, Path]] = []
+    in_place: list[tuple[Path, bytes | None]] = []
+    made: list[Path] = []
     name = ""
     try:
         for change in changes:
             if change.changes:
                 name, target = change.path.name, change.path.resolve()
-                descriptor, fresh = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-                staged.append((Path(fresh), target))
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(change.after)
-                    file.flush()
-                    os.fsync(file.fileno())
-                mode = target.stat().st_mode & 0o7777 if target.exists() else 0o644
-                Path(fresh).chmod(mode)
-        for path, target in staged:
+                made += _made_directories(target.parent)
+                staged.append((_staged(target, change.after), target))
+        for fresh, target in staged:
             name = target.name
-            path.rename(target)
+            before = target.read_bytes() if target.exists() else None
+            fresh.rename(target)
+            in_place.append((target, before))
     except OSError as error:
+        for target, before in in_place:
+            # There was room for it a moment ago.
+            with suppress(OSError):
+                target.unlink() if before is None else _staged(target, before).rename(target)
         raise CannotWrite(f"{name} cannot be written ({error.strerror}); unchanged") from error
     finally:
-        for path, _ in staged:
+        for fresh, _ in staged:
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                fresh.unlink(missing_ok=True)
+        for directory in reversed(made):
+            # One that holds what was written stays.
+            with suppress(OSError):
+                directory.rmdir()
+
+
+def _made_directories(directory: Path) -> list[Path]:
+    """Make a directory; those that were not there, the outermost first."""
+    missing = [one for one in (*reversed(directory.parents), directory) if not one.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _staged(target: Path, content: bytes) -> Path:
+    """A file beside the target, on disk and with its mode, that only has to be renamed."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=target.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o644)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    return fresh
 
 
 def with_requirements(path: Path, lines: Mapping[str, str]) -> Change:
@@ -105,6 +137,80 @@ def with_requirements(path: Path, lines: Mapping[str, str]) -> Change:
     width = max(map(len, wanted), default=0)
     added = [f"{line:<{width}}  # {comment}".encode() + end for line, comment in wanted.items()]
     return Change(path, before, before + start + b"".join(added))
+
+
+def with_tables(
+    path: Path, entries: Mapping[str, Mapping[str, str]], tables: Mapping[str, Mapping[str, object]]
+) -> Change:
+    """A TOML file with entries added to its tables, and with tables of their own at its end.
+
+    Comments, order, line ends, a byte order mark and a missing last line end all stay. A file that
+    is not there is begun.
+
+    Args:
+        path: the file.
+        entries: by the name of a table, keys and their texts.
+        tables: by their names, whole tables.
+
+    Raises:
+        BadFile: when the file cannot be read, or has a form in which nothing can be added safely.
+    """
+    before = path.read_bytes() if path.exists() else None
+    try:
+        text = (before or b"").decode("utf-8-sig")
+        wanted = tomllib.loads(text)
+    except ValueError as bad:
+        raise BadFile(f"{path.name} is no TOML ({bad}); nothing was changed") from bad
+    unfit = BadFile(f"{path.name} has a form that this cannot extend: add the tables by hand")
+    groups = {*entries, *(name.partition(".")[0] for name in tables)}
+    if not all(isinstance(wanted.get(group, {}), dict) for group in groups):
+        raise unfit
+    lines = text.splitlines(keepends=True)
+    end = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+    if lines and (entries or tables) and not lines[-1].endswith("\n"):
+        lines[-1] += end
+    for table, keys in entries.items():
+        wanted.setdefault(table, {}).update(keys)
+        written = [f"{key} = {_toml(value)}{end}" for key, value in keys.items()]
+        position = _end_of_table(lines, table)
+        if position is None:
+            lines += [end] * bool(lines) + [f"[{table}]{end}", *written]
+        else:
+            lines[position:position] = written
+    for name, value in tables.items():
+        group, _, key = name.partition(".")
+        wanted.setdefault(group, {})[key] = dict(value)
+        lines += [end] * bool(lines) + [f"[{name}]{end}"]
+        lines += [f"{key} = {_toml(each)}{end}" for key, each in value.items()]
+    after = "".join(lines)
+    try:
+        well = tomllib.loads(after) == wanted
+    except tomllib.TOMLDecodeError:
+        well = False
+    if not well:
+        raise unfit
+    bom = codecs.BOM_UTF8 if (before or b"").startswith(codecs.BOM_UTF8) else b""
+    return Change(path, before, bom + after.encode())
+
+
+def _end_of_table(lines: Sequence[str], table: str) -> int | None:
+    """The position behind the last key of a table, None where it has no header."""
+    header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]\s*(#.*)?")
+    found: int | None = None
+    for position, line in enumerate(lines):
+        text = line.strip()
+        if header.fullmatch(text):
+            found = position + 1
+        elif found is not None and text.startswith("["):
+            break
+        elif found is not None and text and not text.startswith("#"):
+            found = position + 1
+    return found
+
+
+def _toml(value: object) -> str:
+    """A text, a truth value or a list of texts as TOML, which has JSON's forms of them."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def diff(changes: Iterable[Change]) -> str:

@@ -148,11 +148,16 @@ class TestEditing:
     def test_writes_all_or_nothing(self, path: Path) -> None:
         """When one file of several cannot be written, none changes, and nothing is left behind."""
         listing(path, "old\n")
-        nowhere = path.parent / "nowhere" / "x.lock"
-        with pytest.raises(CannotWrite, match=r"x\.lock"):
-            write_all([Change(path, b"old\n", b"new\n"), Change(nowhere, None, b"x")])
-        assert path.read_bytes() == b"old\n"
-        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+        fresh = Change(path.parent / "made" / "for" / "it.py", None, b"x = 1\n")
+        changes = [fresh, Change(path, b"old\n", b"new\n")]
+        blocked = path.parent / "x.lock"
+        # A file where a directory would have to be, and a directory where the file would be.
+        for last in (path / "x.lock", blocked):
+            blocked.mkdir(exist_ok=True)
+            with pytest.raises(CannotWrite, match=r"x\.lock"):
+                write_all([*changes, Change(last, None, b"x")])
+            assert path.read_bytes() == b"old\n"
+            assert {entry.name for entry in path.parent.iterdir()} == {path.name, blocked.name}
 
     def test_keeps_mode_and_link(self, path: Path) -> None:
         """A linked file stays one, with its permissions."""
