@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -20,13 +21,37 @@ from app.cli.command import (
     settings,
 )
 from app.doctor.edit import Change, diff
-from app.doctor.findings import Severity, fails
+from app.doctor.findings import Finding, Severity, fails
 from app.doctor.locking import mend
 from app.doctor.project import Project
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 #: What the examination takes at its peak beside this process, and with uv, which asks the index.
 EXAMINATION_MEGABYTES, INSTALLER_MEGABYTES = 40, 100
+
+
+def counts(found: Iterable[Finding]) -> dict[str, int]:
+    """How many findings there are of each severity."""
+    counted = Counter(finding.severity for finding in found)
+    return {str(severity): counted[severity] for severity in Severity}
+
+
+def show_findings(output: Output, found: Sequence[Finding]) -> None:
+    """Print findings for people, and below them how many there are."""
+    for finding in found:
+        place = f" {finding.place}" if finding.place else ""
+        heading = f"{finding.severity} {finding.code}{place}"
+        output.line(heading, colour=COLOURS[finding.severity], bold=True)
+        output.line(f"    {finding.message}")
+        if finding.chain:
+            output.line(f"    reached from {' > '.join(finding.chain)}")
+        if finding.advice:
+            output.line(f"    {finding.advice}")
+    if found:
+        numbers = counts(found).items()
+        summary = ", ".join(f"{number} {one}{'s' * (number != 1)}" for one, number in numbers)
+        bad = {finding.severity for finding in found} & {Severity.ERROR, Severity.WARNING}
+        output.line(summary, colour=COLOURS[min(bad)] if bad else "green")
 
 
 @command(
@@ -61,13 +86,12 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
             # A new project, as this one has read its files.
             again = Examination(project=Project(), environ=environment(), online=not offline)
             found = again.run()
-    counts = Counter(finding.severity for finding in found)
     failed, names = fails(found, strict=strict), [change.path.name for change in changes]
     output.document(
         {
             "ok": not failed,
             "findings": [finding.to_dict() for finding in found],
-            "counts": {str(severity): counts[severity] for severity in Severity},
+            "counts": counts(found),
             "changed": names,
             "diff": diff(changes),
         }
@@ -76,19 +100,9 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
         output.line(diff(changes).rstrip())
         output.line(f"changed: {', '.join(names)}")
         output.line()
-    for finding in found:
-        place = f" {finding.place}" if finding.place else ""
-        heading = f"{finding.severity} {finding.code}{place}"
-        output.line(heading, colour=COLOURS[finding.severity], bold=True)
-        output.line(f"    {finding.message}")
-        if finding.chain:
-            output.line(f"    reached from {' > '.join(finding.chain)}")
-        if finding.advice:
-            output.line(f"    {finding.advice}")
-    summary = ", ".join(f"{counts[one]} {one}{'s' * (counts[one] != 1)}" for one in Severity)
-    bad = next((one for one in (Severity.ERROR, Severity.WARNING) if counts[one]), None)
-    colour = COLOURS[bad] if bad else "green"
-    output.line(summary if found else "nothing would fail: no findings", colour=colour)
+    show_findings(output, found)
+    if not found:
+        output.line("nothing would fail: no findings", colour="green")
     return WRONG if failed else OK
 
 

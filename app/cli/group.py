@@ -10,6 +10,7 @@ import click
 #: The modules of this package with their commands, in the order of the help page.
 MODULES = {
     "doctor": ("doctor", "drift"),
+    "adoption": ("adopt",),
     "state": ("status", "health", "history"),
     "healing": ("test-import", "fix", "reset", "layers"),
     "locking": ("lock", "audit", "wheelhouse"),

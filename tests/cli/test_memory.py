@@ -27,7 +27,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 @pytest.mark.parametrize(
-    "arguments", ["status", "history", "drift", "layers", "settings", "doctor --offline"]
+    "arguments",
+    ["status", "history", "drift", "layers", "settings", "doctor --offline", "adopt app"],
 )
 def test_a_command_stays_small(checkout: Checkout, arguments: str) -> None:
     """No process of it grows beyond the limit, the doctor's children neither."""

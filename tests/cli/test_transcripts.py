@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.cli.support import Checkout
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, Server, serve
 from tests.support.transcripts import comparable, places, recorded
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -32,6 +35,43 @@ def shop(small: Checkout) -> Checkout:
     return small
 
 
+@pytest.fixture
+def legacy(checkout: Checkout) -> Checkout:
+    """The project, and beside it the module of the document; mended, it has no hook for all."""
+    text = (ROOT / "docs" / "ADOPT.md").read_text().split("```python\n")[1].split("```")[0]
+    hook = text.partition("@orders.before_app_request")[2].partition("def cache")[0]
+    for name, content in {
+        "shop.py": text,
+        "mended/shop.py": text.replace(f"@orders.before_app_request{hook}", ""),
+    }.items():
+        path = checkout.root.parent / "legacy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return Checkout(checkout.root, {"SHOP_NAME": "Royal Equips", "AUTO_FIX_MODE": "report"})
+
+
+@pytest.fixture
+def fetch(checkout: Checkout) -> Iterator[Callable[[str], str]]:
+    """Gets an address of the service, which starts in the checkout when it is first asked."""
+    with contextlib.ExitStack() as until_the_end:
+        servers: list[Server] = []
+
+        def get(address: str) -> str:
+            if not servers:
+                environ = {
+                    "SHOP_NAME": "Royal Equips",
+                    "AUTO_FIX_MODE": "report",
+                    "AUTO_FIX_HOME": str(checkout.root / "instance" / "auto-fix"),
+                    "WEB_CONCURRENCY": "1",
+                }
+                log = checkout.root.parent / "server.log"
+                server = serve(log, environ, directory=checkout.root, ready="/readyz")
+                servers.append(until_the_end.enter_context(server))
+            return servers[0].get(urlsplit(address).path).text
+
+        yield get
+
+
 @pytest.mark.parametrize(
     ("document", "place"),
     [
@@ -41,13 +81,15 @@ def shop(small: Checkout) -> Checkout:
     ],
 )
 def test_transcripts_are_what_the_commands_print(
-    document: Path, place: str, request: pytest.FixtureRequest
+    document: Path, place: str, request: pytest.FixtureRequest, fetch: Callable[[str], str]
 ) -> None:
     """Line by line; where this fails for a change that is meant, ``make transcripts`` helps."""
     checkout: Checkout = request.getfixturevalue(place)
 
     def run(line: str) -> str:
         program, *arguments = shlex.split(line)
+        if program == "curl":
+            return fetch(arguments[-1])
         assert Path(program).name == "flask"
         home = str(checkout.root / "instance" / "auto-fix")
         command = [sys.executable, "-m", "flask", *arguments]
