@@ -11,8 +11,8 @@ from app.doctor.findings import Code, Finding, error
 from app.doctor.project import Project
 from app.doctor.requirements import load
 from app.kinds.dependency.catalog import CRITICAL
-from app.kinds.dependency.diagnosis import REMOVED
 from app.kinds.dependency.facts.names import known
+from app.kinds.dependency.facts.standard import REMOVED
 from app.kinds.dependency.on_disk import installed_version, records_module
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 from app.manifest import FILE
