@@ -19,13 +19,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 from app.healing.background import BoundedCall, free_after_fork
-from app.healing.budget import EXPIRY, MAX_RETRIES, Budget, Failures, budget
+from app.healing.budget import Budget, Budgets, FixAttempts
 from app.healing.claims import Claims, Mark, read_mark, write_mark
 from app.healing.home import trouble
-from app.healing.journal import RESET, Attempt, Journal, Rates, Standing, Total
+from app.healing.journal import RESET, Attempt, Journal, Rates, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
 from app.healing.locks import Busy, Overtaken, has_locks
 from app.healing.report import Check
@@ -75,46 +74,6 @@ class OpenFault:
     budget: Budget
 
 
-class FixAttempts(dict[str, int]):
-    """Attempts made by subject; an assignment counts as attempts that were made already."""
-
-    def __init__(self, counts: Mapping[str, int], assigned: Callable[[str, int], None]) -> None:
-        super().__init__(counts)
-        self._assigned = assigned
-
-    def __setitem__(self, subject: str, attempts: int) -> None:
-        self._assigned(subject, attempts)
-        super().__setitem__(subject, attempts)
-
-    def __delitem__(self, subject: str) -> None:
-        super().__delitem__(subject)
-        self._assigned(subject, 0)
-
-    def pop(self, subject: str, *default: Any) -> Any:  # noqa: ANN401 - the dictionary's own
-        """The attempts of a subject, or the default; none are assigned from then on."""
-        attempts = self.get(subject)
-        if attempts is None:
-            return super().pop(subject, *default)
-        del self[subject]
-        return attempts
-
-    def setdefault(self, subject: str, default: int = 0) -> int:
-        """The attempts of a subject, assigned when there are none."""
-        if subject not in self:
-            self[subject] = default
-        return self[subject]
-
-    def update(self, *others: Mapping[str, int], **more: int) -> None:  # type: ignore[override]
-        """Assign all of them."""
-        for subject, attempts in dict(*others, **more).items():
-            self[subject] = attempts
-
-    def clear(self) -> None:
-        """Assign no attempts to every subject."""
-        for subject in tuple(self):
-            del self[subject]
-
-
 class Engine:
     """Heals the faults of its kinds for one home.
 
@@ -123,7 +82,7 @@ class Engine:
     """
 
     def __init__(self, settings: HealingSettings | None = None) -> None:
-        self.max_retries = MAX_RETRIES
+        self.budgets = Budgets(lambda: self.journal, self._basis)
         self._given_settings = settings
         self._observers: list[Callable[[Attempt], None]] = []
         self._mutex = free_after_fork(threading.RLock())
@@ -138,10 +97,6 @@ class Engine:
         self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
         #: What was refused last, so that the log has each refusal once.
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
-        #: Attempts that a caller has assigned: how many, of how many that the journal had then.
-        self._assigned: dict[tuple[str, str], tuple[int, int]] = {}
-        #: When that was and how many failures the journal had then, until a heal succeeds.
-        self._assumed: dict[tuple[str, str], tuple[int, Failures]] = {}
 
     @functools.cached_property
     def settings(self) -> HealingSettings:
@@ -332,7 +287,7 @@ class Engine:
     def _opened(self, faults: Iterable[Fault]) -> list[OpenFault]:
         """The faults with what was tried about them, in one look at the journal."""
         found = tuple(faults)
-        standings = self._standings((fault.kind, fault.subject) for fault in found)
+        standings = self.budgets.standings((fault.kind, fault.subject) for fault in found)
         opened = []
         for fault in found:
             standing = standings[fault.kind, fault.subject]
@@ -342,7 +297,7 @@ class Engine:
             if outcome is None and self.mode is not Mode.HEAL:
                 outcome = Outcome.MODE
             reason = None if outcome is None else self.advice(fault.kind, outcome)
-            left = self._budget(fault.kind, fault.subject, standing.failures)
+            left = self.budgets.left((fault.kind, fault.subject), standing.failures)
             opened.append(OpenFault(fault, outcome, reason, left))
         return opened
 
@@ -373,7 +328,7 @@ class Engine:
             self._log_refusal(fault, repair)
         elif repair.healed:
             self._refused.pop(key, None)
-            self._assumed.pop(key, None)
+            self.budgets.healed(key)
         return repair
 
     def _log_refusal(self, fault: Fault, repair: Repair) -> None:
@@ -391,7 +346,7 @@ class Engine:
 
         wait = limit + self.settings.probe_deadline
         try:
-            seen = self._standing(fault.kind, fault.subject).id
+            seen = self.budgets.standing(fault.kind, fault.subject).id
             with self.claims.hold(fault.kind, fault.subject, wait, done) as claim:
                 self._end_interrupted(kind, fault.subject, claim)
                 kind.adopt()
@@ -411,12 +366,12 @@ class Engine:
 
     def _refusal(self, fault: Fault, seen: int) -> Repair | None:
         """Why nothing is tried; ``seen`` is the newest row that was there before the claim."""
-        now = self._standing(fault.kind, fault.subject)
+        now = self.budgets.standing(fault.kind, fault.subject)
         if now.id > seen and now.outcome not in {Outcome.HEALED, Outcome.INTERRUPTED, RESET}:
             return Repair(outcome=now.outcome)
         if fault.refusal is not None or self._stopping:
             return Repair(outcome=fault.refusal or Outcome.STOPPING)
-        left = self._budget(fault.kind, fault.subject, now.failures)
+        left = self.budgets.left((fault.kind, fault.subject), now.failures)
         return None if left.allows else Repair(outcome=Outcome.BUDGET, retry_after=left.retry_after)
 
     def _attempt(self, kind: Kind, fault: Fault, claim: int, limit: float) -> Repair:
@@ -592,43 +547,26 @@ class Engine:
         kind, colon, subject = label.partition(":")
         return (kind, subject) if colon and kind in self.kinds else (next(iter(self.kinds)), label)
 
+    @property
+    def max_retries(self) -> int:
+        """Attempts at a subject before the first pause."""
+        return self.budgets.max_retries
+
+    @max_retries.setter
+    def max_retries(self, attempts: int) -> None:
+        self.budgets.max_retries = attempts
+
     def budget_of(self, kind: str, subject: str) -> Budget:
         """What is left of the budget of a subject, over all processes of this host."""
-        return self._budget(kind, subject, self._standing(kind, subject).failures)
-
-    def budgets(self, subjects: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Budget]:
-        """What is left of each subject's budget, in one look at the journal."""
-        return {
-            key: self._budget(*key, standing.failures)
-            for key, standing in self._standings(subjects).items()
-        }
-
-    def _budget(self, kind: str, subject: str, failures: Failures) -> Budget:
-        now = time.time()
-        attempts, before = self._assumed.get((kind, subject), (0, Failures(0, 0.0)))
-        # Fewer than there were: another process has healed it meanwhile, or they have expired.
-        if failures.count >= before.count and now - before.last_at < EXPIRY:
-            count = attempts + failures.count - before.count
-            failures = Failures(max(0, count), max(failures.last_at, before.last_at))
-        return budget(subject, failures, now, self.max_retries)
-
-    def _standing(self, kind: str, subject: str) -> Standing:
-        return self._standings([(kind, subject)])[kind, subject]
-
-    def _standings(self, subjects: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
-        keys = tuple(subjects)
-        # A kind of another process is judged by what was recorded last.
-        known = {kind: self.kinds[kind].basis() for kind, _ in keys if kind in self.kinds}
-        return self.journal.standings({key: known.get(key[0]) for key in keys}, time.time())
+        return self.budgets.of([(kind, subject)])[kind, subject]
 
     def reset_budget(self, kind: str, subject: str) -> bool:
         """Give a subject its whole budget back; False when that could not be written down."""
         self.prepare()
-        self._assigned.pop((kind, subject), None)
-        self._assumed.pop((kind, subject), None)
-        attempt = f"{RESET}-{time.time_ns()}-{os.getpid()}"
-        row = Attempt(attempt=attempt, kind=kind, subject=subject, cause="", outcome=RESET)
-        return self.journal.append(row)
+        return self.budgets.reset(kind, subject)
+
+    def _basis(self, kind: str) -> str | None:
+        return self.kinds[kind].basis() if kind in self.kinds else None
 
     @property
     def fix_attempts(self) -> dict[str, int]:
@@ -636,30 +574,18 @@ class Engine:
 
         What is assigned counts as attempts that were made already, for this process.
         """
-        return FixAttempts(self._counted(self.journal.totals()), self._assign)
+        return FixAttempts(self._labelled(self.journal.totals()), self._assign)
 
     @fix_attempts.setter
     def fix_attempts(self, counts: Mapping[str, int]) -> None:
         for label in {*self.fix_attempts, *counts}:
             self._assign(label, counts.get(label, 0))
 
-    def _counted(self, totals: Iterable[Total]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for total in totals:
-            label = self.label(total.kind, total.subject)
-            counts[label] = counts.get(label, 0) + total.count
-        for (kind, subject), (attempts, before) in tuple(self._assigned.items()):
-            label = self.label(kind, subject)
-            counts[label] = max(0, attempts + counts.get(label, 0) - before)
-        return counts
-
     def _assign(self, label: str, attempts: int) -> None:
-        kind, subject = self.named(label)
-        made, failures = operator.index(attempts), self._standing(kind, subject).failures
-        totals = self.journal.totals()
-        counted = sum(each.count for each in totals if (each.kind, each.subject) == (kind, subject))
-        self._assigned[kind, subject] = (made, counted)
-        self._assumed[kind, subject] = (made, Failures(failures.count, time.time()))
+        self.budgets.assign(self.named(label), operator.index(attempts))
+
+    def _labelled(self, totals: Iterable[Total]) -> dict[str, int]:
+        return {self.label(*key): count for key, count in self.budgets.attempts(totals).items()}
 
     def attempts_by_outcome(self) -> tuple[Total, ...]:
         """Every count of attempts by kind, subject, cause and outcome."""
@@ -675,12 +601,12 @@ class Engine:
         by_subject: dict[tuple[str, str], list[Total]] = {}
         for total in totals:
             by_subject.setdefault((total.kind, total.subject), []).append(total)
-        overall, budgets = Rates.of(totals), self.budgets(by_subject)
+        overall, budgets = Rates.of(totals), self.budgets.of(by_subject)
         return {
             "mode": str(self.mode),
             "mode_reason": self.mode_reason,
             "max_retries": self.max_retries,
-            "fix_attempts": self._counted(totals),
+            "fix_attempts": self._labelled(totals),
             "success_count": overall.successes,
             "failure_count": overall.failures,
             "success_rate": overall.success_rate,

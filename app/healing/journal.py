@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from app.healing.budget import EXPIRY, LONGEST_PAUSE, Failures
 from app.healing.kind import Outcome
 from app.healing.locks import exclusive
 from app.healing.sqlite_file import SQLiteFile
@@ -53,8 +52,7 @@ COLUMNS = (
 FIELDS = tuple("basis" if column == "lock" else column for column in COLUMNS)
 LISTS = ("installed", "hashes")
 INSERT = f"INSERT OR IGNORE INTO attempts VALUES (NULL, :{', :'.join(FIELDS)})"  # noqa: S608
-#: The rows of a subject from its newest one back, without those that are too old or too new to
-#: count. One from a clock that ran more than an hour ahead does not: it would block for years.
+#: The rows of a subject from its newest one back, without those that do not count for their time.
 NEWEST = (
     "SELECT id, outcome, lock, at, at > :since AND at < :until FROM attempts"
     " WHERE kind = :kind AND subject = :subject AND (at > :since AND at < :until"
@@ -141,10 +139,18 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Failures:
+    """The failures of one subject since its last success or reset: how many, and the last one."""
+
+    count: int
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How it stands with a subject: its newest row (``0, ""`` when it has none), and its failures.
 
-    The failures are those on one basis since the last success or reset, none older than a day.
+    The failures are those on one basis that lie in the span that was asked for.
     """
 
     id: int
@@ -242,13 +248,14 @@ class Journal:
         return tuple(Total(*row) for row in self._rows(query, (RESET,)))
 
     def standings(
-        self, bases: Mapping[tuple[str, str], str | None], now: float
+        self, bases: Mapping[tuple[str, str], str | None], since: float, until: float
     ) -> dict[tuple[str, str], Standing]:
         """How it stands with each of these subjects, by kind and subject, read at one moment.
 
-        Without a basis those failures count that have the basis of the newest row.
+        Failures count from ``since`` to ``until``, in seconds since the epoch; without a basis
+        those that have the basis of the newest row.
         """
-        span = {"since": now - EXPIRY, "until": now + LONGEST_PAUSE}
+        span = {"since": since, "until": until}
 
         def look(connection: sqlite3.Connection) -> dict[tuple[str, str], Standing]:
             return {

@@ -119,7 +119,7 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
         key = (total.kind, total.subject, total.cause, total.outcome)
         counts.add_metric(key, total.count)
         seconds.add_metric(key, total.seconds)
-    budgets = fixer.budgets((total.kind, total.subject) for total in totals)
+    budgets = fixer.budgets.of((total.kind, total.subject) for total in totals)
     yield counts
     yield seconds
     yield _gauge(

@@ -7,11 +7,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from app.healing.budget import Budgets
 from app.healing.journal import Journal, Standing
 from tests.conftest import World
 from tests.support.processes import ROOT
@@ -159,4 +159,4 @@ def standing(
     journal: Journal, subject: str = "prey", basis: str | None = None, kind: str = "dependency"
 ) -> Standing:
     """Return how it stands with one subject now."""
-    return journal.standings({(kind, subject): basis}, time.time())[kind, subject]
+    return Budgets(lambda: journal, lambda _: basis).standing(kind, subject)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from app.healing.budget import Failures
 from app.healing.journal import (
     FIELDS,
     KEPT_UNWRITTEN,
     READ_WAIT,
     SCHEMA_VERSION,
     Attempt,
+    Failures,
     Journal,
     Rates,
     Standing,

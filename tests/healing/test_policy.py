@@ -13,11 +13,10 @@ from app.healing.budget import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     MAX_RETRIES,
-    Failures,
     budget,
     pause,
 )
-from app.healing.journal import Attempt, Journal
+from app.healing.journal import Attempt, Failures, Journal
 from app.healing.kind import Outcome
 from app.kinds.dependency.catalog import InstallOutcome
 from tests.conftest import World
