@@ -493,6 +493,7 @@ class Engine:
                 if pid == os.getpid():
                     with suppress(OSError):
                         write_mark(claim, replace(mark, outcome=Outcome.STOPPING))
+        self.journal.write_waiting()
 
     def fix_fault(self, kind: str, subject: str, plan: str | None = None) -> Repair:
         """Heal one open fault now; with ``plan``, only if that digest is still its plan's.

@@ -178,6 +178,27 @@ class TestHeals:
         assert len(world.fixer().history()) == 1
         assert committed(world.settings.home) == ["prey"]
 
+    @pytest.mark.parametrize(
+        ("lacks", "said"),
+        [
+            ((), "None None"),
+            ((Lack.NO_SHARED_MEMORY,), "rollback journal None"),
+            ((Lack.NO_LOCKS,), "lease file lease files"),
+        ],
+    )
+    def test_health(self, world: World, lacks: tuple[Lack, ...], said: str) -> None:
+        """The checks pass, and name what takes the place of what is lacking."""
+        code = """
+from app.health.standard import home_checks, journal_checks
+fixer.prepare()
+fixer.reset_budget("dependency", "prey")
+(journal,) = journal_checks(fixer.journal)
+(home,) = home_checks(settings, leases=not fixer.has_locks)
+assert journal.ok
+say(journal.fallback, home.fallback)
+"""
+        assert run(world, code, *lacks) == [said]
+
 
 class TestProcesses:
     """What else is known of a process by its lock."""
