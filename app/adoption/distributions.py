@@ -56,9 +56,6 @@ class Distributions:
             # Without these there is no service that could isolate what needs them.
             needless = top in CRITICAL and listed
             return None if needless else Package(top, approved, approved=True, listed=listed)
-        if top in REMOVED and top not in sys.stdlib_module_names:
-            message = f"{top} left the standard library in Python {REMOVED[top]}"
-            return error(Code.STDLIB_MISSING, message, "change the code", subject=module)
         if top in sys.stdlib_module_names:
             return None
         here = sorted({normalize(name) for name in self._providers.get(top, ())})
@@ -67,6 +64,9 @@ class Distributions:
         if len(here) == 1 and top.isascii() and (version := installed_version(here[0])):
             listed = here[0] in self._listed
             return Package(top, f"{here[0]}>={version}", approved=False, listed=listed)
+        if top in REMOVED and top not in sys.stdlib_module_names:
+            message = f"{top} left the standard library in Python {REMOVED[top]}"
+            return error(Code.STDLIB_MISSING, message, "change the code", subject=module)
         facts = known(module)
         likely = " or ".join(facts.distributions[:3]) if facts else ""
         message = f"imports {top}, and nothing here says which distribution brings it"
