@@ -107,7 +107,7 @@ class TestLeases:
         surroundings, _, _ = dead.partition(" ")
         for text in (dead, f"{surroundings} {os.getpid()} 1"):
             self.lease(path, text)
-            with exclusive(path, 0.5):
+            with exclusive(path, 20):
                 assert lives(text) is False
         assert lives(holder())
 
@@ -118,7 +118,7 @@ class TestLeases:
         with pytest.raises(Busy), exclusive(path, 0.05):
             pass
         self.lease(path, text, age=locks.LEASE + 5)
-        with exclusive(path, 0.5):
+        with exclusive(path, 20):
             assert lease.read_text() == holder()
 
     def test_renewed(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

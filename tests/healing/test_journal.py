@@ -367,7 +367,7 @@ class TestLocked:
                 started = time.monotonic()
                 assert journal.totals() == ()
                 waits.append(time.monotonic() - started)
-        assert waits[0] >= READ_WAIT > sorted(waits)[10]
+        assert waits[0] > READ_WAIT * 0.9 > sorted(waits)[10]
         assert count(journal) == 1
 
     def test_what_waits_is_bounded(self, path: Path) -> None:

@@ -28,8 +28,8 @@ def test_reloads_during_a_heal(house: House) -> None:
 
 
 def _wait_for_install(house: House, number: int) -> None:
-    wait_until(lambda: len(house.world.index.downloads()) >= number)
+    wait_until(lambda: len(house.world.index.downloads()) >= number, timeout=60)
 
 
 def _wait_for_others(server: Server, before: set[int]) -> None:
-    wait_until(lambda: workers(server) and not before & set(workers(server)))
+    wait_until(lambda: workers(server) and not before & set(workers(server)), timeout=60)
