@@ -40,6 +40,8 @@ answers, patience, root, *names = sys.argv[1:]
 sys.path[:0] = [root]
 sys.dont_write_bytecode = True
 sys.argv[1:] = []
+# Lazy imports of Python 3.15 fail here and not in a request.
+getattr(sys, "set_lazy_imports", lambda mode: None)("none")
 try:
     import flask, app
 except BaseException:

@@ -79,6 +79,8 @@ class ImportChecker:
                     chain = self.graph.chain(module, use.line)
                     chain = chain if len(chain) > 1 else ()
                     yield replace(wrong, file=file, line=use.line, chain=chain)
+            if found.async_view and (lacking := self._of_async_views()):
+                yield replace(lacking, file=file, line=found.async_view)
 
     def _shadows(self) -> Iterator[Finding]:
         """Modules at the root, where Python looks first, that hide another of their name."""
@@ -136,6 +138,18 @@ class ImportChecker:
                 advice, subject = _meant(name, names), f"{use.module}.{name}"
                 return error(Code.MISSING_NAME, message, advice, subject=subject)
         return None
+
+    def _of_async_views(self) -> Finding | None:
+        """What ``async def`` views lack: Flask calls them by way of ``asgiref``, an extra of it."""
+        name = "asgiref"
+        if name in self._closure or name in self.requirements.names():
+            return None
+        message = f"async views need {name}, which {FILE} does not list"
+        advice = f"add to {FILE}: flask[async]"
+        if name in self._known:
+            message = f"{message}: it is installed at run time"
+            return warning(Code.HEALED_ONLY, message, advice, subject=name)
+        return error(Code.MISSING_REQUIREMENT, message, advice, subject=name)
 
     def _of_library(self, use: Import, top: str) -> Finding | None:
         left = f"{top} left the standard library in Python {REMOVED.get(top)}"

@@ -17,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from app.doctor.findings import Code, Finding, error, note, warning
 from app.doctor.project import Project
+from app.kinds.dependency.catalog import Catalog
 from app.kinds.dependency.lock import Lock
 from app.kinds.dependency.markers import MarkerError, environment, holds
 from app.kinds.dependency.on_disk import installed_version
@@ -137,6 +138,7 @@ def check_lock(
     yield from _pinned(project, lock, requirements)
     yield from _split(project, requirements)
     yield from _installed(file, lock, requirements, layered)
+    yield from _never_healed(project)
 
 
 def _pinned(project: Project, lock: Lock, requirements: Requirements) -> Iterator[Finding]:
@@ -225,6 +227,18 @@ def _split(project: Project, requirements: Requirements) -> Iterator[Finding]:
             name = listed.line.name
             message = f"the lock has no single pin of {name} for {wrong[0]}"
             yield stale(Code.LOCK_SPLIT, message, file=project.lock_path.name, subject=name)
+
+
+def _never_healed(project: Project) -> Iterator[Finding]:
+    """The approved packages that lack something here, which no heal can bring into this process."""
+    catalog = Catalog(project.dependency_map, project.lock_path)
+    for name in sorted(project.dependency_map):
+        plan = catalog.plan(name)
+        if plan is not None and plan.missing and plan.conflicts:
+            pairs = "; ".join(map(str, plan.conflicts))
+            message = f"{name} cannot be healed here: {pairs}"
+            advice = "install the locked version, or lock anew"
+            yield warning(Code.VERSION_DIFFERS, message, advice, subject=name)
 
 
 def _installed(

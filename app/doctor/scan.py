@@ -30,6 +30,8 @@ TELLING = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar),
     *(ast.Match, ast.match_case),
 )
+#: What makes a function a view of Flask's.
+VIEW_DECORATORS = frozenset({"route", "get", "post", "put", "patch", "delete"})
 #: What every module has without saying so.
 BOUND_ALWAYS = frozenset({"__name__", "__file__", "__doc__", "__path__", "__all__", "__version__"})
 
@@ -69,11 +71,13 @@ class Import:
 class Scan:
     """The imports of a file, in its order, and the names that it binds.
 
-    ``names`` is None when only running the file would show them.
+    ``names`` is None when only running the file would show them. ``async_view`` is the line of its
+    first ``async def`` view, 0 when it has none.
     """
 
     imports: tuple[Import, ...]
     names: frozenset[str] | None
+    async_view: int = 0
 
 
 @contextmanager
@@ -120,7 +124,22 @@ def scan_tree(file: SourceFile, tree: ast.Module) -> Scan:
     flags = guards.flags_of(tree) if GUARDED.search(file.content) else frozenset()
     scanner = _Scanner(file, Constants(tree), flags)
     scanner.visit(tree)
-    return Scan(tuple(scanner.found), bound_names(tree))
+    async_view = _async_view(tree) if b"async" in file.content else 0
+    return Scan(tuple(scanner.found), bound_names(tree), async_view)
+
+
+def _async_view(tree: ast.Module) -> int:
+    """The line of the first ``async def`` that is registered as a view, 0 when there is none."""
+    lines = (
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef)
+        and any(
+            isinstance(each, ast.Call) and dotted(each.func).rpartition(".")[2] in VIEW_DECORATORS
+            for each in node.decorator_list
+        )
+    )
+    return min(lines, default=0)
 
 
 def bound_names(tree: ast.Module) -> frozenset[str] | None:

@@ -9,6 +9,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
 from app.isolation.states import BlueprintState, is_core_address, is_core_rule
+from app.kinds.dependency.failure import lacks_asgiref
 from app.utils.auto_fix import AutoFixer
 from app.web.observation import ROUTE
 from app.web.problems import unavailable, unexpected_problem
@@ -53,11 +54,12 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
         return None
 
     app.register_error_handler(ModuleNotFoundError, missing_in_a_view)
+    app.register_error_handler(RuntimeError, async_in_vain)
     # Before the view is called: an unknown path below the prefix is no 404.
     app.before_request(refuse)
 
 
-def missing_in_a_view(error: ModuleNotFoundError) -> Response:
+def missing_in_a_view(error: Exception) -> Response:
     """A lazy import that fails is healed in the background; the next request may find it."""
     fixer: AutoFixer = current_app.extensions["auto_fixer"]
     diagnosis = fixer.diagnose(error)
@@ -68,3 +70,10 @@ def missing_in_a_view(error: ModuleNotFoundError) -> Response:
         with suppress(TimeoutError):
             heal.wait(SHORT_WAIT)
     return unavailable(str(diagnosis.cause), "A module that this request needs is not available.")
+
+
+def async_in_vain(error: RuntimeError) -> Response:
+    """An ``async def`` view without ``asgiref`` lacks a module as a lazy import does."""
+    if lacks_asgiref(error):
+        return missing_in_a_view(error)
+    return unexpected_problem(error)

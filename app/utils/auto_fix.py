@@ -30,7 +30,7 @@ from app.kinds.dependency.failure import import_cleanly, missing_module
 from app.kinds.dependency.imports import ImportReport, ImportReports, initializing
 from app.kinds.dependency.kind import DependencyKind
 from app.kinds.dependency.layers import Layers
-from app.kinds.dependency.on_disk import find_on_disk
+from app.kinds.dependency.on_disk import find_on_disk, only_importing_tells
 from app.kinds.dependency.requirements import check_module_name, top_level
 from app.kinds.standard import TABLES
 from app.manifest import Blueprint, ManifestFile
@@ -238,7 +238,7 @@ class AutoFixer(Engine):
             return ImportReport(name, success=True, available=True, loaded=module)
         if name in self.dependency.subjects():
             return self._import(name, None, heal=False, deadline=None)[0]
-        if find_on_disk(name) is not None:
+        if find_on_disk(name) is not None or only_importing_tells(name):
             return ImportReport(name, success=False, available=True)
         diagnosis = self.dependency.diagnostician.absent(name)
         return ImportReport(name, success=False, available=False, diagnosis=diagnosis)

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from app.doctor.edit import Change, with_requirements, write_all
+from app.doctor.findings import Code
 from app.doctor.project import Project
-from app.doctor.requirements import load
+from app.doctor.requirements import check_lock, load
 from app.kinds.dependency.requirements import Kind, read_requirements
+from app.manifest import FILE
+from app.settings.declarations import DEFAULT_LOCK
 from app.settings.errors import BadFile, CannotWrite
 from tests.cli.support import Checkout
+from tests.healing.broken import Site
+from tests.support.wheels import build_wheel, lock_text
 
 BOM = b"\xef\xbb\xbf"
 ADDED = {"aiohttp>=3.8.0": "why"}
@@ -179,3 +184,24 @@ def test_the_command_names_file_and_line(checkout: Checkout) -> None:
     codes = {(one["code"], one["line"]) for one in ended.json["findings"]}
     assert ("requirements_invalid", 2) in codes
     assert checkout.snapshot() == before
+
+
+class TestHealable:
+    """Approved packages that no heal could bring here."""
+
+    def test_names_the_pair(self, tmp_path: Path) -> None:
+        """What a heal would have to change is named with both versions, and nothing else is."""
+        Site.on_path(tmp_path).install("part", "1.0")
+        wheels = [
+            build_wheel(tmp_path, name, version, files={})
+            for name, version in (("wanted", "3.0"), ("part", "2.0"), ("free", "1.0"))
+        ]
+        parents = {"part": ["wanted"]}
+        (tmp_path / DEFAULT_LOCK.name).write_text(lock_text(wheels, parents=parents))
+        (tmp_path / FILE).write_text('[packages]\nwanted = "wanted>=3"\nfree = "free>=1"\n')
+        project = Project.at(tmp_path)
+        listing(project.requirements_path, "")
+        found = check_lock(project, load(project.requirements_path), frozenset())
+        assert [one.message for one in found if one.code is Code.VERSION_DIFFERS] == [
+            "wanted cannot be healed here: part 1.0 is installed, the lock names 2.0"
+        ]

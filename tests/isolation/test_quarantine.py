@@ -15,7 +15,7 @@ from app.settings.declarations import Settings
 from tests.conftest import World
 from tests.serving.house import House, working
 from tests.support.blueprints import BLUEPRINTS
-from tests.support.processes import http_request
+from tests.support.processes import http_request, wait_until
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -258,3 +258,48 @@ class TestMountedAtTheRoot:
         """When the blueprint that shows the state is the broken one, it says why all the same."""
         answer = ask(without("auto_fix"), "/api/auto-fix/status")
         assert (answer.status_code, answer.get_json()["code"]) == (503, "code_error")
+
+
+#: What stands for asgiref: an async function is run to its end.
+ASGIREF = """
+import asyncio
+
+def async_to_sync(function):
+    return lambda *args, **kwargs: asyncio.run(function(*args, **kwargs))
+"""
+
+
+class TestAsyncViews:
+    """``async def`` views where Flask was installed without its async extra."""
+
+    def test_healed_like_any_package(self, world: World, house: House, build: Build) -> None:
+        """The view answers 503 with what is missing, and serves once that is healed."""
+        files = {"asgiref/__init__.py": "", "asgiref/sync.py": ASGIREF}
+        world.publish("asgiref", "3.9.1", files=files)
+        code = working("red").replace("def index", "async def index")
+        assert "async def index" in code
+        house.add("red", code)
+        app = build(house)
+
+        def answer() -> TestResponse | None:
+            response = ask(app, "/red")
+            if response.status_code == 200:
+                return response
+            assert response.status_code == 503
+            assert response.get_json()["code"] == "missing_distribution"
+            return None
+
+        wait_until(answer, timeout=30.0)
+
+    def test_nobody_has_approved_it(self, house: House, build: Build) -> None:
+        """Where it is not approved, the request fails as one does that lacks any module."""
+        house.add("red", working("red").replace("def index", "async def index"))
+        assert ask(build(house), "/red").status_code == 500
+
+    def test_other_runtime_errors(self, house: House, build: Build) -> None:
+        """Any other RuntimeError of a view is unexpected."""
+        house.add(
+            "red", working("red").replace("def index():", "def index():\n    raise RuntimeError")
+        )
+        response = ask(build(house), "/red")
+        assert (response.status_code, response.get_json()["code"]) == (500, "internal_error")

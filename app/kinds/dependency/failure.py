@@ -34,6 +34,7 @@ def import_cleanly(name: str, package: str | None = None) -> types.ModuleType:
     Python takes for a package, is no module here.
     """
     before = frozenset(sys.modules)
+    resolve_lazy_imports()
     try:
         module = importlib.import_module(name, package)
         if is_hollow(getattr(module, "__spec__", None)):
@@ -49,6 +50,17 @@ def import_cleanly(name: str, package: str | None = None) -> types.ModuleType:
                 sys.modules.pop(left, None)
         raise
     return module
+
+
+def resolve_lazy_imports() -> None:
+    """Have Python 3.15 run ``lazy import`` at once, so that what is missing shows at the import.
+
+    It counts for the whole process from then on: a module that is resolved by a request could
+    fail there, with nobody to heal it before.
+    """
+    set_mode = getattr(sys, "set_lazy_imports", None)
+    if set_mode is not None:
+        set_mode("none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +83,7 @@ class Failure:
     @property
     def absent(self) -> bool:
         """Whether the module that it names is not there."""
-        is_async = isinstance(self.error, RuntimeError) and self.module is not None
-        return isinstance(self.error, ModuleNotFoundError) or is_async
+        return isinstance(self.error, ModuleNotFoundError) or lacks_asgiref(self.error)
 
     @property
     def wanted(self) -> str:
@@ -148,6 +159,11 @@ def _text(error: BaseException) -> str:
         return ""
 
 
+def lacks_asgiref(error: BaseException) -> bool:
+    """Whether Flask says that an ``async def`` view cannot be called for want of ``asgiref``."""
+    return isinstance(error, RuntimeError) and NO_ASYNC in _text(error)
+
+
 def missing_module(message: str) -> str:
     """The module that an ``ImportError`` message names, ``""`` when it names none."""
     match = NO_MODULE.search(message)
@@ -180,7 +196,7 @@ def _named(error: BaseException, text: str) -> tuple[str | None, str | None]:
         if getattr(owner, "__spec__", None) is None and sys.modules.get(str(name)) is not owner:
             name = None
         return _module_name(name), error.name
-    if isinstance(error, RuntimeError) and NO_ASYNC in text:
+    if lacks_asgiref(error):
         return "asgiref", None
     return None, None
 

@@ -30,7 +30,7 @@ from app.kinds.dependency.imports import ImportReports
 from app.kinds.dependency.installer.install import Installer
 from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
-from app.kinds.dependency.on_disk import find_on_disk, is_whole
+from app.kinds.dependency.on_disk import find_on_disk, is_whole, only_importing_tells
 from app.kinds.dependency.probe import probe
 from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
 from app.manifest import PACKAGES
@@ -133,9 +133,9 @@ class DependencyKind:
                 continue
             report = self._reports.get(name)
             found = report.diagnosis if report is not None else None
-            if found is None and find_on_disk(name) is None:
-                found = self.diagnostician.absent(name)
-            elif found is not None and found.cause is Cause.MISSING_DISTRIBUTION:
+            if found is None:
+                found = self.unmet(name)
+            elif found.cause is Cause.MISSING_DISTRIBUTION:
                 found = self.recheck(found)
             if found is not None:
                 # It can be another package that this one fails for.
@@ -146,7 +146,7 @@ class DependencyKind:
         """Why a package that a blueprint needs is not there, None when it is; imports nothing."""
         if sys.modules.get(name) is not None or find_on_disk(name) is not None:
             return None
-        return self.diagnostician.absent(name)
+        return None if only_importing_tells(name) else self.diagnostician.absent(name)
 
     def explain(self, error: BaseException) -> None:
         """Nothing but an import fails for a package, and the engine diagnoses imports itself."""

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import sysconfig
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError
@@ -22,12 +23,19 @@ from itertools import islice
 from pathlib import Path
 from site import getsitepackages
 
-from app.kinds.dependency.requirements import normalize
+from app.kinds.dependency.requirements import normalize, top_level
 
 #: The endings of files that modules are imported from, of this Python or of another.
 MODULE_FILES = (".py", ".pyc", ".so", ".pyd", ".dylib")
 #: So many directories are looked through for such a file: a name may be that of a large one.
 DIRECTORIES_LOOKED_AT = 1000
+#: Import hooks that build a package, or import a part of it, when they are asked for it, with the
+#: attribute in which they keep its modules; setuptools' stands for distutils and says so nowhere.
+FINDERS_THAT_RUN_CODE = {
+    "DistutilsMetaFinder": "",
+    "MesonpyMetaFinder": "_top_level_modules",
+    "ScikitBuildRedirectingFinder": "known_source_files",
+}
 LIBRARY_DIRECTORIES = frozenset({"site-packages", "dist-packages"})
 
 # -- modules -----------------------------------------------------------------------------------
@@ -129,10 +137,34 @@ def _top_level(name: str) -> ModuleSpec | None:
     if name in sys.builtin_module_names:
         return BuiltinImporter.find_spec(name)
     try:
-        return FrozenImporter.find_spec(name) or PathFinder.find_spec(name)
+        found = FrozenImporter.find_spec(name) or PathFinder.find_spec(name)
     except OSError:
         # A directory of the path went bad: a file system that is gone, links in a circle.
         return None
+    return found or _by_hook(name)
+
+
+def _by_hook(name: str) -> ModuleSpec | None:
+    """What another finder says of a top-level name, such as that of an editable install."""
+    standard: set[object] = {BuiltinImporter, FrozenImporter, PathFinder}
+    for finder in sys.meta_path:
+        if finder not in standard and type(finder).__name__ not in FINDERS_THAT_RUN_CODE:
+            # Somebody's hook may raise anything.
+            with suppress(Exception):
+                if found := finder.find_spec(name, None):
+                    return found
+    return None
+
+
+def only_importing_tells(name: str) -> bool:
+    """Whether a finder brings a module that cannot be asked for it without running its code."""
+    for finder in sys.meta_path:
+        kept_in = FINDERS_THAT_RUN_CODE.get(type(finder).__name__)
+        if kept_in is not None:
+            names = getattr(finder, kept_in, ()) if kept_in else ("distutils",)
+            if top_level(name) in {top_level(str(one)) for one in names}:
+                return True
+    return False
 
 
 def _listed(directory: str | Path) -> list[str]:

@@ -117,6 +117,18 @@ class TestAfterAFailure:
         assert import_cleanly(".good", "kept").__name__ == "kept.good"
 
 
+class TestLazyImports:
+    """``lazy import`` of Python 3.15 (PEP 810)."""
+
+    def test_resolved_at_once(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are run as others are from then on, where Python has them."""
+        modes: list[str] = []
+        monkeypatch.setattr(sys, "set_lazy_imports", modes.append, raising=False)
+        write_files(place, {"kept/__init__.py": ""})
+        import_cleanly("kept")
+        assert modes == ["none"]
+
+
 class TestEmptiedDirectory:
     """What an interrupted uninstall leaves of a package."""
 

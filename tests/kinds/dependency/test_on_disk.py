@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,11 @@ from app.kinds.dependency.on_disk import (
     installed_version,
     is_emptied,
     is_hollow,
+    is_its_own,
     is_whole,
     local_file,
+    modules_of,
+    only_importing_tells,
     recorded_file,
     records_module,
 )
@@ -155,3 +160,82 @@ def _namespace(place: Path) -> ModuleSpec:
     spec = ModuleSpec("emptied", None, is_package=True)
     spec.submodule_search_locations = [str(place)]
     return spec
+
+
+class Hook:
+    """A finder of import hooks: what it is asked for, and the file that it answers with."""
+
+    def __init__(self, name: str, file: Path) -> None:
+        self.name, self.file = name, file
+        self.asked: list[str] = []
+        self._top_level_modules = {name}
+
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
+        """The module of its name, and of no other."""
+        self.asked.append(fullname)
+        return spec_from_file_location(fullname, self.file) if fullname == self.name else None
+
+
+class MesonpyMetaFinder(Hook):
+    """One that builds the package when it is asked."""
+
+
+class TestOtherFinders:
+    """Modules that no directory of the path has."""
+
+    def test_editable_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A package that an import hook brings is found with its submodules, and nothing runs."""
+        write_files(tmp_path, {"edited/__init__.py": "1 / 0", "edited/part.py": "1 / 0"})
+        hook = Hook("edited", tmp_path / "edited" / "__init__.py")
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, hook])
+        assert find_on_disk("edited") is not None
+        assert find_on_disk("edited.part") is not None
+        assert find_on_disk("edited.nothing") is None
+        assert find_on_disk("nothing") is None
+        assert not only_importing_tells("edited")
+
+    def test_finder_that_builds(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that would build its package is not asked: only an import tells."""
+        hook = MesonpyMetaFinder("built", tmp_path / "built.py")
+        monkeypatch.setattr(sys, "meta_path", [hook, *sys.meta_path])
+        assert find_on_disk("built") is None
+        assert only_importing_tells("built.part")
+        assert not only_importing_tells("other")
+        assert hook.asked == []
+
+    def test_finder_that_raises(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A hook that raises is no worse than one that finds nothing."""
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, None, Hook("x", tmp_path)])
+        assert find_on_disk("nothing") is None
+
+    def test_archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Packages in an archive on the path are found with their submodules."""
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            archive.writestr("zipped/__init__.py", "")
+            archive.writestr("zipped/part.py", "")
+        monkeypatch.syspath_prepend(str(tmp_path / "all.zip"))
+        assert find_on_disk("zipped.part") is not None
+        assert find_on_disk("zipped.nothing") is None
+
+
+class TestTwoDistributions:
+    """What several distributions write to one place."""
+
+    def test_whose_file(self, tmp_path: Path) -> None:
+        """All that bring a module are known, and the one whose file is there."""
+        site = Site.on_path(tmp_path)
+        site.install("one", files={"shared/__init__.py": "first = 1", "shared/part.py": ""})
+        site.install("two", files={"shared/__init__.py": "second = 1"})
+        assert set(bringing("shared")) == {"one", "two"}
+        assert not is_its_own("one", "shared")
+        assert is_its_own("two", "shared")
+        assert is_its_own("one", "shared.part")
+        assert not is_its_own("one", "nowhere")
+
+    def test_modules_of(self, tmp_path: Path) -> None:
+        """The public top-level modules of a distribution are those of its RECORD."""
+        site = Site.on_path(tmp_path)
+        site.install("mixed", files={"Mixed/__init__.py": "", "single.py": "", "_private.py": "",
+                     "data/notes.txt": ""})  # fmt: skip
+        assert modules_of("mixed") == ("Mixed", "single")
+        assert modules_of("nowhere") is None
