@@ -15,13 +15,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.doctor.findings import Code, Finding, error, ordered
+from app.doctor.findings import Code, Finding, error, note, ordered
 from app.doctor.imports import ImportChecker
 from app.doctor.locking import run_tool
 from app.doctor.project import Graph, Project
 from app.doctor.requirements import check_lock, load
 from app.doctor.scan import without_collector
-from app.doctor.surroundings import check_index, check_surroundings, settings_of
+from app.doctor.surroundings import (
+    check_index,
+    check_surroundings,
+    check_variables,
+    settings_of,
+    unmet_variables,
+)
 from app.kinds.dependency.layers import Layers, interpreter_key
 from app.manifest import FILE
 from app.settings.errors import Unavailable
@@ -118,7 +124,10 @@ class Examination:
         report("reading the manifest")
         yield from check_manifest(project)
         report("reading the code's imports")
-        yield from ImportChecker(Graph(project), requirements).findings()
+        graph = Graph(project)
+        yield from ImportChecker(graph, requirements).findings()
+        report("reading the code's variables")
+        yield from check_variables(project, graph.files.values())
         report("comparing the lock")
         settings, faults = settings_of(self.environ)
         layers = Layers(settings.healing.home, interpreter_key(project.lock.digest))
@@ -134,7 +143,12 @@ class Examination:
 
     def _blueprints(self) -> Iterator[Finding]:
         """What fails of the blueprints, each imported as a worker would, without healing."""
-        root, names = self.project.root, self.project.blueprints
+        root, names = self.project.root, list(self.project.blueprints)
+        for blueprint, unmet in unmet_variables(self.project, self.environ):
+            # Where an image is built there are no secrets; what needs them is not imported either.
+            names.remove(blueprint.module)
+            message = f"{blueprint.name} was not imported: {unmet.advice}"
+            yield note(Code.VARIABLE_UNMET, message, "", FILE, blueprint.line, unmet.subject)
         # What a blueprint prints, or logs because it cannot import, is not the doctor's to show.
         quiet = {**self.environ, "AUTO_FIX_MODE": "off"}
         patience = str(math.ceil(DEADLINE / max(1, len(names))))

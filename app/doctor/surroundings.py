@@ -2,39 +2,96 @@
 
 from __future__ import annotations
 
+import ast
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from app.doctor.findings import Code, Finding, error, warning
+from app.doctor.findings import Code, Finding, error, note, warning
 from app.doctor.project import Project
+from app.doctor.scan import SourceFile
 from app.edge.errors import RegistryError
 from app.edge.registry import load_registry
 from app.healing.home import can_be_written
-from app.healing.kind import Outcome
+from app.healing.kind import Fault, Outcome
 from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.catalog import InstallOutcome as Install
 from app.kinds.dependency.installer.install import Installed, Installer
 from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.installer.verdict import blamed
 from app.kinds.dependency.requirements import normalize
+from app.kinds.environment import variables
+from app.kinds.environment.kind import EnvironmentKind
+from app.kinds.environment.reads import Read, reads_in
+from app.manifest import FILE, Blueprint
 from app.settings.declarations import HealingSettings, Mode, Settings
-from app.settings.errors import SettingsError
+from app.settings.sources import Environment
+from app.utils.auto_fix import FIRST_PARTY
 
+#: What is the service itself, which declares its settings.
+SERVICE = FIRST_PARTY | {"deploy"}
 #: Seconds that the index has to answer for everything that is asked of it.
 INDEX_DEADLINE = 60.0
 
 
 def settings_of(environ: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
     """The settings of the environment, defaults where they cannot be used, and what is wrong."""
-    try:
-        return Settings.from_environ(environ), []
-    except SettingsError as faults:
-        advice = "correct or unset it"
-        return Settings(), [
-            error(Code.SETTING_INVALID, f"{fault}", advice, subject=fault.name)
-            for fault in faults.faults
-        ]
+    given = Environment.of(environ)
+    settings, wrong = Settings.read(given)
+    return settings, [
+        error(Code.SETTING_INVALID, f"{fault}", "correct or unset it", subject=fault.name)
+        for fault in (*given.faults, *wrong)
+    ]
+
+
+def check_variables(project: Project, files: Iterable[SourceFile]) -> Iterator[Finding]:
+    """What the owner's code reads of the environment beside what the manifest declares of it.
+
+    The service itself reads its settings, which are declared in it.
+    """
+    declared = project.manifest.tables.get(variables.TABLE, {})
+    needed = {
+        name for one in project.manifest.blueprints for name in one.needs.get(variables.NEED, ())
+    }
+    read: dict[str, tuple[SourceFile, Read]] = {}
+    for file in files:
+        ours = file.module.partition(".")[0] in SERVICE
+        if not ours and (b"environ" in file.content or b"getenv" in file.content):
+            with suppress(SyntaxError, ValueError):
+                for found in reads_in(ast.parse(file.content)):
+                    if found.name not in read or found.required > read[found.name][1].required:
+                        read[found.name] = (file, found)
+    for name, (file, found) in read.items():
+        if name in declared or name in variables.OF_THE_SERVICE:
+            continue
+        need = "without a default" if found.required else "with a default"
+        message = f"{name} is read {need}, and {FILE} does not declare it"
+        say = warning if found.required else note
+        advice = f"declare [variable.{name}] in {FILE}"
+        yield say(Code.VARIABLE_UNDECLARED, message, advice, file.file, found.line, name)
+    for name, variable in declared.items():
+        if name not in read and name not in needed:
+            message = f"{name} is declared, and no code of the project reads it"
+            advice = f"remove [variable.{name}], unless a package reads it"
+            yield note(Code.VARIABLE_UNUSED, message, advice, FILE, subject=name)
+        if not variable.meaning and name in needed:
+            message = f"{name} is needed, and nothing says what it is for"
+            yield note(Code.VARIABLE_UNEXPLAINED, message, "give it a help", FILE, subject=name)
+
+
+def unmet_variables(
+    project: Project, environ: Mapping[str, str]
+) -> Iterator[tuple[Blueprint, Fault]]:
+    """The blueprints of this project that wait for a variable here, each with the first one."""
+    declared = project.manifest.tables.get(variables.TABLE, {})
+    kind = EnvironmentKind(lambda: declared, {**environ}, settings_of(environ)[0].healing.secrets)
+    blueprints = [one for one in project.manifest.blueprints if project.leads(one)]
+    kind.needs = {name: () for one in blueprints for name in one.needs.get(kind.need, ())}
+    for blueprint in blueprints:
+        unmet = map(kind.unmet, blueprint.needs.get(kind.need, ()))
+        if (first := next(filter(None, unmet), None)) is not None:
+            yield blueprint, first
 
 
 def check_surroundings(

@@ -16,7 +16,7 @@ from app.healing.background import free_after_fork
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
 from app.kinds.environment.reads import variable_that_failed
 from app.kinds.environment.sources import SOURCES, Found, Sources
-from app.kinds.environment.variables import NEED
+from app.kinds.environment.variables import NEED, OF_THE_SERVICE
 from app.settings.declarations import VARIABLES
 from app.settings.sources import ENVIRONMENT_FOLLOWED, Environment
 from app.settings.variable import DEFAULT, Syntax, Variable
@@ -56,7 +56,6 @@ PLACEHOLDER = re.compile(
 ALIKE = 0.85
 #: What Kubernetes and Docker's links set for every service that they know.
 INJECTED = re.compile(r".+_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+|ENV_\w+)")
-_SETTINGS = frozenset(name for variable in VARIABLES for name in variable.names)
 _TEXT: Syntax[str | None] = Syntax(str, "text")
 
 
@@ -219,7 +218,7 @@ class EnvironmentKind:
         name = variable.name
         strangers = {
             other
-            for other in self._environ.keys() - _SETTINGS - self._declared().keys() - {name}
+            for other in self._environ.keys() - OF_THE_SERVICE - self._declared().keys() - {name}
             if not INJECTED.fullmatch(other) and self._environ[other].strip()
         }
         for other in get_close_matches(name, sorted(strangers), 1, ALIKE):

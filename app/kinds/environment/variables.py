@@ -41,7 +41,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
 }
 #: More digits than any number has that code reads from a variable.
 MAX_DIGITS = 64
-_OF_THE_SERVICE = frozenset(name for variable in VARIABLES for name in variable.names)
+#: Settings of the service itself, which declares them.
+OF_THE_SERVICE = frozenset(name for variable in VARIABLES for name in variable.names)
 
 
 def read_variable(name: str, entry: Any) -> Variable[str | None]:  # noqa: ANN401 - of a file
@@ -52,7 +53,7 @@ def read_variable(name: str, entry: Any) -> Variable[str | None]:  # noqa: ANN40
     """
     if not NAME.fullmatch(name):
         raise Unusable("is no name of a variable: letters, digits and _")
-    if name in _OF_THE_SERVICE:
+    if name in OF_THE_SERVICE:
         raise Unusable("is a setting of the service itself, which declares it")
     if not isinstance(entry, dict):
         raise Unusable("has to be a table")
