@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -28,8 +27,6 @@ from {module} import {function}
 
 blueprint = {function}()
 '''
-#: Names of variables whose values are not to be shown. A wrong guess hides a value, no more.
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|DSN|AUTH|_UR[IL]$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +210,8 @@ class _Adoption:
         tables = {f"{BLUEPRINT}.{one.name}": one.table() for one in proposed}
         for read in needs.variables.values():
             if read.required and not read.declared:
-                secret = {"secret": True} if SECRET.search(read.name) else {}
-                keys = {"type": "text", **secret, "help": f"Read by {read.file}."}
-                tables[f"{variables.TABLE}.{read.name}"] = keys
+                proposed_table = variables.proposed(read.name, str(read.file))
+                tables[f"{variables.TABLE}.{read.name}"] = proposed_table
         yield with_tables(root / FILE, {PACKAGES: approved} if approved else {}, tables)
 
 

@@ -24,6 +24,7 @@ from app.doctor.edit import Change, diff
 from app.doctor.findings import Finding, Severity, fails
 from app.doctor.locking import mend
 from app.doctor.project import Project
+from app.kinds.environment import variables
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 #: What the examination takes at its peak beside this process, and with uv, which asks the index.
@@ -80,7 +81,15 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
             for finding in found:
                 if finding.requirement is not None:
                     lines.setdefault(finding.requirement, f"needed by {finding.file}")
-            changes = mend(project, lines, os.environ)
+            tables = {
+                f"{variables.TABLE}.{finding.declares}": variables.proposed(
+                    finding.declares, finding.file
+                )
+                for finding in found
+                if finding.declares is not None
+            }
+            relock = any(finding.relock or finding.requirement for finding in found)
+            changes = mend(project, lines, os.environ, relock=relock, tables=tables)
         if changes:
             output.progress("examining again")
             # A new project, as this one has read its files.

@@ -92,7 +92,8 @@ class Finding:
 
     ``file`` is relative to the project, ``line`` counts from 1 (0: none is to blame). ``chain``
     leads as ``file:line`` from a blueprint to the fault. ``requirement`` is the line that mends it
-    when requirements-flask.txt gets it; ``relock`` says that a fresh lock mends it.
+    when requirements-flask.txt gets it; ``relock`` says that a fresh lock mends it, ``declares``
+    names the variable that the manifest has to declare.
     """
 
     severity: Severity
@@ -105,6 +106,7 @@ class Finding:
     chain: tuple[str, ...] = ()
     requirement: str | None = None
     relock: bool = False
+    declares: str | None = None
 
     @property
     def place(self) -> str:
@@ -114,11 +116,12 @@ class Finding:
     @property
     def fixable(self) -> bool:
         """Whether ``doctor --fix`` mends it."""
-        return self.requirement is not None or self.relock
+        return self.requirement is not None or self.relock or self.declares is not None
 
     def to_dict(self) -> dict[str, object]:
         """The finding as JSON shows it."""
-        fields = {name: value for name, value in asdict(self).items() if name != "relock"}
+        how = {"relock", "declares"}
+        fields = {name: value for name, value in asdict(self).items() if name not in how}
         return {**fields, "chain": list(self.chain), "fixable": self.fixable}
 
 

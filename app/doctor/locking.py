@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.doctor.edit import Change, with_requirements, write_all
+from app.doctor.edit import Change, with_requirements, with_tables, write_all
 from app.doctor.project import Project
 from app.healing.children import Child, child_group
 from app.kinds.dependency.catalog import InstallOutcome
@@ -24,6 +24,7 @@ from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.installer.verdict import blamed, outcome, redact
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.requirements import read_requirements
+from app.manifest import FILE
 from app.settings.errors import BadFile, LockError, Unavailable
 
 #: What uv reads the map from; the lock says `# via` this name.
@@ -157,17 +158,24 @@ def compile_locks(
 
 
 def mend(
-    project: Project, lines: Mapping[str, str], environ: Mapping[str, str], *, relock: bool = True
+    project: Project,
+    lines: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    relock: bool = True,
+    tables: Mapping[str, Mapping[str, object]] = {},
 ) -> tuple[Change, ...]:
     """Add requirement lines (requirement to comment) and make the locks that follow from them.
 
     All files are written, or none is. Without lines only the locks are made anew, and without
-    ``relock`` only the lines are added.
+    ``relock`` only the lines are added. The manifest gets the ``tables``, by their names.
 
     Raises:
         CommandError: when that cannot be done; every file is as it was.
     """
     edits: list[Change] = []
+    if tables:
+        edits.append(with_tables(project.root / FILE, {}, tables))
     if lines:
         edits.append(with_requirements(project.requirements_path, lines))
     if relock:

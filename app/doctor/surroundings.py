@@ -59,7 +59,7 @@ def check_variables(project: Project, files: Iterable[SourceFile]) -> Iterator[F
         ours = file.module.partition(".")[0] in SERVICE
         if not ours and (b"environ" in file.content or b"getenv" in file.content):
             with suppress(SyntaxError, ValueError):
-                for found in reads_in(ast.parse(file.content)):
+                for found in reads_in([*ast.walk(ast.parse(file.content))]):
                     if found.name not in read or found.required > read[found.name][1].required:
                         read[found.name] = (file, found)
     for name, (file, found) in read.items():
@@ -68,8 +68,15 @@ def check_variables(project: Project, files: Iterable[SourceFile]) -> Iterator[F
         need = "without a default" if found.required else "with a default"
         message = f"{name} is read {need}, and {FILE} does not declare it"
         say = warning if found.required else note
-        advice = f"declare [variable.{name}] in {FILE}"
-        yield say(Code.VARIABLE_UNDECLARED, message, advice, file.file, found.line, name)
+        yield say(
+            Code.VARIABLE_UNDECLARED,
+            message,
+            f"declare [{variables.TABLE}.{name}] in {FILE}",
+            file.file,
+            found.line,
+            name,
+            declares=name if found.required else None,
+        )
     for name, variable in declared.items():
         if name not in read and name not in needed:
             message = f"{name} is declared, and no code of the project reads it"

@@ -95,3 +95,18 @@ def test_a_setting_that_falls_back(shop: Checkout) -> None:
     """The service starts with its default, and the doctor finds it all the same."""
     found = only(findings(shop, THREADS="0"))
     assert (found.code, found.subject) == (Code.SETTING_INVALID, "THREADS")
+
+
+def test_is_declared_by_fix(shop: Checkout) -> None:
+    """The manifest gets a table for what code cannot do without, and the locks stay as they are."""
+    without(shop, DECLARED)
+    lock = shop.read("requirements-flask.lock")
+    ended = shop.run("doctor", "--fix", "--offline", "--json")
+    assert ended.json["changed"] == ["orchestrator.toml"]
+    assert shop.read("requirements-flask.lock") == lock
+    added = shop.read("orchestrator.toml").rpartition("\n\n")[2]
+    assert added == (
+        '[variable.SHOP_KEY]\ntype = "text"\nsecret = true\nhelp = "Read by shop/orders.py."\n'
+    )
+    found = {one["code"] for one in ended.json["findings"]}
+    assert found == {"variable_undeclared", "variable_unmet"}

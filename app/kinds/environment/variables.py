@@ -41,6 +41,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
 }
 #: More digits than any number has that code reads from a variable.
 MAX_DIGITS = 64
+#: Names of variables whose values are not to be shown. A wrong guess hides a value, no more.
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|DSN|AUTH|_UR[IL]$", re.IGNORECASE)
 #: Settings of the service itself, which declares them.
 OF_THE_SERVICE = frozenset(name for variable in VARIABLES for name in variable.names)
 
@@ -72,6 +74,12 @@ def read_variable(name: str, entry: Any) -> Variable[str | None]:  # noqa: ANN40
     syntax = _syntax(written_as, entry)
     default = _default(entry["default"], syntax) if "default" in entry else None
     return Variable(name, default, syntax, " ".join(meaning.split()), secret, SecretForm.FILE)
+
+
+def proposed(name: str, file: str) -> dict[str, object]:
+    """The table that declares a variable of which is known that a file reads it."""
+    secret = {"secret": True} if SECRET.search(name) else {}
+    return {"type": "text", **secret, "help": f"Read by {file}."}
 
 
 #: What the manifest's reader has to know of it.
