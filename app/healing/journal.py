@@ -284,7 +284,7 @@ class Journal:
         """Whether it can be opened and read now, or has yet to be begun; changes nothing."""
         try:
             if self._path.exists():
-                with self._open(READ_WAIT) as connection:
+                with self._open(self._read_wait()) as connection:
                     connection.execute("SELECT count FROM totals LIMIT 1").fetchone()
         except (sqlite3.Error, OSError):
             return False
@@ -304,8 +304,14 @@ class Journal:
             begun = False
         if not begun:
             return default
+        return self._use("read", work, default, self._read_wait())
+
+    def _read_wait(self) -> float:
+        if self._file.lacks == "locks":
+            # Readers have their turns as everybody has, and wait for them as writers do.
+            return self._busy_timeout
         waits = time.monotonic() >= self._no_wait_until
-        return self._use("read", work, default, min(READ_WAIT, self._busy_timeout) * waits)
+        return min(READ_WAIT, self._busy_timeout) * waits
 
     def _use(
         self,

@@ -58,7 +58,7 @@ def exclusive(
             if done():
                 raise Overtaken
             if time.monotonic() >= deadline:
-                raise Busy
+                raise Busy(f"{path.name} is held by another")
             time.sleep(look)
             look = min(LONGEST_LOOK, look * 2)
         try:
