@@ -39,7 +39,8 @@ DEADLINE = 60.0
 BLUEPRINT_ADVICE = "python -c 'import NAME' shows the trace; mend the code or its requirement"
 #: Runs in the child: it loads once what all blueprints share, then forks for each of them, one
 #: after the other, so that no two take memory at a time. A line of JSON goes to the file for each;
-#: a fork that dies without one, or is ended because it hangs, leaves its name unanswered.
+#: a fork that dies without one, or is ended because it hangs, leaves its name unanswered. Each
+#: argument is a module and the attributes of it that are to be blueprints.
 CHILD = """
 import json, os, signal, sys, traceback
 answers, patience, root, *names = sys.argv[1:]
@@ -59,15 +60,16 @@ def place(error):
     inside = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(root)]
     return (inside[-1].filename, inside[-1].lineno) if inside else ("", 0)
 
-def examine(name):
+def examine(name, *attributes):
     try:
         __import__(name)
+        found = {each: getattr(sys.modules[name], each, None) for each in attributes}
     except BaseException as error:
         file, line = place(error)
         verdict = {"error": type(error).__name__, "missing": str(getattr(error, "name", "") or ""),
                    "file": file, "line": line}
     else:
-        verdict = {"error": ""}
+        verdict = {"error": "", "none": [a for a in found if not hasattr(found[a], "register")]}
     with open(answers, "a") as file:
         file.write(json.dumps({"name": name, **verdict}) + chr(10))
 
@@ -75,7 +77,7 @@ for name in names:
     child = os.fork()
     if not child:
         signal.alarm(int(patience))
-        examine(name)
+        examine(*name.split(":"))
         os._exit(0)
     os.waitpid(child, 0)
 os._exit(0)
@@ -152,8 +154,13 @@ class Examination:
         # What a blueprint prints, or logs because it cannot import, is not the doctor's to show.
         quiet = {**self.environ, "AUTO_FIX_MODE": "off"}
         patience = str(math.ceil(DEADLINE / max(1, len(names))))
+        named = {name: [name] for name in names}
+        for blueprint in self.project.manifest.blueprints:
+            if blueprint.module in named:
+                named[blueprint.module].append(blueprint.attribute)
+        asked = map(":".join, named.values())
         with tempfile.NamedTemporaryFile(prefix="auto-fix-") as answers:
-            command = [sys.executable, "-P", "-c", CHILD, answers.name, patience, str(root), *names]
+            command = [sys.executable, "-P", "-c", CHILD, answers.name, patience, str(root), *asked]
             with suppress(Unavailable):
                 run_tool(command, quiet, root, DEADLINE + 1)
             verdicts = {line["name"]: line for line in map(json.loads, answers)}
@@ -169,6 +176,12 @@ class Examination:
                 if verdict["file"] and Path(verdict["file"]).is_relative_to(root):
                     place = (str(Path(verdict["file"]).relative_to(root)), int(verdict["line"]))
                 yield error(Code.BLUEPRINT_FAILS, message, BLUEPRINT_ADVICE, *place, subject=name)
+        for blueprint in self.project.manifest.blueprints:
+            if blueprint.attribute in verdicts.get(blueprint.module, {}).get("none", ()):
+                message = f"{blueprint.module} has no blueprint {blueprint.attribute}"
+                advice = f"mend import of blueprint.{blueprint.name}, or the code"
+                where = (FILE, blueprint.line, blueprint.name)
+                yield error(Code.MANIFEST_INVALID, message, advice, *where)
 
 
 def check_manifest(project: Project) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from app.doctor.edit import write_all
 from app.doctor.examination import Examination
 from app.doctor.findings import Code, Finding, fails
 from app.doctor.project import Project
+from app.manifest import FILE
 from tests.cli.support import Checkout
 
 if TYPE_CHECKING:
@@ -70,6 +71,19 @@ class TestBlueprints:
         checkout.write("app/routes/metrics.py", body)
         found = only(findings(checkout, blueprints=True))
         assert (found.code, found.subject) == (Code.BLUEPRINT_FAILS, "app.routes.metrics")
+
+    @pytest.mark.parametrize("text", ["", "number_bp = 1\n", "def number_bp(): ...\n"])
+    def test_an_import_path_to_no_blueprint_has_its_line(
+        self, checkout: Checkout, text: str
+    ) -> None:
+        """To an attribute that is not there, or that is something else."""
+        checkout.write("app/routes/numbers.py", text)
+        manifest = checkout.read(FILE)
+        table = '[blueprint.numbers]\nimport = "app.routes.numbers:number_bp"\n'
+        checkout.write(FILE, f"{manifest}\n{table}")
+        found = only(findings(checkout, blueprints=True))
+        assert (found.code, found.subject) == (Code.MANIFEST_INVALID, "numbers")
+        assert (found.file, found.line) == (FILE, manifest.count("\n") + 2)
 
     def test_what_the_imports_showed_already_is_reported_once(self, checkout: Checkout) -> None:
         """The line is the finding, not each process that meets it."""

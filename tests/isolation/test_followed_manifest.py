@@ -83,21 +83,23 @@ class TestEdited:
         """What cannot be used of an addition is isolated by itself, and healthy ones go live."""
         shop.code("broken", "1 / 0\n")
         shop.code("empty", "")
+        shop.code("number", "bp = 1\n")
         shop.code("hanging", "import threading\nthreading.Event().wait()\n")
-        names = ("hanging", "broken", "empty", "absent", "plums", "apples")
+        names = ("hanging", "broken", "empty", "number", "absent", "plums", "apples")
         with shop.serve() as server:
             shop.name(*names)
             answers(server, {"/plums": {200}, "/apples": {200}, "/pears": {404}})
-            answers(server, {f"/{name}": {503} for name in names[:4]})
+            answers(server, {f"/{name}": {503} for name in names[:5]})
             expected = {
                 "hanging": "importing",
                 "broken": "code_error",
                 "empty": "blueprint_missing",
+                "number": "registration_failed",
                 "absent": "first_party_missing",
             }
             wait_until(lambda: {name: reason(server, name) for name in expected} == expected)
             shop.name("apples")
-            answers(server, {f"/{name}": {404} for name in names[:5]})
+            answers(server, {f"/{name}": {404} for name in names[:6]})
             wait_until(lambda: server.get("/api/auto-fix/health").json()["errors_detected"] == [])
 
     def test_moved_while_it_is_isolated(self, shop: Shop) -> None:
