@@ -129,6 +129,7 @@ class SQLiteFile:
             connection.execute("PRAGMA user_version").fetchone()
             if journal == "wal":
                 connection.execute("PRAGMA synchronous = NORMAL")
+                self.lacks = None
             elif self.lacks is None:
                 self._without("shared_memory")
         except BaseException:

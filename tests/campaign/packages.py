@@ -65,9 +65,9 @@ def _sub(code: str, *, heals: bool | None, kills: bool = False) -> Package:
 PACKAGES: dict[str, Package] = {
     "sound": Package(heals=True),
     "submodule": _sub(SOUND, heals=True),
-    "2,000 files": Package(
+    "300 files": Package(
         heals=True,
-        files={f"prey/{name}.py": SOUND for name in ("__init__", *map("m{}".format, range(2000)))},
+        files={f"prey/{name}.py": SOUND for name in ("__init__", *map("m{}".format, range(300)))},
     ),
     "raises": _top("raise SystemExit(3)\n"),
     "hangs": _top(SLEEP),

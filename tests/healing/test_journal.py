@@ -267,6 +267,7 @@ class TestLoss:
         assert [record.message for record in errors] == [
             "the journal was corrupt: it is set aside and a new one is begun"
         ]
+        assert journal.lacks is None
 
     def test_of_a_newer_release(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A journal whose schema this release does not know is left as it is, and that is said."""
