@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
 from app.isolation.states import BlueprintState, is_core_address, is_core_rule
-from app.kinds.dependency.failure import lacks_asgiref
+from app.kinds.dependency.diagnosing.failure import lacks_asgiref
 from app.utils.auto_fix import AutoFixer
 from app.web.observation import ROUTE
 from app.web.problems import unavailable, unexpected_problem

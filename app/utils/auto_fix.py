@@ -25,8 +25,8 @@ from app.healing.engine import Engine
 from app.healing.kind import Fault, Kind, Outcome, Repair
 from app.healing.report import HealthReport
 from app.kinds.dependency.catalog import CRITICAL, Catalog
+from app.kinds.dependency.diagnosing.failure import import_cleanly, missing_module
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
-from app.kinds.dependency.failure import import_cleanly, missing_module
 from app.kinds.dependency.imports import ImportReport, ImportReports, initializing
 from app.kinds.dependency.kind import DependencyKind
 from app.kinds.dependency.layers import Layers

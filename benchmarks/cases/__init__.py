@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from app.kinds.dependency.catalog import Catalog
-from app.kinds.dependency.diagnosis import Diagnostician
-from app.kinds.dependency.failure import import_cleanly
+from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
+from app.kinds.dependency.diagnosing.failure import import_cleanly
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

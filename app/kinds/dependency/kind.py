@@ -25,7 +25,8 @@ from app.kinds.dependency.catalog import (
     InstallPlan,
     listed_distributions,
 )
-from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis, Diagnostician
+from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
+from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.imports import ImportReports
 from app.kinds.dependency.installer.install import Installer
 from app.kinds.dependency.installer.tools import Tools

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from app.kinds.dependency.catalog import Catalog, InstallOutcome
-from app.kinds.dependency.diagnosis import Cause, Diagnosis, Diagnostician
+from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
+from app.kinds.dependency.diagnosing.failure import missing_module
+from app.kinds.dependency.diagnosis import Cause, Diagnosis
 from app.kinds.dependency.facts.standard import REMOVED
-from app.kinds.dependency.failure import missing_module
 from app.kinds.dependency.lock import Lock
 from app.settings.declarations import DEFAULT_LOCK, Mode
 from tests.conftest import World

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.kinds.dependency.failure import import_cleanly
+from app.kinds.dependency.diagnosing.failure import import_cleanly
 from tests.conftest import World
 from tests.healing.broken import Site, on_path, write_files
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from app.kinds.dependency.failure import missing_module
+from app.kinds.dependency.diagnosing.failure import missing_module
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.requirements import (
     MAX_MODULE_NAME,
