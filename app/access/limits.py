@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from app.access.errors import RateLimited
-from app.access.guessing import origin_of
+from app.access.guessing import MAX_ORIGINS, origin_of
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -38,9 +38,13 @@ class RateLimits:
 
     Args:
         load: imports a module, or returns None where that fails.
+        max_counts: how many counts are kept, each of one origin and endpoint.
     """
 
-    def __init__(self, load: Callable[[str], ModuleType | None]) -> None:
+    def __init__(
+        self, load: Callable[[str], ModuleType | None], *, max_counts: int = MAX_ORIGINS
+    ) -> None:
+        self._max = max_counts
         self._load = load
         self._lock = threading.Lock()
         self._limiter: Limiter | None = None
@@ -60,10 +64,29 @@ class RateLimits:
         @functools.wraps(view)
         def guarded(**arguments: Any) -> Any:  # noqa: ANN401 - the view's own
             limiter = self._limiter or self._make()
-            decorated: View = limiter.limit(limit)(view) if limiter else view
+            if limiter is None:
+                return view(**arguments)
+            self._forget(limiter)
+            decorated: View = limiter.limit(limit)(view)
             return decorated(**arguments)
 
         return guarded
+
+    def counted(self) -> int:
+        """How many counts are kept."""
+        storage: Any = self._limiter.storage if self._limiter else None
+        return len(storage.expirations) if storage else 0
+
+    def _forget(self, limiter: Limiter) -> None:
+        """Bound the counts: the oldest tenth goes.
+
+        The storage itself forgets them only when their minute is over, and whoever has many
+        addresses begins many in a minute.
+        """
+        if self.counted() >= self._max:
+            storage: Any = limiter.storage
+            for key in list(storage.expirations)[: -(-self._max // 10)]:
+                storage.clear(key)
 
     def _make(self) -> Limiter | None:
         with self._lock:

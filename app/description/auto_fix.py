@@ -82,8 +82,8 @@ AUTO_FIX = Group(
             "testImport",
             "Can a module be imported?",
             Import,
-            "Changes nothing, and runs no code of a module that is neither loaded nor approved:"
-            " such a one is looked up. An import that fails is an answer, not an error.",
+            "Changes nothing, and imports no more than an approved package that a blueprint needs:"
+            " any other module is looked up. An import that fails is an answer, not an error.",
             parameters=(Parameter("query", "module", kind=ModuleName, required=True),),
             problems=("module_required", "invalid_module_name", "rate_limited"),
         ),

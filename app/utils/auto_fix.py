@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,8 +42,6 @@ Value = TypeVar("Value")
 
 #: The project's own top-level names: never installable, whatever the map says.
 FIRST_PARTY = frozenset({"app", "benchmarks", "tests", "wsgi"})
-#: A name that Python gives a meaning of its own.
-_DUNDER = re.compile(r"(?:^|\.)__\w+__(?:\.|$)")
 
 
 class AutoFixer(Engine):
@@ -219,26 +216,25 @@ class AutoFixer(Engine):
 
         return wrapper
 
-    def examine(self, name: str) -> ImportReport:
+    def examine(self, name: str, *, approved: bool = False) -> ImportReport:
         """Say whether a module can be imported, without healing.
 
         Only a package that is loaded, or approved and needed, is really imported. Any other module
         is looked up on disk, so that no stranger's code runs, its parents' neither, and nobody
-        makes this process load more than it is to serve with.
+        makes this process load more than it is to serve with. With ``approved``, for a process that
+        serves nobody, whatever package is approved is imported.
 
         Raises:
-            InvalidModuleName: when ``name`` is no absolute module name, or names such a thing as
-                ``app.__init__``, which would be another module of the same code.
+            InvalidModuleName: when ``name`` is no absolute module name.
         """
         check_module_name(name)
-        if _DUNDER.search(name):
-            raise InvalidModuleName(name)
         module = sys.modules.get(name)
         if module is not None:
             return ImportReport(name, success=True, available=True, loaded=module)
-        if name in self.dependency.subjects():
+        if name in self.dependency_map and (approved or self.dependency.needed(name)):
             return self._import(name, None, heal=False, deadline=None)[0]
-        if find_on_disk(name) is not None or only_importing_tells(name):
+        found = self.installed(name) and find_on_disk(name) is not None
+        if found or only_importing_tells(name):
             return ImportReport(name, success=False, available=True)
         diagnosis = self.dependency.diagnostician.absent(name)
         return ImportReport(name, success=False, available=False, diagnosis=diagnosis)

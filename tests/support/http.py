@@ -26,6 +26,8 @@ HOSTILE_NAMES = [
     "a..b",
     "os;rm",
     "a b",
+    "app.__init__",
+    "__future__",
     "a\nERROR root forged",
     "a\r\nSet-Cookie: x=1",
     "a\x00b",

@@ -16,6 +16,9 @@ from app.kinds.dependency.diagnosis import Cause, Diagnosis
 
 logger = logging.getLogger(__name__)
 
+#: How many reports are kept of modules that nobody watches; the one met first goes first.
+MAX_REPORTS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
@@ -71,6 +74,9 @@ class ImportReports:
         """Store the report, and log a failure once, not every time that it is met again."""
         before = self._last.get(report.module)
         self._last[report.module] = report
+        others = [name for name in tuple(self._last) if name not in self.watched]
+        for name in others[:-MAX_REPORTS]:
+            self._last.pop(name, None)
         diagnosis, result = report.diagnosis, report.result
         if diagnosis is None:
             if before is not None and not before.success:

@@ -117,6 +117,14 @@ class DependencyKind:
             required = {name for name, _ in approved if name in self._required}
         return {name: name in self._critical for name in sorted(required.union(self.needs))}
 
+    def needed(self, name: str) -> bool:
+        """Whether the package of this name is needed now.
+
+        By a blueprint, by all, or by who made this kind; what a requirements file merely lists may
+        be for another way of serving.
+        """
+        return name in self.needs or name in self._critical or name in (self._required or ())
+
     def _read_requirements(self) -> None:
         self._listed = listed_distributions(self._watched, self.catalog.lock)
 

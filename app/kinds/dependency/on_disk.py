@@ -16,7 +16,7 @@ import re
 import sys
 import sysconfig
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError
 from itertools import islice
@@ -194,13 +194,33 @@ def installed_version(distribution: str) -> str | None:
 
 
 def bringing(top: str) -> tuple[str, ...]:
-    """The normalized names of the distributions that bring a top-level module by their RECORDs.
+    """The normalized names of the distributions that bring a top-level module by their RECORDs."""
+    return _brought(tuple((entry, _changed(entry)) for entry in sys.path)).get(top, ())
 
-    Reads the metadata of all that is installed: for explaining faults, not for every import.
+
+@lru_cache(maxsize=1)
+def _brought(_: tuple[tuple[str, int], ...]) -> dict[str, tuple[str, ...]]:
+    """Top-level name to distributions, for this path and these times of its directories.
+
+    Reading the metadata of all that is installed takes tens of milliseconds, and anybody may ask
+    for names that are not there.
     """
-    found = importlib.metadata.distributions()
-    names = (_header(one, "Name") for one in found if records_module(one, top))
-    return tuple(dict.fromkeys(normalize(name) for name in names if name))
+    found: dict[str, tuple[str, ...]] = {}
+    for distribution in importlib.metadata.distributions():
+        if name := _header(distribution, "Name"):
+            files = (line.partition(",")[0] for line in _lines(distribution, "RECORD"))
+            for top in {re.split(r"[./]", file, maxsplit=1)[0] for file in files}:
+                names = (*found.get(top, ()), normalize(name))
+                found[top] = tuple(dict.fromkeys(names))
+    return found
+
+
+def _changed(directory: str) -> int:
+    """When something came into a directory or left it; 0 when it cannot be looked at."""
+    try:
+        return os.stat(directory or ".").st_mtime_ns  # noqa: PTH116 - Path raises for odd names
+    except (OSError, ValueError):
+        return 0
 
 
 def records_module(distribution: str | Distribution, module: str) -> bool:

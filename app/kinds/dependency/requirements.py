@@ -44,13 +44,17 @@ def check_module_name(name: str) -> str:
     Python would import non-ASCII identifiers too. They are refused because no approved module has
     one, and look-alike letters are a way to ask for something other than what is read. So is
     ``__main__``, by which a package is run as a program (PEP 338): importing it would run it here.
+    So is any such name: ``app.__init__`` would run ``app`` again, as another module.
 
     Raises:
         InvalidModuleName: for anything else: empty, relative, over 200 characters, an option.
     """
     parts = name.split(".") if len(name) <= MAX_MODULE_NAME and name.isascii() else [""]
     if not all(
-        part.isidentifier() and not keyword.iskeyword(part) and part != "__main__" for part in parts
+        part.isidentifier()
+        and not keyword.iskeyword(part)
+        and not (part.startswith("__") and part.endswith("__"))
+        for part in parts
     ):
         raise InvalidModuleName(name)
     return name

@@ -282,5 +282,6 @@ def imported(
 
 
 _LOOKED_UP = (
-    "The module is installed but neither loaded nor approved, so it was looked up and not imported."
+    "The module is installed, but it is not loaded and nothing that is served needs it as such,"
+    " so it was looked up and not imported."
 )
