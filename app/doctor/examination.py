@@ -145,20 +145,24 @@ class Examination:
 
     def _blueprints(self) -> Iterator[Finding]:
         """What fails of the blueprints, each imported as a worker would, without healing."""
-        root, names = self.project.root, list(self.project.blueprints)
-        for blueprint, unmet in unmet_variables(self.project, self.environ):
+        root, unmet = self.project.root, set()
+        for blueprint, fault in unmet_variables(self.project, self.environ):
             # Where an image is built there are no secrets; what needs them is not imported either.
-            names.remove(blueprint.module)
-            message = f"{blueprint.name} was not imported: {unmet.advice}"
-            yield note(Code.VARIABLE_UNMET, message, "", FILE, blueprint.line, unmet.subject)
+            unmet.add(blueprint.name)
+            message = f"{blueprint.name} was not imported: {fault.advice}"
+            yield note(Code.VARIABLE_UNMET, message, "", FILE, blueprint.line, fault.subject)
+        named = {name: [name] for name in self.project.blueprints}
+        waiting = dict.fromkeys(one.module for one in self.project.manifest.blueprints)
+        for blueprint in self.project.manifest.blueprints:
+            if blueprint.name not in unmet:
+                waiting.pop(blueprint.module, None)
+                named.get(blueprint.module, []).append(blueprint.attribute)
+        # A module is imported for any blueprint of it that lacks nothing.
+        names = [name for name in named if name not in waiting]
         # What a blueprint prints, or logs because it cannot import, is not the doctor's to show.
         quiet = {**self.environ, "AUTO_FIX_MODE": "off"}
         patience = str(math.ceil(DEADLINE / max(1, len(names))))
-        named = {name: [name] for name in names}
-        for blueprint in self.project.manifest.blueprints:
-            if blueprint.module in named:
-                named[blueprint.module].append(blueprint.attribute)
-        asked = map(":".join, named.values())
+        asked = (":".join(named[name]) for name in names)
         with tempfile.NamedTemporaryFile(prefix="auto-fix-") as answers:
             command = [sys.executable, "-P", "-c", CHILD, answers.name, patience, str(root), *asked]
             with suppress(Unavailable):

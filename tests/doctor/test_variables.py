@@ -85,6 +85,21 @@ def test_is_not_set_here(shop: Checkout) -> None:
     assert found.message.startswith("shop was not imported: SHOP_KEY is not set")
 
 
+def test_two_of_one_module(shop: Checkout) -> None:
+    """Each that lacks one is named; the module is imported where another of it lacks nothing."""
+    table = '\n[blueprint.more]\nimport = "shop.orders:more_bp"\n'
+    manifest = shop.read("orchestrator.toml") + table
+    shop.write("orchestrator.toml", f'{manifest}environment = ["SHOP_KEY"]\n')
+    found = findings(shop, blueprints=True)
+    assert [(one.code, one.message.partition(" ")[0]) for one in found] == [
+        (Code.VARIABLE_UNMET, "shop"),
+        (Code.VARIABLE_UNMET, "more"),
+    ]
+    shop.write("orchestrator.toml", manifest)
+    codes = {one.code for one in findings(shop, blueprints=True)}
+    assert codes == {Code.VARIABLE_UNMET, Code.BLUEPRINT_FAILS}
+
+
 def test_the_services_own(shop: Checkout) -> None:
     """Its settings are declared by itself, whoever else reads them."""
     shop.write("shop/orders.py", SHOP.replace("SHOP_SIZE", "LOG_LEVEL"))
