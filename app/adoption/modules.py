@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from app.adoption.hazards import hazards_of
 from app.adoption.outline import Outline
+from app.doctor.blueprints import Rule, SourceBlueprint, text_argument
 from app.doctor.findings import Code, Finding, error
 from app.doctor.guards import Guard
 from app.doctor.scan import Constants, Import, SourceFile, parse, scan_tree
 from app.isolation.source_addresses import blueprint_calls, blueprint_factories, rule_calls
 from app.kinds.environment.reads import Read, reads_in
 
-#: The methods of a view whose rule names none.
-DEFAULT_METHODS = ("GET",)
 #: What Python 2 alone could read.
 PYTHON_2 = ("Missing parentheses in call to", "multiple exception types must be", "leading zeros")
 #: The nodes by whose lines imports and reads are told apart.
@@ -30,29 +29,15 @@ class Needs:
     reads: tuple[Read, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A constant rule of a blueprint, without its prefix."""
-
-    text: str
-    methods: tuple[str, ...]
-    line: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundBlueprint:
+class FoundBlueprint(SourceBlueprint):
     """A blueprint of a module.
 
     ``attribute`` holds it, or where ``factory`` is set is a function that makes it; one that has to
-    be given arguments has ``parameters``. ``flask_name`` is what Flask knows it by. ``needs`` are
-    those of its views, which are not those of the module's import.
+    be given arguments has ``parameters``. ``needs`` are those of its views, which are not those of
+    the module's import.
     """
 
-    attribute: str
-    line: int
-    flask_name: str = ""
-    prefix: str | None = None
-    rules: tuple[Rule, ...] = ()
     factory: bool = False
     parameters: bool = False
     needs: Needs = Needs()
@@ -115,8 +100,8 @@ def _read(source: SourceFile, tree: ast.Module) -> Module:
             FoundBlueprint(
                 attribute=attribute,
                 line=call.lineno,
-                flask_name=_text(call, "name", 0, constants) or "",
-                prefix=_text(call, "url_prefix", None, constants),
+                flask_name=text_argument(call, "name", 0, constants) or "",
+                prefix=text_argument(call, "url_prefix", None, constants),
                 rules=rules,
                 factory=function is not None,
                 parameters=function is not None and _has_parameters(function),
@@ -173,22 +158,14 @@ def _views(
         handed_on = [*call.args, *(keyword.value for keyword in call.keywords)]
         named = (node for part in handed_on for node in ast.walk(part))
         views += [f"{inside}{node.id}" for node in named if isinstance(node, ast.Name)]
-        if (text := _text(call, "rule", 0, constants)) is not None:
-            rules.append(Rule(text, _methods(call, constants), call.lineno))
+        if (rule := Rule.of(call, constants)) is not None:
+            rules.append(rule)
     for part, function in outline.functions.items():
         decorators = (getattr(node, "func", node) for node in function.decorator_list)
         names = (getattr(getattr(node, "value", None), "id", "") for node in decorators)
         if part.startswith(inside) and variable in names:
             views.append(part)
     return tuple(rules), views
-
-
-def _methods(call: ast.Call, constants: Constants) -> tuple[str, ...]:
-    verb = getattr(call.func, "attr", "")
-    if verb not in {"route", "add_url_rule"}:
-        return (verb.upper(),)
-    given = next((one.value for one in call.keywords if one.arg == "methods"), None)
-    return tuple(text.upper() for text in constants.texts(given)) or DEFAULT_METHODS
 
 
 def _registrations(
@@ -207,14 +184,5 @@ def _registrations(
             and node.func.attr == "register_blueprint"
             and node.args
         ):
-            prefix = _text(node, "url_prefix", None, constants)
+            prefix = text_argument(node, "url_prefix", None, constants)
             yield Registration(named(node.func.value), named(node.args[0]), prefix)
-
-
-def _text(call: ast.Call, keyword: str, position: int | None, constants: Constants) -> str | None:
-    """An argument of a call where it can be nothing but one text."""
-    given = [one.value for one in call.keywords if one.arg == keyword]
-    if position is not None:
-        given += call.args[position : position + 1]
-    texts = constants.texts(given[0]) if given else ()
-    return texts[0] if len(texts) == 1 else None

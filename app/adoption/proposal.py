@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from app.adoption.candidates import Candidate, candidates
-from app.adoption.collisions import Taken
 from app.adoption.modules import FoundBlueprint, Module, read_module
 from app.adoption.needs import NeedsOf, VariableRead
 from app.adoption.sources import ROOM, Source, read_sources
+from app.doctor.blueprints import Taken
 from app.doctor.edit import Change, with_requirements, with_tables
 from app.doctor.findings import Code, Finding, error, note, ordered
 from app.doctor.project import Project
@@ -175,7 +175,7 @@ class _Adoption:
             if path is not None and path.is_file():
                 for found in read_module(self._project.source(path)).blueprints:
                     if found.attribute == one.attribute:
-                        taken.take(one.name, found, one.prefix or found.prefix)
+                        taken.add(one.name, found, one.prefix or found.prefix, "")
         return taken
 
     def _changes(

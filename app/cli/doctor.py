@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
@@ -25,7 +26,9 @@ from app.doctor.findings import Finding, Severity, fails
 from app.doctor.locking import mend
 from app.doctor.project import Project
 from app.kinds.environment import variables
+from app.settings.declarations import PROJECT_ROOT
 
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 #: What the examination takes at its peak beside this process, and with uv, which asks the index.
 EXAMINATION_MEGABYTES, INSTALLER_MEGABYTES = 40, 100
@@ -59,21 +62,27 @@ def show_findings(output: Output, found: Sequence[Finding]) -> None:
     "doctor",
     codes="Exits with 1 when there are errors; with --strict also when there are warnings.",
 )
+@click.argument("path", required=False, type=DIRECTORY)
 @click.option("--fix", is_flag=True, help="Mend what can be mended, and show the changes.")
 @click.option("--strict", is_flag=True, help="Warnings fail too; this is the image's build step.")
 @click.option("--offline", is_flag=True, help="Do not ask the index.")
-def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
+def doctor(output: Output, *, path: Path | None, fix: bool, strict: bool, offline: bool) -> int:
     """Find everything that would fail in production.
 
-    Examines code, requirements, lock, blueprints, settings and surroundings. Starts nothing of the
+    Examines code, requirements, lock, blueprints, settings and surroundings of this project, or of
+    the one in PATH; of one without a manifest, the code and the requirements. Starts nothing of the
     service and, without --fix, changes nothing.
     """
     from app.doctor.examination import Examination
 
+    root = (path or PROJECT_ROOT).resolve()
+    # A project keeps what it has read of its files.
+    project = Project.at(root)
+    if fix and not project.managed:
+        raise click.UsageError(f"--fix mends by the manifest, and there is none in {root}")
     require_memory(EXAMINATION_MEGABYTES if offline and not fix else INSTALLER_MEGABYTES)
     changes: tuple[Change, ...] = ()
     with output.working("examining"):
-        project = Project()
         examination = Examination(project=project, environ=environment(), online=not offline)
         found = examination.run(output.progress)
         if fix and any(finding.fixable for finding in found):
@@ -92,13 +101,13 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
             changes = mend(project, lines, os.environ, relock=relock, tables=tables)
         if changes:
             output.progress("examining again")
-            # A new project, as this one has read its files.
-            again = Examination(project=Project(), environ=environment(), online=not offline)
-            found = again.run()
+            fresh = Project.at(root)
+            found = Examination(project=fresh, environ=environment(), online=not offline).run()
     failed, names = fails(found, strict=strict), [change.path.name for change in changes]
     output.document(
         {
             "ok": not failed,
+            "root": str(root),
             "findings": [finding.to_dict() for finding in found],
             "counts": counts(found),
             "changed": names,
@@ -112,6 +121,7 @@ def doctor(output: Output, *, fix: bool, strict: bool, offline: bool) -> int:
     show_findings(output, found)
     if not found:
         output.line("nothing would fail: no findings", colour="green")
+    output.line(f"examined: {root}")
     return WRONG if failed else OK
 
 

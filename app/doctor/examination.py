@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.doctor.blueprints import check_addresses
 from app.doctor.findings import Code, Finding, error, note, ordered
 from app.doctor.imports import ImportChecker
 from app.doctor.locking import run_tool
@@ -100,7 +101,7 @@ class Examination:
         """
         with without_collector():
             found = [*self._static(report)]
-        if not self.blueprints:
+        if not (self.blueprints and self.project.blueprints):
             return ordered(found)
         report("importing each blueprint in a child")
         found += self._blueprints()
@@ -125,9 +126,12 @@ class Examination:
         yield from requirements.findings
         report("reading the manifest")
         yield from check_manifest(project)
+        yield from check_addresses(project)
         report("reading the code's imports")
         graph = Graph(project)
         yield from ImportChecker(graph, requirements).findings()
+        if not project.managed:
+            return
         report("reading the code's variables")
         yield from check_variables(project, graph.files.values())
         report("comparing the lock")

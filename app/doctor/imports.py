@@ -21,7 +21,6 @@ from app.kinds.dependency.facts.standard import REMOVED
 from app.kinds.dependency.on_disk import find_on_disk, installed_version
 from app.kinds.dependency.requirements import normalize, requirement_name, top_level
 
-FILE = "requirements-flask.txt"
 #: How alike two names are before one is taken for a misspelling of the other; 1 is the same.
 ALIKE = 0.8
 #: The same where the import is guarded: other libraries' names are often near.
@@ -43,6 +42,7 @@ class ImportChecker:
     def __init__(self, graph: Graph, requirements: Requirements) -> None:
         self.graph = graph
         self.requirements = requirements
+        self._file = graph.project.requirements_path.name
         lock, texts = graph.project.lock, graph.project.dependency_map
         #: Import name to distribution, of the dependency map.
         self._known = {name: requirement_name(text) for name, text in texts.items()}
@@ -115,10 +115,11 @@ class ImportChecker:
             candidates |= {*map(normalize, self._providers().get(top, ()))}
         if listed := candidates & self.requirements.names():
             return None if use.guard is Guard.OPTIONAL else self._of_listed(use, top, listed)
-        if any(
-            not line.name and line.kind in {"editable", "url"} for line in self.requirements.lines
+        lines = self.requirements.lines
+        if not self.requirements.there or any(
+            not line.name and line.kind in {"editable", "url"} for line in lines
         ):
-            # A requirement without a name could be what brings any module.
+            # What is written nowhere, or a requirement without a name, could bring any module.
             return None
         return self._of_unlisted(use, top, candidates)
 
@@ -144,8 +145,8 @@ class ImportChecker:
         name = "asgiref"
         if name in self._closure or name in self.requirements.names():
             return None
-        message = f"async views need {name}, which {FILE} does not list"
-        advice = f"add to {FILE}: flask[async]"
+        message = f"async views need {name}, which {self._file} does not list"
+        advice = f"add to {self._file}: flask[async]"
         if name in self._known:
             message = f"{message}: it is installed at run time"
             return warning(Code.HEALED_ONLY, message, advice, subject=name)
@@ -185,7 +186,7 @@ class ImportChecker:
             if meant := self._misspelt(top, standard=False):
                 message = f"{top} does not exist, so its fallback always runs"
                 return warning(Code.MISSPELT_IMPORT, message, f"did you mean {meant}?", subject=top)
-            message = f"{top} is optional and {FILE} does not list it: its fallback runs"
+            message = f"{top} is optional and {self._file} does not list it: its fallback runs"
             return note(Code.OPTIONAL_IMPORT, message, subject=subject)
         if excluded := [line for name in candidates for line in self.requirements.named(name)]:
             message = f"{top} is required, but not here: {excluded[0].text}"
@@ -196,7 +197,7 @@ class ImportChecker:
         here = next((f"{name}>={version}" for name, version in installed if version), None)
         line = approved or here
         code, verdict = Code.MISSING_REQUIREMENT, error
-        message = f"imports {top}, which {FILE} does not list"
+        message = f"imports {top}, which {self._file} does not list"
         if approved and top in project.optional:
             code, verdict = Code.HEALED_ONLY, warning
             message = f"{message}: it is installed at run time"
@@ -212,7 +213,11 @@ class ImportChecker:
             return error(Code.MISSPELT_IMPORT, message, advice, subject=subject)
         elif not line and (left := project.left_out(subject)):
             return error(Code.LEFT_OUT, *left, subject=subject)
-        advice = f"add to {FILE}: {line}" if line else f"add what brings {top} to {FILE}"
+        advice = f"nothing here says what brings {top}: mend the import, or restore your own module"
+        if line:
+            advice = f"add to {self._file}: {line}"
+        elif facts := self._facts(subject):
+            advice = f"add what brings it to {self._file}: {' or '.join(facts.distributions[:3])}"
         return verdict(code, message, advice, subject=subject, requirement=line)
 
     # -- what a name may stand for -----------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,13 @@ from app.settings.errors import LockError
 
 #: Where the service's own code begins; what it imports of the project is examined too.
 SERVED = ("app/**/*.py", "*.py")
+#: Of a project without a manifest all is examined but these, and what begins with a dot.
+UNSERVED = frozenset(
+    {
+        *("build", "dist", "doc", "docs", "env", "examples", "node_modules", "test", "tests"),
+        *("venv", "__pycache__", "conftest.py", "noxfile.py", "setup.py"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,18 @@ class Project:
 
     @classmethod
     def at(cls, root: Path) -> Project:
-        """The project in another directory."""
-        return cls(root=root, lock_path=root / DEFAULT_LOCK.name)
+        """The project in another directory, with or without a manifest.
+
+        Without one its requirements may be in ``requirements.txt``.
+        """
+        lock = root / DEFAULT_LOCK.name
+        own = lock.with_suffix(".txt").exists() or (root / FILE).exists()
+        return cls(root, lock if own else root / "requirements.lock")
+
+    @property
+    def managed(self) -> bool:
+        """Whether this service's files are to be there: a manifest, a lock, a home."""
+        return self.root == PROJECT_ROOT or (self.root / FILE).exists()
 
     @property
     def requirements_path(self) -> Path:
@@ -44,8 +62,8 @@ class Project:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the project's own manifest says."""
-        return read(self.root / FILE, TABLES)
+        """What the project's own manifest says; nothing where it needs none."""
+        return read(self.root / FILE, TABLES) if self.managed else Manifest()
 
     @property
     def dependency_map(self) -> Mapping[str, str]:
@@ -75,8 +93,8 @@ class Project:
     @cached_property
     def first_party(self) -> frozenset[str]:
         """The top-level names that are this project's own, those of the manifest among them."""
-        packages = (path.parent.name for path in self.root.glob("*/*.py"))
-        modules = (path.stem for path in self.root.glob("*.py"))
+        packages = (path.parent.name for base in self._bases for path in base.glob("*/*.py"))
+        modules = (path.stem for base in self._bases for path in base.glob("*.py"))
         named = (top_level(blueprint.module) for blueprint in self.manifest.blueprints)
         return frozenset({*packages, *modules, *named})
 
@@ -104,10 +122,33 @@ class Project:
     @cached_property
     def files(self) -> dict[str, SourceFile]:
         """The service's files by module name, with those of blueprints that live elsewhere."""
-        paths = {path for pattern in SERVED for path in self.root.glob(pattern)}
+        if self.managed:
+            paths = {path for pattern in SERVED for path in self.root.glob(pattern)}
+        else:
+            paths = {*self._code()}
         places = map(self.locate, self.blueprints)
         paths.update(path for path in places if path is not None and path.is_file())
         return {file.module: file for file in map(self.source, sorted(paths))}
+
+    @cached_property
+    def _bases(self) -> tuple[Path, ...]:
+        """The directories with the project's top-level modules."""
+        source = self.root / "src"
+        apart = not self.managed and source.is_dir() and not (source / "__init__.py").exists()
+        return (source, self.root) if apart else (self.root,)
+
+    def _code(self) -> Iterator[Path]:
+        """Every module of a project that says nowhere what is served of it."""
+        for place, directories, files in os.walk(self.root):
+            directory = Path(place)
+            directories[:] = [
+                name
+                for name in directories
+                if not name.startswith(".")
+                and name not in UNSERVED
+                and not (directory / name / "pyvenv.cfg").exists()
+            ]
+            yield from (directory / f for f in files if f.endswith(".py") and f not in UNSERVED)
 
     @cached_property
     def blueprints(self) -> tuple[str, ...]:
@@ -124,7 +165,8 @@ class Project:
     def source(self, path: Path) -> SourceFile:
         """Read one file."""
         relative = path.relative_to(self.root)
-        parts = relative.with_suffix("").parts
+        base = next(base for base in self._bases if path.is_relative_to(base))
+        parts = path.relative_to(base).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         module = ".".join(parts[:-1] if is_package else parts)
         return SourceFile(module, str(relative), path.read_bytes(), is_package)
@@ -132,10 +174,10 @@ class Project:
     def locate(self, module: str) -> Path | None:
         """The file or directory of a module of this project, None when there is none."""
         if module not in self._located:
-            base = self.root.joinpath(*module.split("."))
-            files = (base / "__init__.py", base.with_name(f"{base.name}.py"))
-            found = next((path for path in files if path.is_file()), None)
-            self._located[module] = found or (base if base.is_dir() else None)
+            places = [base.joinpath(*module.split(".")) for base in self._bases]
+            files = [f for p in places for f in (p / "__init__.py", p.with_name(f"{p.name}.py"))]
+            found = [f for f in files if f.is_file()] + [p for p in places if p.is_dir()]
+            self._located[module] = found[0] if found else None
         return self._located[module]
 
 

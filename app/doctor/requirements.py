@@ -49,11 +49,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a requirements file lists, and what is wrong with it."""
+    """What a requirements file lists, and what is wrong with it.
+
+    ``there`` is False where there is no such file, so that nobody knows what is required.
+    """
 
     listed: tuple[Listed, ...]
     lines: tuple[RequirementLine, ...]
     findings: tuple[Finding, ...]
+    there: bool = True
 
     def named(self, distribution: str) -> tuple[RequirementLine, ...]:
         """The lines that ask for a distribution, whatever their markers say."""
@@ -95,7 +99,7 @@ def load(path: Path) -> Requirements:
             advice = "publish it to an index and require it by name and version"
             where = (line.file, line.line, line.name)
             found.append(warning(Code.NOT_LOCKABLE, message, advice, *where))
-    return Requirements(tuple(listed), text.lines, tuple(found))
+    return Requirements(tuple(listed), text.lines, tuple(found), path.is_file())
 
 
 def _satisfiable(specifiers: SpecifierSet) -> bool:

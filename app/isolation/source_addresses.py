@@ -48,7 +48,7 @@ def addresses_in_source(path: str, attribute: str) -> tuple[str, ...]:
             )
             return fixed_parts([prefix] if prefix else filter(None, rules))
         package = path if spec and spec.submodule_search_locations else path.rpartition(".")[0]
-        origin = _imported_from(tree, attribute, package)
+        origin = imported_from(tree, attribute, package)
         if origin is None:
             return ()
         path, attribute = origin
@@ -146,7 +146,7 @@ def _outside_functions(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             waiting += reversed([statement for block in inside for statement in block])
 
 
-def _imported_from(tree: ast.Module, attribute: str, package: str) -> tuple[str, str] | None:
+def imported_from(tree: ast.Module, attribute: str, package: str) -> tuple[str, str] | None:
     """The module that the attribute is imported from, and its name there."""
     for node in tree.body:
         for alias in node.names if isinstance(node, ast.ImportFrom) else ():
