@@ -55,6 +55,7 @@ class Code(StrEnum):
     VARIABLE_UNMET = "variable_unmet"
     EDGE_FILE_INVALID = "edge_file_invalid"
     HOME_UNWRITABLE = "home_unwritable"
+    HOME_UNTRUSTED = "home_untrusted"
     INSTALLER_MISSING = "installer_missing"
     INSTALLER_BROKEN = "installer_broken"
     NO_WHEEL = "no_wheel"

@@ -13,7 +13,7 @@ from app.doctor.project import Project
 from app.doctor.scan import SourceFile
 from app.edge.errors import RegistryError
 from app.edge.registry import load_registry
-from app.healing.home import can_be_written
+from app.healing.home import TROUBLE, trouble
 from app.healing.kind import Fault, Outcome
 from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.catalog import InstallOutcome as Install
@@ -110,9 +110,10 @@ def check_surroundings(
     for fault in failure.faults if failure else ():
         advice = "the example in edge-functions.example.toml shows the format"
         yield error(Code.EDGE_FILE_INVALID, fault.message, advice, str(path), fault.line or 0)
-    if healing.mode is Mode.HEAL and not can_be_written(healing.home):
-        message = "AUTO_FIX_HOME cannot be written, so nothing will be healed"
-        yield warning(Code.HOME_UNWRITABLE, message, "give the service's user a home that it owns")
+    reason = trouble(healing.home) if healing.mode is Mode.HEAL else None
+    if reason in {Code.HOME_UNWRITABLE, Code.HOME_UNTRUSTED}:
+        what, advice = TROUBLE[reason]
+        yield warning(Code(reason), f"{what}, so nothing will be healed", advice)
     if not Tools(healing.tools, environ).here():
         message = "neither uv nor pip is available to this interpreter"
         yield warning(Code.INSTALLER_MISSING, message, "install uv into the environment")

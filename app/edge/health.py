@@ -23,6 +23,7 @@ from app.edge.functions import EdgeFunction
 from app.edge.protection import BreakerState
 from app.edge.transports import Outcome
 from app.healing.background import BackgroundLoop
+from app.healing.home import make_directory
 from app.healing.locks import Busy, exclusive
 from app.healing.report import Check, timestamp
 
@@ -186,7 +187,7 @@ class EdgeMonitor:
         """Whether this worker holds the lock, from now on until it stops."""
         if not self._elected:
             try:
-                self._lock.parent.mkdir(parents=True, exist_ok=True)
+                make_directory(self._lock.parent)
                 self._held.enter_context(exclusive(self._lock, wait=0))
                 self._elected = True
             except Busy:

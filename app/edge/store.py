@@ -17,6 +17,7 @@ from typing import Any
 
 from app.edge.errors import ErrorKind
 from app.edge.health import FunctionHealth, HealthState
+from app.healing.home import make_directory
 from app.healing.sqlite_file import SQLiteFile
 
 FILE = "edge.sqlite3"
@@ -196,7 +197,7 @@ class EdgeStore:
                 ":memory:", isolation_level=None, check_same_thread=False
             )
         else:
-            self._file.path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._file.path.parent)
             if not self._file.path.exists():
                 self._file.create(_SCHEMA, BUSY_SECONDS)
             connection = stack.enter_context(self._file.open(BUSY_SECONDS))

@@ -59,11 +59,13 @@ def child_group(
     directory: Path,
     output: IO[bytes] | None = None,
     keep: Sequence[int] = (),
+    umask: int = -1,
 ) -> Iterator[Child]:
     """Run ``command``; on leaving, it and all that it started in its session is killed.
 
     ``output`` gets stdout and stderr, which are discarded without it. ``keep`` are descriptors
-    that the child inherits: a claim in it is not free before the child has ended.
+    that the child inherits: a claim in it is not free before the child has ended. ``umask`` is
+    this process's own when it is left out.
 
     Raises:
         OSError: when the command cannot be started.
@@ -80,6 +82,7 @@ def child_group(
                 env=dict(environ),
                 cwd=directory,
                 start_new_session=True,
+                umask=umask,
             )
             _kill_when_closed(reader, process.pid)
         finally:

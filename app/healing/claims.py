@@ -15,6 +15,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from app.healing.home import make_directory
 from app.healing.locks import exclusive
 
 #: The longest subject that names its file itself.
@@ -55,7 +56,7 @@ class Claims:
             Overtaken: when ``done``, asked while another does, says that the work is done.
             OSError: when the home cannot be written.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self.directory)
         with exclusive(self._path(kind, subject), wait, done) as descriptor:
             yield descriptor
 

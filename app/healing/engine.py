@@ -23,7 +23,7 @@ from functools import partial
 from app.healing.background import BoundedCall, free_after_fork
 from app.healing.budget import Budget, Budgets, FixAttempts
 from app.healing.claims import Claims, Mark, read_mark, write_mark
-from app.healing.home import trouble
+from app.healing.home import TROUBLE, Untrusted, make_directory, trouble
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
 from app.healing.locks import Busy, Overtaken, has_locks
@@ -38,10 +38,6 @@ HOME_LOOK = 2.0
 #: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment
 #: must not use the whole budget up.
 BACKGROUND_PAUSE = 1.0
-HOME_TROUBLE = {
-    "home_unwritable": "the auto-fix home cannot be written, nothing will be healed",
-    "home_full": "the auto-fix home is full, nothing will be healed",
-}
 
 
 class UnknownFault(OrchestratorError):
@@ -165,10 +161,13 @@ class Engine:
                 except OSError as error:
                     full = _trouble_of(error).outcome == Outcome.DISK_FULL
                     self._trouble = "home_full" if full else "home_unwritable"
+                    if isinstance(error, Untrusted):
+                        self._trouble = "home_untrusted"
             if self._trouble != before:
                 fields = {"home": str(self.settings.home), "reason": self._trouble or before}
                 if self._trouble is not None:
-                    logger.warning(HOME_TROUBLE[self._trouble], extra={"fields": fields})
+                    what, _ = TROUBLE[self._trouble]
+                    logger.warning("%s, nothing will be healed", what, extra={"fields": fields})
                 else:
                     logger.info("the auto-fix home can take fixes again", extra={"fields": fields})
         if first and self.settings.mode is not Mode.OFF:
@@ -178,7 +177,7 @@ class Engine:
 
     def _furnish(self) -> None:
         """Make the directories, and end what processes began that have died since."""
-        self.claims.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self.claims.directory)
         locks, self.has_locks = self.has_locks, has_locks(self.claims.directory)
         if locks and not self.has_locks:
             logger.warning("the home has no file locks: lease files take their place")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from app.healing.home import can_be_written, free_bytes
+from app.healing.home import TROUBLE, free_bytes, trouble
 from app.healing.journal import Journal
 from app.healing.report import Check
 from app.health.checks import Group, HealthCheck
@@ -87,14 +87,13 @@ def manifest_checks(manifest: ManifestFile) -> Iterable[Check]:
 
 
 def home_checks(settings: HealingSettings, *, leases: bool = False) -> Iterable[Check]:
-    """Whether a fix can be committed: the home can be written and has room.
+    """Whether a fix can be committed: the home can be written, is ours and has room.
 
     ``leases`` says that lease files take the place of locks there.
     """
-    free = free_bytes(settings.home)
-    reason = advice = None
-    if not can_be_written(settings.home):
-        reason, advice = "home_unwritable", "give the service's user a home that it owns"
+    free, reason, advice = free_bytes(settings.home), trouble(settings.home), None
+    if reason in {"home_unwritable", "home_untrusted"}:
+        _, advice = TROUBLE[reason]
     elif free < LEAST_ROOM:
         reason, advice = "disk_full", f"make room: heals need {LEAST_ROOM // MEBIBYTE} MiB"
     yield Check(

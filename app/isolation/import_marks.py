@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from app.healing.home import make_directory
 from app.healing.locks import SHARED, holder, lives, lock
 from app.isolation.watchdog import patched, watchdog
 from app.kinds.dependency.on_disk import find_on_disk
@@ -113,7 +115,7 @@ class ImportMarks:
 
     def _begin(self, name: str, source: str) -> tuple[int, Path]:
         """Write a mark, locked before it is in place: nobody sees it unlocked while we live."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         mark = self._directory / f"{quote(name, safe='')}.{uuid.uuid4().hex}"
         fresh = mark.with_name(f".{mark.name}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -141,7 +143,8 @@ class ImportMarks:
         """The marks of a blueprint that dead processes left, and the source that each was of."""
         found = {}
         with suppress(OSError):
-            marks = [m for m in self._directory.iterdir() if m.stem == quote(name, safe="")]
+            form = re.compile(re.escape(quote(name, safe="")) + r"\.[0-9a-f]{32}")
+            marks = [mark for mark in self._directory.iterdir() if form.fullmatch(mark.name)]
             for mark in marks:
                 with suppress(OSError), mark.open("rb") as file:
                     who, _, source = file.read().decode(errors="replace").partition("\n")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from app.healing.home import make_directory
 from app.manifest import ADDRESS
 from app.settings.files import read_bounded
 
@@ -45,7 +46,7 @@ class LastAddresses:
             return
         fresh = self._file.with_name(f".{self._file.name}.{uuid.uuid4().hex}")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(self._file.parent)
             fresh.write_text(text, encoding="utf-8")
             fresh.replace(self._file)
         except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import time
 import uuid
@@ -18,11 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from app.healing.home import make_directory
 from app.healing.locks import SHARED, holder, lives, lock
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".json"
+#: ``HOST-PID.json``: what is called otherwise is nobody's here.
+NAME = re.compile(r".+-\d+\.json", re.DOTALL)
 #: Seconds between two signs of life.
 SIGN_SECONDS = 5.0
 #: Seconds without one after which a worker of another host counts as gone, if no lock tells.
@@ -59,14 +62,14 @@ class WorkerBoard:
         name = f"{socket.gethostname()}-{os.getpid()}"
         fresh = self._directory / f".{name}.{uuid.uuid4().hex}"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self._directory)
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 # Locked before it is in place: nobody ever sees it unlocked while its owner lives.
                 lock(descriptor)
                 who = {"host": socket.gethostname(), "pid": os.getpid(), "holder": holder()}
                 os.write(descriptor, json.dumps({**who, **state}).encode())
-                self._path = fresh.rename(self._directory / f"{name}{SUFFIX}")
+                self._path = fresh.rename(self._directory / f"{name}.json")
             except BaseException:
                 os.close(descriptor)
                 fresh.unlink(missing_ok=True)
@@ -80,7 +83,7 @@ class WorkerBoard:
     def read(self) -> tuple[dict[str, Any], ...]:
         """The living workers, each with ``last_seen`` in seconds since the epoch."""
         try:
-            files = sorted(path for path in self._directory.iterdir() if path.suffix == SUFFIX)
+            files = sorted(path for path in self._directory.iterdir() if NAME.fullmatch(path.name))
         except OSError:
             return ()
         found = [self._living(path) for path in files]
@@ -99,14 +102,15 @@ class WorkerBoard:
 
     def _living(self, path: Path) -> dict[str, Any] | None:
         """What the owner of a file says; None when it is dead, and then its file is removed."""
-        with suppress(OSError, ValueError, KeyError), path.open("rb") as file:
+        with suppress(OSError, ValueError, KeyError, AttributeError), path.open("rb") as file:
             text, seen = file.read(), os.fstat(file.fileno())
+            state = json.loads(text)
+            # What names none is no file of a worker's, and not to be removed.
+            who = state.pop("holder")
             free = path != self._path and lock(file.fileno(), SHARED)
             if free is None:
-                free = _is_gone(text, seen.st_mtime)
+                free = _is_gone(who, seen.st_mtime)
             if not free:
-                state = json.loads(text)
-                del state["holder"]
                 return {**state, "last_seen": seen.st_mtime}
             # A living owner lets go of a file only after it has put another in its place.
             if path.stat().st_ino != seen.st_ino:
@@ -115,9 +119,7 @@ class WorkerBoard:
         return None
 
 
-def _is_gone(text: bytes, seen: float) -> bool:
+def _is_gone(who: str, seen: float) -> bool:
     """Whether a file's owner is dead, or of another host and silent; asked where no lock tells."""
-    alive = None
-    with suppress(ValueError, KeyError, AttributeError):
-        alive = lives(json.loads(text)["holder"])
+    alive = lives(who)
     return time.time() - seen > SILENT_SECONDS if alive is None else not alive

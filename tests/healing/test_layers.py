@@ -65,7 +65,6 @@ def manifest(stage: Stage, subject: str = "prey", installed: tuple[str, ...] = (
 def filled(layers: Layers, subject: str = "prey") -> Iterator[Stage]:
     """Stage a module that tells its own name."""
     with layers.stage(subject, uuid.uuid4().hex) as stage:
-        stage.site.mkdir()
         (stage.site / f"{subject}.py").write_text(f"name = {subject!r}\n")
         yield stage
 
@@ -240,21 +239,23 @@ class TestPrune:
         assert len(world.index.requests) == asked
 
     def test_keys_out_of_use(self, layers: Layers, tmp_path: Path) -> None:
-        """Layers of another key go when nobody has used that for a week."""
+        """Layers of another key go when nobody has used that for a week, and nobody else's."""
         commit(layers)
-        for name in ("old", "recent"):
+        old, recent, foreign = f"abi-{'0' * 16}", f"abi-{'1' * 16}", "photos"
+        for name in (old, recent, foreign):
             commit(other := Layers(tmp_path / "home", name))
             other.prepare()
-        used = tmp_path / "home" / "layers" / "old" / USED
-        past = used.stat().st_mtime - KEY_KEPT - 60
-        os.utime(used, (past, past))
+        for name in (old, foreign):
+            used = tmp_path / "home" / "layers" / name / USED
+            past = used.stat().st_mtime - KEY_KEPT - 60
+            os.utime(used, (past, past))
         layers.prune(["prey"])
         keys = {path.name for path in (tmp_path / "home" / "layers").iterdir()}
-        assert keys == {"key", "recent"}
+        assert keys == {"key", recent, foreign}
 
     def test_what_a_dead_process_was_removing(self, layers: Layers, tmp_path: Path) -> None:
         """A half-removed layer is removed to its end."""
-        half = tmp_path / "home" / "staging" / "key" / "discarded-1"
+        half = tmp_path / "home" / "staging" / "key" / f"discarded-{'0' * 32}"
         half.mkdir()
         layers.prune([])
         assert staged(tmp_path / "home") == []

@@ -20,6 +20,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -32,6 +33,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.healing.background import free_after_fork
+from app.healing.home import Untrusted, is_ours, make_directory
 from app.kinds.dependency.diagnosis import Cause
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,11 @@ MANIFEST = "layer.json"
 SITE = "site"
 WORK = "work"
 DISCARDED = "discarded-"
+#: What names of our own look like: of layers and what becomes one, of what is on its way out, of
+#: keys. What is called otherwise is somebody else's.
+OWN = re.compile(r".+\.[0-9a-f]{32}", re.DOTALL)
+OWN_DISCARDED = re.compile(rf"{DISCARDED}[0-9a-f]{{32}}")
+OWN_KEY = re.compile(r".+-([0-9a-f]{16}|unreadable)")
 NO_RENAMES = "the home's file system does not rename directories: layers are copied into place"
 
 
@@ -108,15 +115,20 @@ class Layers:
         self._mutex = free_after_fork(threading.Lock())
         #: What the log has already: layers whose manifest cannot be read, and NO_RENAMES.
         self._logged: set[str] = set()
+        #: What is not loaded because another user may have put it there.
+        self._untrusted: set[str] = set()
 
     def prepare(self) -> None:
         """Create the directories, so that no path scan ever remembers them as missing.
 
         Raises:
+            Untrusted: when another user decides what is in one of them.
             OSError: when the home cannot be written.
         """
         for directory in (self._committed, self._staging, self._quarantine):
-            directory.mkdir(parents=True, exist_ok=True)
+            if not is_ours(self._home, *directory.relative_to(self._home).parts):
+                raise Untrusted(directory.name)
+            make_directory(directory)
         (self._committed / USED).touch()
 
     @property
@@ -143,8 +155,10 @@ class Layers:
                 self._loaded = [*(site for site in self._loaded if site not in gone), *fresh]
                 sys.path[:] = [*(entry for entry in sys.path if entry not in gone), *fresh]
                 importlib.invalidate_caches()
-            # File systems count in steps of a few milliseconds: a later change has to show.
-            self._seen = changed if time.time_ns() - changed > SETTLED else -1
+            # File systems count in steps of a few milliseconds: a later change has to show. That
+            # something becomes ours does not.
+            settled = time.time_ns() - changed > SETTLED and not self._untrusted
+            self._seen = changed if settled else -1
             return bool(fresh)
 
     def committed(self) -> tuple[Layer, ...]:
@@ -159,7 +173,9 @@ class Layers:
     def stage(self, subject: str, attempt: str) -> Iterator[Stage]:
         """An empty staging directory; what is left of it afterwards is removed."""
         stage = Stage(attempt, self._staging / f"{subject}.{attempt}")
-        stage.work.mkdir(parents=True)
+        make_directory(stage.work)
+        # Here, because its mode is not to be that of the installer's choice.
+        make_directory(stage.site)
         try:
             yield stage
         finally:
@@ -179,8 +195,9 @@ class Layers:
             else:
                 left.unlink()
         manifest = stage.directory / MANIFEST
+        manifest.touch(0o600)
         manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
-        self._committed.mkdir(parents=True, exist_ok=True)
+        make_directory(self._committed)
         try:
             stage.directory.rename(self._committed / stage.directory.name)
         except OSError as error:
@@ -209,9 +226,9 @@ class Layers:
         # The kernel's own stamps count in steps of milliseconds, too coarse to tell an order.
         now = time.time_ns()
         os.utime(stage.directory, ns=(now, now))
-        self._quarantine.mkdir(parents=True, exist_ok=True)
+        make_directory(self._quarantine)
         shutil.move(stage.directory, self._quarantine / stage.directory.name)
-        newest_first = sorted(self._quarantine.iterdir(), key=_modified, reverse=True)
+        newest_first = sorted(_own(self._quarantine), key=_modified, reverse=True)
         for path in newest_first[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -220,11 +237,10 @@ class Layers:
 
         Only the holder of the claim on ``subject`` may call this: then no owner is alive.
         """
-        half = [
-            path for path in self._committed.glob(f"{subject}.*") if not (path / MANIFEST).exists()
-        ]
-        for left in (*self._staging.glob(f"{subject}.*"), *half):
-            shutil.rmtree(left, ignore_errors=True)
+        half = (path for path in _own(self._committed) if not (path / MANIFEST).exists())
+        for left in (*_own(self._staging), *half):
+            if _subject(left) == subject:
+                shutil.rmtree(left, ignore_errors=True)
 
     def remove(self, subject: str) -> int:
         """Remove the committed layers of a subject; how many there were."""
@@ -244,12 +260,13 @@ class Layers:
             if layer is None or layer.subject not in wanted or self._superseded(layer):
                 self._discard(path)
                 removed.append(_subject(path))
-        for left in self._staging.glob(f"{DISCARDED}*"):
+        for left in _own(self._staging, OWN_DISCARDED):
             shutil.rmtree(left, ignore_errors=True)
-        for used in self._home.glob(f"layers/*/{USED}"):
-            if time.time() - _modified(used) / 1e9 > KEY_KEPT:
-                shutil.rmtree(used.parent, ignore_errors=True)
-                shutil.rmtree(self._home / "staging" / used.parent.name, ignore_errors=True)
+        for directory in _own(self._committed.parent, OWN_KEY):
+            used = _modified(directory / USED)
+            if used and time.time() - used / 1e9 > KEY_KEPT:
+                shutil.rmtree(directory, ignore_errors=True)
+                shutil.rmtree(self._home / "staging" / directory.name, ignore_errors=True)
         return tuple(removed)
 
     def _superseded(self, layer: Layer) -> bool:
@@ -281,11 +298,23 @@ class Layers:
         shutil.rmtree(bin_, ignore_errors=True)
 
     def _manifests(self) -> list[Path]:
-        try:
-            return sorted(self._committed.glob(f"*/{MANIFEST}"))
-        except OSError:
-            # A home with a name that no file system takes.
-            return []
+        """The manifests of the layers that are ours."""
+        directory = self._committed.relative_to(self._home).parts
+        found, untrusted = [], set()
+        if not is_ours(self._home, *directory):
+            untrusted.add(self.key)
+        else:
+            for path in sorted(_own(self._committed)):
+                parts = ((*directory, path.name, part) for part in (MANIFEST, SITE))
+                if not all(is_ours(self._home, *each) for each in parts):
+                    untrusted.add(path.name)
+                elif (path / MANIFEST).exists():
+                    found.append(path / MANIFEST)
+        for name in untrusted - self._untrusted:
+            fields = {"layer": name}
+            logger.warning("others can change a layer, it is not loaded", extra={"fields": fields})
+        self._untrusted = untrusted
+        return found
 
     def _read(self, manifest: Path) -> Layer | None:
         name = manifest.parent.name
@@ -299,6 +328,19 @@ class Layers:
             return None
         self._logged.discard(name)
         return layer
+
+
+def _own(directory: Path, form: re.Pattern[str] = OWN) -> list[Path]:
+    """The directories in a directory whose names have a form of our own; links are none."""
+    try:
+        return [
+            path
+            for path in directory.iterdir()
+            if form.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+        ]
+    except OSError:
+        # Not there, or a home with a name that no file system takes.
+        return []
 
 
 def _modified(path: Path) -> int:

@@ -128,7 +128,12 @@ class Installer:
                 open(file, "w+b") as output,  # noqa: PTH123 - a path or a descriptor
                 # A configuration that uv finds above its directory is that of a project.
                 child_group(
-                    command, environ=environ, directory=Path("/"), output=output, keep=self.keep
+                    command,
+                    environ=environ,
+                    directory=Path("/"),
+                    output=output,
+                    keep=self.keep,
+                    umask=0o077,
                 ) as child,
             ):
                 in_time = self._watch(tool, child, order.ends_at - time.monotonic())
