@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 from app.edge.errors import EXPLANATIONS, ErrorKind
-from app.healing.kind import ADVICE, Outcome
-from app.kinds.dependency.catalog import INSTALL_ADVICE
-from app.kinds.standard import MEANINGS
+from app.healing.kind import Outcome
+from app.kinds.standard import MEANINGS, OUTCOMES
 from app.web.json_bodies import Keywords, encode
 
 MEDIA_TYPE = "application/problem+json"
@@ -195,7 +194,7 @@ NOT_FIXED: Mapping[str, Problem] = {
         f"{meaning[:1].upper()}{meaning[1:]}.",
         ("Retry-After?",),
     )
-    for outcome, meaning in {**ADVICE, **INSTALL_ADVICE}.items()
+    for outcome, meaning in OUTCOMES.items()
     if outcome != Outcome.HEALED
 }
 
