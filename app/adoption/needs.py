@@ -106,7 +106,7 @@ class NeedsOf:
         top = top_level(use.module)
         if top == ROOM or top in self._project.first_party or use.module.startswith("."):
             names = (use.module, *(f"{use.module}.{each}" for each in use.names))
-            if top != ROOM or any(n in self._modules or self._project.locate(n) for n in names):
+            if any(name in self._modules or self._project.locate(name) for name in names):
                 return None
             message = f"imports {use.module}, which is not there and is not taken along"
             return error(Code.OWN_IMPORT, message, "adopt that, too", subject=use.module)

@@ -140,7 +140,7 @@ def _children(node: ast.AST) -> tuple[list[ast.AST], list[ast.AST], str]:
 
 def _never_imported(test: ast.expr) -> bool:
     """Whether a condition is false wherever the module is imported to be used."""
-    if isinstance(test, ast.Compare):
+    if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Eq):
         sides = (test.left, *test.comparators)
         return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
     return getattr(test, "attr", getattr(test, "id", "")) == "TYPE_CHECKING"

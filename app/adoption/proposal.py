@@ -97,7 +97,7 @@ class _Adoption:
             for source in read_sources(self._project.root, paths):
                 if isinstance(source, Finding):
                     self._findings.append(source)
-                elif self._has_room(source) and source.is_python:
+                elif self.has_room(source) and source.is_python:
                     module = read_module(source.as_module())
                     self._modules[module.name] = module
                     self._sources[module.name] = replace(source, content=b"")
@@ -109,7 +109,7 @@ class _Adoption:
                 message = "no blueprint was found in it"
                 self._findings.append(note(Code.NO_BLUEPRINT, message, "", str(path)))
         needs = NeedsOf(self._project, self._modules, self._sources)
-        proposed = {one.import_path: table for one, table in self._proposed(found, needs)}
+        proposed = {one.import_path: table for one, table in self.proposed(found, needs)}
         chosen = [one for one in found if one.import_path in proposed]
         return Proposal(
             len(self._modules),
@@ -117,10 +117,10 @@ class _Adoption:
             {one.name: one.requirement for one in needs.packages.values() if not one.provided},
             tuple(needs.variables[name] for name in sorted(needs.variables)),
             ordered(self._findings),
-            tuple(self._changes(chosen, proposed.values(), needs)) if chosen else (),
+            tuple(self.changes(chosen, proposed.values(), needs)) if chosen else (),
         )
 
-    def _has_room(self, source: Source) -> bool:
+    def has_room(self, source: Source) -> bool:
         """Whether a file is in the project, or can be copied into it; remembers the latter."""
         if source.beside is None:
             return True
@@ -135,7 +135,7 @@ class _Adoption:
         self._outside[source.name] = source.content
         return True
 
-    def _proposed(
+    def proposed(
         self, found: Iterable[Candidate], needs: NeedsOf
     ) -> Iterator[tuple[Candidate, Proposed]]:
         """The tables of the blueprints that the manifest does not have yet."""
@@ -143,7 +143,7 @@ class _Adoption:
         names = {fault.table.partition(".")[2] for fault in manifest.faults} | CORE_NAMES
         names |= {one.name for one in manifest.blueprints}
         served = {f"{one.module}:{one.attribute}" for one in manifest.blueprints}
-        taken = self._taken()
+        taken = self.taken()
         examined = {one.name: one for one in self._modules.values() if not one.readable}
         for candidate in found:
             module, blueprint = candidate.module, candidate.found
@@ -167,7 +167,7 @@ class _Adoption:
             yield candidate, table
         self._findings += (finding for one in examined.values() for finding in one.findings)
 
-    def _taken(self) -> Taken:
+    def taken(self) -> Taken:
         """The names and addresses of what is served already."""
         taken = Taken()
         for one in (*CORE, *self._project.manifest.blueprints):
@@ -178,7 +178,7 @@ class _Adoption:
                         taken.add(one.name, found, one.prefix or found.prefix, "")
         return taken
 
-    def _changes(
+    def changes(
         self, chosen: Iterable[Candidate], proposed: Iterable[Proposed], needs: NeedsOf
     ) -> Iterator[Change]:
         """The owner's files, the requirements, and the manifest."""

@@ -199,10 +199,14 @@ if __name__ == "__main__":
     def test_own_modules_that_are_lost_are_named(self, legacy: Path, proposed: Propose) -> None:
         """What stood beside a module is imported by another name once it is adopted."""
         (legacy.parent / "models").mkdir()
-        text = f"{HEAD}import models\nfrom ..other import x\nbp = Blueprint('a', 'a')\n"
+        lost = "import models\nfrom ..other import x\nfrom app.services.orders import y\n"
+        kept = "from app.routes.main import main_bp\nfrom app import routes\n"
+        text = f"{HEAD}{lost}{kept}bp = Blueprint('a', 'a')\n"
         proposal = proposed(shop=text)
         assert codes(proposal) == {"own_import"}
-        assert [f.subject for f in proposal.findings] == ["models", "blueprints.other"]
+        assert [f.subject for f in proposal.findings] == [
+            *("models", "blueprints.other", "app.services.orders")
+        ]
 
     def test_variables_that_look_secret_are_declared_so(
         self, root: Path, proposed: Propose
