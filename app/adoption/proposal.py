@@ -101,9 +101,9 @@ class _Adoption:
                     module = read_module(source.as_module())
                     self._modules[module.name] = module
                     self._sources[module.name] = replace(source, content=b"")
-        found: list[Candidate] = []
-        for one in candidates(self._modules.values()):
-            (found if isinstance(one, Candidate) else self._findings).append(one)  # type: ignore[arg-type]
+        read = [*candidates(self._modules.values())]
+        self._findings += (one for one in read if isinstance(one, Finding))
+        found = [one for one in read if isinstance(one, Candidate)]
         for path in paths:
             if not any(Path(one.module.file).is_relative_to(path) for one in found):
                 message = "no blueprint was found in it"
