@@ -109,23 +109,28 @@ def small(root: Path, names: list[str]) -> Setting:
     return Setting(lock=lock, wheelhouse=root / "wheels", dependency_map=approved)
 
 
-def real(root: Path, name: str) -> tuple[Setting, Path]:
-    """Get the project's own locked wheels of ``name``, and a requirements file of exactly those.
+def real(root: Path, packages: Mapping[str, str]) -> tuple[Setting, Path]:
+    """Get the project's own locked wheels, and a requirements file of exactly those.
 
-    The first run downloads them; they are kept for the next.
+    ``packages`` are distributions by the names that they are imported by. The first run downloads
+    their wheels and those that they need; they are kept for the next.
     """
     lock = ROOT / "requirements-flask.lock"
-    closure = Lock.read(lock).closure(name)
+    locked = Lock.read(lock)
+    closure = {pin for name in packages.values() for pin in locked.closure(name)}
     listed = root / "closure.txt"
-    listed.write_text("".join(map(_line, closure)), encoding="utf-8")
-    wheelhouse = KEPT / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
+    listed.write_text("".join(sorted(map(_line, closure))), encoding="utf-8")
+    kept = "-".join((*sorted(packages)[:2], str(len(packages))))
+    wheelhouse = KEPT / f"{kept}-{sys.version_info.major}.{sys.version_info.minor}"
     if len(list(wheelhouse.glob("*.whl"))) < len(closure):
         download = ["download", "-qq", "--disable-pip-version-check", "--no-deps"]
         download += ["--require-hashes", "--only-binary", ":all:", "-d", str(wheelhouse)]
         subprocess.run([sys.executable, "-m", "pip", *download, "-r", str(listed)], check=True)
     python = bare_interpreter(root / "bare")
-    approved = {name: name}
-    return Setting(lock=lock, wheelhouse=wheelhouse, dependency_map=approved, python=python), listed
+    return (
+        Setting(lock=lock, wheelhouse=wheelhouse, dependency_map=packages, python=python),
+        listed,
+    )
 
 
 def _line(pin: LockedDistribution) -> str:

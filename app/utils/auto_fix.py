@@ -306,6 +306,7 @@ class AutoFixer(Engine):
             self._reports.watched.pop(module, None)
         self._blueprint_modules = modules
         self._first_party.update(map(top_level, modules - self.dependency_map.keys()))
+        self.dependency.modules = tuple(sorted(modules))
 
     # -- faults of imports -------------------------------------------------------------------
 

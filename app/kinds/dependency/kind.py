@@ -6,15 +6,12 @@ commits it by one rename; see :meth:`DependencyKind.repair`.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
 from app.healing.report import timestamp
@@ -29,11 +26,17 @@ from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.imports import ImportReports
 from app.kinds.dependency.installer.install import Installer
+from app.kinds.dependency.installer.together import Together, imported_by
 from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
-from app.kinds.dependency.on_disk import find_on_disk, is_whole, only_importing_tells
-from app.kinds.dependency.probe import probe
-from app.kinds.dependency.requirements import normalize, read_requirements, requirement_name
+from app.kinds.dependency.on_disk import (
+    distributions,
+    find_on_disk,
+    is_whole,
+    only_importing_tells,
+)
+from app.kinds.dependency.probe import Verdict, probe
+from app.kinds.dependency.requirements import read_requirements, requirement_name
 from app.manifest import PACKAGES
 from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
@@ -90,6 +93,10 @@ class DependencyKind:
         self.catalog = catalog
         self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
         self.diagnostician = Diagnostician(catalog, first_party)
+        self._first_party = first_party
+        #: The modules of the blueprints, which are imported one after another at boot.
+        self.modules: tuple[str, ...] = ()
+        self._together = Together(self.layers.staging, self._install, self._imports)
         self.tools = Tools(settings.tools, environ)
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._settings = settings
@@ -173,6 +180,7 @@ class DependencyKind:
         """Make the directories, and remove the layers that nobody needs any more."""
         self.layers.prepare()
         self.layers.prune(tuple(self.catalog.dependency_map))
+        self._together.discard_old()
 
     def recover(self, subject: str) -> None:
         """Remove the staging directories of a subject whose owner died."""
@@ -209,10 +217,14 @@ class DependencyKind:
             return Repair(outcome=Outcome.NOT_FIXABLE)
         started = time.monotonic()
         with self.layers.stage(plan.module, work.attempt) as stage:
-            failure = self._install(plan, stage, work) or self._probe(plan, stage, work)
-            if failure is not None:
-                return replace(failure, requirement=plan.requirement)
-            installed = _distributions(stage.site)
+            alone = not plan.locked or fault.cause != Cause.MISSING_DISTRIBUTION
+            others = partial(self._also_missing, plan, fault)
+            if alone or not self._together.fill(plan, others, stage, work):
+                left = replace(work, deadline=work.deadline - (time.monotonic() - started))
+                failure = self._install(plan, stage, left) or self._probe(plan, stage, left)
+                if failure is not None:
+                    return replace(failure, requirement=plan.requirement)
+            installed = distributions(stage.site)
             layer = Layer(
                 attempt=work.attempt,
                 subject=plan.module,
@@ -233,6 +245,17 @@ class DependencyKind:
             seconds=layer.seconds,
         )
 
+    def _also_missing(self, plan: InstallPlan, fault: Fault) -> list[InstallPlan]:
+        """The plans of what else is watched, or imported by the application, and not there."""
+        asked = fault.chain if isinstance(fault, Diagnosis) else ()
+        imported = imported_by((*self.modules, *asked), self._first_party)
+        found = []
+        for name in sorted((imported & self.catalog.dependency_map.keys()) | {*self.subjects()}):
+            missing = self.unmet(name) if name != plan.module else None
+            if missing and missing.cause == Cause.MISSING_DISTRIBUTION and missing.fixable:
+                found.append(missing.plan)
+        return [one for one in found if isinstance(one, InstallPlan) and one.locked]
+
     def _install(self, plan: InstallPlan, stage: Stage, work: Work) -> Repair | None:
         """Fill the stage; None when it holds exactly what the plan says."""
         settings = self._settings
@@ -250,7 +273,7 @@ class DependencyKind:
         )
         if run.outcome != Outcome.HEALED:
             return Repair(outcome=run.outcome, detail=run.detail)
-        found = set(_distributions(stage.site))
+        found = set(distributions(stage.site))
         complete = found == {entry.pin for entry in plan.missing} if plan.locked else bool(found)
         if run.uncertain and not (complete and is_whole(stage.site)):
             detail = "the installer's exit status was lost, and it has left something out"
@@ -262,13 +285,7 @@ class DependencyKind:
 
     def _probe(self, plan: InstallPlan, stage: Stage, work: Work) -> Repair | None:
         """Import it in a fresh interpreter; what fails there goes to quarantine."""
-        verdict = probe(
-            plan.module,
-            [stage.site],
-            deadline=self._settings.probe_deadline,
-            environ=self._environ,
-            keep=(work.claim,),
-        )
+        verdict = self._imports((plan.module,), stage, work)
         if verdict.ok:
             return None
         self.layers.quarantine(stage)
@@ -276,18 +293,11 @@ class DependencyKind:
         outcome = InstallOutcome.CRASHED_PROBE if crashed else InstallOutcome.PROBE_FAILED
         return Repair(outcome=outcome, error_class=verdict.error_class, detail=verdict.detail)
 
-
-def _distributions(site: Path) -> dict[str, str]:
-    """``name==version`` of what stands in a directory, with the sha256 of each RECORD.
-
-    What has no readable metadata is none.
-    """
-    found = {}
-    for distribution in importlib.metadata.distributions(path=[str(site)]):
-        with suppress(UnicodeDecodeError):
-            metadata = distribution.metadata
-            record = distribution.read_text("RECORD") or ""
-            if "Name" in metadata and "Version" in metadata:
-                pin = f"{normalize(metadata['Name'])}=={metadata['Version']}"
-                found[pin] = f"sha256:{hashlib.sha256(record.encode()).hexdigest()}"
-    return found
+    def _imports(self, modules: Sequence[str], stage: Stage, work: Work) -> Verdict:
+        return probe(
+            ",".join(modules),
+            [stage.site],
+            deadline=self._settings.probe_deadline,
+            environ=self._environ,
+            keep=(work.claim,),
+        )

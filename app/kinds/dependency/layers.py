@@ -132,6 +132,11 @@ class Layers:
         (self._committed / USED).touch()
 
     @property
+    def staging(self) -> Path:
+        """Where fixes are made that nobody imports from yet."""
+        return self._staging
+
+    @property
     def loaded(self) -> tuple[str, ...]:
         """The ``sys.path`` entries that this process has from layers."""
         return tuple(self._loaded)

@@ -36,6 +36,8 @@ FINDERS_THAT_RUN_CODE = {
     "MesonpyMetaFinder": "_top_level_modules",
     "ScikitBuildRedirectingFinder": "known_source_files",
 }
+#: The fields of a distribution's metadata that name it.
+METADATA_FIELD = re.compile(r"(?mi)^(Name|Version):[ \t]*(\S+)")
 LIBRARY_DIRECTORIES = frozenset({"site-packages", "dist-packages"})
 
 # -- modules -----------------------------------------------------------------------------------
@@ -304,3 +306,21 @@ def _found(distribution: str | Distribution | None) -> Distribution | None:
         return importlib.metadata.distribution(distribution)
     except (PackageNotFoundError, OSError, ValueError):
         return None
+
+
+def distributions(site: Path) -> dict[str, str]:
+    """``name==version`` of what stands in a directory, with the sha256 of each RECORD.
+
+    What has no readable metadata is none.
+    """
+    found = {}
+    for distribution in importlib.metadata.distributions(path=[str(site)]):
+        with suppress(UnicodeDecodeError):
+            # Not parsed as the message that it is: descriptions are long.
+            head = re.split(r"\r?\n\r?\n", distribution.read_text("METADATA") or "", maxsplit=1)[0]
+            fields = {name.lower(): value for name, value in METADATA_FIELD.findall(head)}
+            if fields.keys() == {"name", "version"}:
+                pin = f"{normalize(fields['name'])}=={fields['version']}"
+                record = distribution.read_text("RECORD") or ""
+                found[pin] = f"sha256:{hashlib.sha256(record.encode()).hexdigest()}"
+    return found

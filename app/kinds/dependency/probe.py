@@ -22,10 +22,11 @@ PARTS = 3
 #: and threads have no say. Nothing is imported that the interpreter has not loaded by itself.
 CHILD = """
 import os, sys
-_, writer, module, *sys.path = sys.argv
+_, writer, modules, *sys.path = sys.argv
 sys.argv[1:] = []
 try:
-    __import__(module)
+    for module in modules.split(","):
+        __import__(module)
 except BaseException as error:
     verdict = type(error).__name__, str(getattr(error, "name", "")), str(error)[:500]
 else:
@@ -59,6 +60,8 @@ def probe(
     keep: Sequence[int] = (),
 ) -> Verdict:
     """Import ``module`` in a child that sees this process's paths and ``extra_paths``.
+
+    Several names, with commas between them, are imported one after another.
 
     Nothing is raised for what the module does; after ``deadline`` seconds the child and all that
     it started are killed. ``keep`` are descriptors that it inherits.
