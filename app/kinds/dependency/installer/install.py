@@ -59,6 +59,7 @@ class _Order:
     work: Path
     target: Path
     ends_at: float
+    last: Tool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class Installer:
     def _run(
         self, requirements: str, options: Sequence[str], work: Path, target: Path
     ) -> Installed:
-        listed = work / "requirements.txt"
+        here, listed = self.tools.here(), work / "requirements.txt"
         listed.write_text(requirements, encoding="utf-8")
         source = ("--no-index", "--find-links", str(self.wheelhouse)) if self.wheelhouse else ()
         order = _Order(
@@ -100,9 +101,10 @@ class Installer:
             work=work,
             target=target,
             ends_at=time.monotonic() + self.deadline,
+            last=here[-1] if here else None,
         )
         run, passed_over = Installed(Install.INSTALLER_MISSING), []
-        for tool in self.tools.here():
+        for tool in here:
             environ = install_environ(tool, self.tools.environ, work)
             run = self._try(tool, order, environ)
             if tool.name == "uv" and run.outcome in {Outcome.PERMISSION, Outcome.DISK_FULL}:
@@ -136,7 +138,7 @@ class Installer:
                     umask=0o077,
                 ) as child,
             ):
-                in_time = self._watch(tool, child, order.ends_at - time.monotonic())
+                in_time = self._watch(tool, child, order)
                 output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
                 lines = output.read().decode(errors="replace").splitlines()
                 status = child.wait()
@@ -158,8 +160,9 @@ class Installer:
                 wait(child, min(self.deadline, CLEANING_DEADLINE))
         return Installed(end, "" if end == Outcome.HEALED else detail, uncertain=status is None)
 
-    def _watch(self, tool: Tool, child: Child, deadline: float) -> bool:
-        """Wait for a tool's end, and for no tool that hangs by itself: whether it came in time."""
+    def _watch(self, tool: Tool, child: Child, order: _Order) -> bool:
+        """Whether a tool ended in time; one that hangs is not waited for where there is another."""
+        deadline = order.ends_at - time.monotonic()
 
         def ask() -> None:
             if not child.ended and self.tools.examine(tool) is not None and not child.ended:
@@ -171,7 +174,7 @@ class Installer:
                 resource.prlimit(child.pid, resource.RLIMIT_FSIZE, limits)
         suspicion = threading.Timer(min(self.tools.patience, deadline * SUSPICION), ask)
         suspicion.daemon = True
-        if self.tools.trouble(tool) is None:
+        if tool != order.last and self.tools.trouble(tool) is None:
             suspicion.start()
         try:
             return wait(child, deadline)

@@ -131,7 +131,7 @@ class TestTakingOver:
     ) -> None:
         """A tool that says its version is waited for until the deadline."""
         world.index.page_faults["prey"] = Fault.HANG
-        tools = Tools(("uv", "pip"), os.environ, patience=0.1)
+        tools = Tools(("uv", "pip"), os.environ)
         assert install(tools, deadline=2.0).outcome == Outcome.DEADLINE
         assert [tools.trouble(tool) for tool in tools.preferred()] == [None, None]
 
