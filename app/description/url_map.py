@@ -29,7 +29,7 @@ _WITH_BODY = frozenset({"post", "put", "patch", "delete"})
 #: Characters of a docstring that are shown at most.
 LONGEST_SUMMARY, LONGEST_DESCRIPTION = 200, 4000
 #: A variable of a URL rule, as Werkzeug reads it.
-_VARIABLE = re.compile(r"<(?:([A-Za-z_]\w*)(?:\(([^<>]*)\))?:)?([A-Za-z_]\w*)>", re.ASCII)
+_VARIABLE = re.compile(r"<(?:([A-Za-z_]\w*)(?:\((.*?)\))?:)?([A-Za-z_]\w*)>", re.ASCII)
 #: What the standard converters take; another one may take any text.
 _TYPES: Mapping[str, Any] = {
     "int": int,
@@ -135,8 +135,13 @@ def _documented(view: Callable[..., object] | None, method: str) -> tuple[str, s
     That of the method where the view is a class with methods. What follows a line of dashes alone
     is for other tools.
     """
-    made_of = getattr(view, "view_class", None)
-    text = getattr(getattr(made_of, method, None), "__doc__", None) or getattr(view, "__doc__", "")
+    try:
+        made_of = getattr(view, "view_class", None)
+        text = getattr(getattr(made_of, method, None), "__doc__", "") or getattr(
+            view, "__doc__", ""
+        )
+    except Exception:  # noqa: BLE001 - an owner's object may do anything, and its route is there
+        text = ""
     lines = [line.strip() for line in _clean(text).strip().splitlines()] if text else []
     if "---" in lines:
         lines = lines[: lines.index("---")]

@@ -37,5 +37,9 @@ SHOP.add_url_rule("/orders/<uuid:n>", view_func=Orders.as_view("orders"))
 odd = functools.partial(lambda **kw: "odd")
 odd.__doc__ = 42
 SHOP.add_url_rule("/odd", endpoint="odd", view_func=odd, methods=["GET", "PROPFIND"])
+class Mean:
+    __doc__ = property(lambda self: 1 / 0)
+    def __call__(self): return "mean"
+SHOP.add_url_rule("/mean/<string(length=2):code>", "mean", Mean())
 exec("PASSWORD = 'x'; assert l(1)")
 '''
