@@ -54,11 +54,11 @@ class Parties:
 
     def namesake_advice(self, module: str | None) -> str:
         """What to do when a module is that of another project than the one that all know by it."""
-        found, provider = (known(module), self.provider(module)) if module else (None, None)
-        if found is None or provider is None or provider != found.namesake:
+        found = known(module) if module else None
+        if module is None or found is None or found.namesake not in self._catalog.providers(module):
             return ""
         meant = found.distributions[0]
-        return f"; {provider} is another project than {meant}: replace it by {meant}"
+        return f"; {found.namesake} is another project than {meant}: replace it by {meant}"
 
 
 def with_version(distribution: str) -> str:
