@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.kinds.dependency.facts.names import TABLE, known
+from app.kinds.dependency.facts.names import TABLE, import_name, known
 from tools.names import table
 
 #: Names that many got wrong, with the distributions that bring them.
@@ -72,6 +72,26 @@ def test_namespace(name: str) -> None:
     found = known(name)
     assert found is not None
     assert found.distributions == ()
+
+
+@pytest.mark.parametrize(
+    ("distribution", "module"),
+    [
+        ("pyyaml", "yaml"),
+        ("beautifulsoup4", "bs4"),
+        ("scikit-learn", "sklearn"),
+        ("flask", "flask"),
+    ],
+)
+def test_import_name(distribution: str, module: str) -> None:
+    """The module of a distribution is known, a public one where it has one."""
+    assert import_name(distribution) == module
+
+
+@pytest.mark.parametrize("distribution", ["no-such-project", "\ud800", "beautiful"])
+def test_no_import_name(distribution: str) -> None:
+    """Nothing is known of what no project is called."""
+    assert import_name(distribution) is None
 
 
 def test_size_and_speed() -> None:
