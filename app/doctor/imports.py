@@ -234,16 +234,20 @@ class ImportChecker:
         """The name that was meant, when there is one that is very like it."""
         if len(top) < SHORTEST or top in self._known or find_on_disk(top) is not None:
             return None
+        by_distribution = {distribution: name for name, distribution in self._known.items()}
+        if meant := by_distribution.get(normalize(top)):
+            return meant
+        if self._facts(top) is not None:
+            # The name of a project is near others by chance: httpx to http, grequests to requests.
+            return None
         names = {*self._known, *self._brought(self.requirements.names())}
-        # A name that some project has is near others by chance.
-        if standard and self._facts(top) is None:
+        if standard:
             names |= sys.stdlib_module_names | self.graph.project.first_party
         # Names that differ in their numbers alone: urllib2 does not misspell urllib3.
         letters = top.rstrip(string.digits)
         others = sorted(name for name in names if name.rstrip(string.digits) != letters)
         near = difflib.get_close_matches(top, others, 1, ALIKE if standard else VERY_ALIKE)
-        by_distribution = {distribution: name for name, distribution in self._known.items()}
-        return by_distribution.get(normalize(top)) or next(iter(near), None)
+        return next(iter(near), None)
 
 
 def _meant(name: str, names: Iterable[str]) -> str:
