@@ -11,7 +11,7 @@ from app.adoption.outline import Outline
 from app.doctor.blueprints import Rule, SourceBlueprint, text_argument
 from app.doctor.findings import Code, Finding, error
 from app.doctor.guards import Guard
-from app.doctor.scan import Constants, Import, SourceFile, parse, scan_tree
+from app.doctor.scan import Constants, Import, SourceFile, imports_in, parse
 from app.isolation.source_addresses import blueprint_calls, blueprint_factories, rule_calls
 from app.kinds.environment.reads import Read, reads_in
 
@@ -82,7 +82,7 @@ def read_module(source: SourceFile) -> Module:
 
 def _read(source: SourceFile, tree: ast.Module) -> Module:
     outline, constants = Outline(tree, source.package), Constants(tree)
-    imports = scan_tree(source, tree).imports
+    imports = imports_in(source, tree)
     reads = tuple(reads_in(outline.everywhere))
 
     def needs(parts: frozenset[str]) -> Needs:

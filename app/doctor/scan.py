@@ -98,7 +98,8 @@ def scan(file: SourceFile) -> Scan:
     Raises:
         SyntaxError: when it is no Python that this interpreter can compile.
     """
-    return scan_tree(file, parse(file))
+    tree = parse(file)
+    return Scan(imports_in(file, tree), bound_names(tree))
 
 
 def parse(file: SourceFile) -> ast.Module:
@@ -119,27 +120,12 @@ def parse(file: SourceFile) -> ast.Module:
         raise SyntaxError(message, (file.file, 1, 0, "")) from error
 
 
-def scan_tree(file: SourceFile, tree: ast.Module) -> Scan:
-    """The same of a file that has been parsed."""
+def imports_in(file: SourceFile, tree: ast.Module) -> tuple[Import, ...]:
+    """The imports of a file that has been parsed, in its order."""
     flags = guards.flags_of(tree) if GUARDED.search(file.content) else frozenset()
     scanner = _Scanner(file, Constants(tree), flags)
     scanner.visit(tree)
-    async_view = _async_view(tree) if b"async" in file.content else 0
-    return Scan(tuple(scanner.found), bound_names(tree), async_view)
-
-
-def _async_view(tree: ast.Module) -> int:
-    """The line of the first ``async def`` that is registered as a view, 0 when there is none."""
-    lines = (
-        node.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.AsyncFunctionDef)
-        and any(
-            isinstance(each, ast.Call) and dotted(each.func).rpartition(".")[2] in VIEW_DECORATORS
-            for each in node.decorator_list
-        )
-    )
-    return min(lines, default=0)
+    return tuple(scanner.found)
 
 
 def bound_names(tree: ast.Module) -> frozenset[str] | None:
