@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator
 #: name behind that of the class or function in which it is defined.
 IMPORT = ""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-LEAVES = (ast.Name, ast.Constant, ast.alias, ast.Pass)
-MARKS = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop)
+#: What no question is about, half of all nodes: marks of names and operators, and constants.
+SKIPPED = (
+    *(ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
+    *(ast.Constant, ast.alias, ast.Pass),
+)
 #: The part of a lambda: who calls it is not looked for.
 LAMBDA = "<lambda>"
 
@@ -24,7 +27,7 @@ class Outline:
         self.names: dict[str, str] = {}
         #: The functions of the module, by their parts.
         self.functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = {}
-        #: Every node, in the order of the text.
+        #: Every node but those that are skipped, in the order of the text.
         self.everywhere: list[ast.AST] = []
         self._package = package
         self._parts: dict[str, list[ast.AST]] = {IMPORT: []}
@@ -35,7 +38,7 @@ class Outline:
             part, owner, node = waiting.pop()
             self._parts.setdefault(part, []).append(node)
             self.everywhere.append(node)
-            if isinstance(node, LEAVES):
+            if isinstance(node, ast.Name):
                 continue
             now, later, name = _children(node)
             if isinstance(node, ast.ClassDef):
@@ -128,12 +131,11 @@ def _children(node: ast.AST) -> tuple[list[ast.AST], list[ast.AST], str]:
     if isinstance(node, ast.If) and _never_imported(node.test):
         return [*node.orelse], [], ""
     found: list[ast.AST] = []
-    # What ast.iter_child_nodes does, without the marks of names and operators: half of all nodes.
     for name in node._fields:
         value = getattr(node, name, None)
         if isinstance(value, list):
-            found += [one for one in value if isinstance(one, ast.AST)]
-        elif isinstance(value, ast.AST) and not isinstance(value, MARKS):
+            found += [e for e in value if isinstance(e, ast.AST) and not isinstance(e, SKIPPED)]
+        elif isinstance(value, ast.AST) and not isinstance(value, SKIPPED):
             found.append(value)
     return found, [], ""
 
