@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from app.healing.background import BoundedCall, free_after_fork
@@ -612,7 +612,7 @@ class Engine:
             "success_rate": overall.success_rate,
             "failure_rate": overall.failure_rate,
             "modules": {
-                self.label(*subject): asdict(Rates.of(own)) for subject, own in by_subject.items()
+                self.label(*subject): Rates.of(own)._asdict() for subject, own in by_subject.items()
             },
             "budgets": {
                 self.label(*subject): {

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from app.healing.kind import Outcome
 from app.healing.locks import exclusive
@@ -158,8 +158,7 @@ class Standing:
     failures: Failures
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(NamedTuple):
     """What the attempts on something came to; a rate of nothing is None."""
 
     attempts: int
