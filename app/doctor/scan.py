@@ -99,7 +99,8 @@ def scan(file: SourceFile) -> Scan:
         SyntaxError: when it is no Python that this interpreter can compile.
     """
     tree = parse(file)
-    return Scan(imports_in(file, tree), bound_names(tree))
+    async_view = _async_view(tree) if b"async" in file.content else 0
+    return Scan(imports_in(file, tree), bound_names(tree), async_view)
 
 
 def parse(file: SourceFile) -> ast.Module:
@@ -126,6 +127,20 @@ def imports_in(file: SourceFile, tree: ast.Module) -> tuple[Import, ...]:
     scanner = _Scanner(file, Constants(tree), flags)
     scanner.visit(tree)
     return tuple(scanner.found)
+
+
+def _async_view(tree: ast.Module) -> int:
+    """The line of the first ``async def`` that is registered as a view, 0 when there is none."""
+    lines = (
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef)
+        and any(
+            isinstance(each, ast.Call) and dotted(each.func).rpartition(".")[2] in VIEW_DECORATORS
+            for each in node.decorator_list
+        )
+    )
+    return min(lines, default=0)
 
 
 def bound_names(tree: ast.Module) -> frozenset[str] | None:
