@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -72,6 +73,8 @@ class EdgeClient:
         self._check_limit.bound(max(1, self._check_limit.ceiling // 2))
         #: Ends what takes too long on a caller's side.
         self.deadlines = Deadlines()
+        #: When the process will end, of ``time.monotonic``.
+        self._ends_at = math.inf
         self._clock, self._wall_clock = clock, wall_clock
         self._tracer = tracer
         self._lock = threading.Lock()
@@ -178,7 +181,11 @@ class EdgeClient:
             id=work.request_id,
             method=method,
             url=url,
-            timeout=min(function.timeout, patience or function.timeout),
+            timeout=min(
+                function.timeout,
+                patience or function.timeout,
+                max(0.001, self._ends_at - time.monotonic()),
+            ),
             headers=forwarded(function, fields, work.request_id, span.trace),
             body=body if isinstance(body, bytes) else None,
             max_bytes=function.max_response,
@@ -186,6 +193,14 @@ class EdgeClient:
         )
         invocation.call(request, body if isinstance(body, CallerBody) else None)
         return invocation
+
+    def drain(self, seconds: float) -> None:
+        """Let no call last longer than the process, which has so many seconds left.
+
+        What is under way a second before that is cut, so that it can still be answered as failed.
+        """
+        self._ends_at = time.monotonic() + max(seconds / 2, seconds - 1.0)
+        self.deadlines.watch(self._ends_at, self._transports.close)
 
     def check_all_for_request(self) -> list[FunctionHealth]:
         """``check_all`` for somebody whose thread waits for it.
@@ -220,7 +235,8 @@ class EdgeClient:
         """
         (transport, why), error, reason, advice = self._transport(), self.registry.error, None, None
         if error is not None:
-            reason, advice = "registry_invalid", f"edge functions file: {error}"
+            reason = "variable_unset" if self.registry.unset else "registry_invalid"
+            advice = f"edge functions file: {error}"
         elif transport is None:
             reason, advice = "no_transport", "neither aiohttp nor requests can be imported"
         elif why == AIOHTTP_UNAVAILABLE:

@@ -79,11 +79,13 @@ class EdgeRegistry:
     """What the file registers, in its order.
 
     ``error`` is there when the file cannot be used as it is now: the functions are then those of
-    its last version that could be. ``configured`` is false when no file is named.
+    its last version that could be. With ``unset`` only some entries cannot be: those, by name, that
+    have a variable that is not set. ``configured`` is false when no file is named.
     """
 
     functions: tuple[EdgeFunction, ...] = ()
     error: RegistryError | None = None
+    unset: Mapping[str, str] = field(default_factory=dict)
     configured: bool = False
 
 
@@ -99,6 +101,7 @@ class UnsetVariable(ValueError):
     """A header's value names an environment variable that is not set."""
 
     def __init__(self, variable: str) -> None:
+        self.variable = variable
         super().__init__(f"the environment variable {variable} is not set")
 
 

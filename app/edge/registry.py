@@ -1,5 +1,7 @@
 """The registry of edge functions: a TOML file, read whole or not at all, and read again.
 
+An entry with a variable that is not set is left out alone, until the variable is set.
+
 ::
 
     [[function]]
@@ -19,6 +21,7 @@ import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,8 @@ class RegistryFile:
         """What is registered now; costs a ``stat`` of the file at most once a second."""
         if self._file is not None:
             self._file.refresh()
+            if any(map(self._environ.get, self._registry.unset.values())):
+                self._load()
         return self._registry
 
     def _load(self) -> None:
@@ -75,31 +80,36 @@ class RegistryFile:
 def load_registry(
     path: Path | None, environ: Mapping[str, str] = os.environ, last: EdgeRegistry | None = None
 ) -> EdgeRegistry:
-    """Read the file; one that cannot be used is reported at WARNING and in the result.
+    """Read the file; what of it cannot be used is reported at WARNING and in the result.
 
     Never raises for anything that the file holds or is.
 
     Args:
         path: the file, or None when there is none.
         environ: where the headers' values come from.
-        last: what was read before; its functions stay when the file cannot be used now.
+        last: what was read before; its functions stay where the file cannot be used now.
     """
     if path is None:
         return EdgeRegistry()
+    before = last.functions if last else ()
     try:
-        functions = parse_registry(_read(path), environ)
+        registry = parse_registry(_read(path), environ)
     except RegistryError as error:
-        previous = last.functions if last else ()
-        for fault in error.faults:
-            fields = {"file": path, "line": fault.line, "why": fault.message, "kept": len(previous)}
-            logger.warning("edge functions file cannot be used", extra={"fields": fields})
-        return EdgeRegistry(functions=previous, error=error, configured=True)
-    logger.info("edge functions registered", extra={"fields": {"count": len(functions)}})
-    return EdgeRegistry(functions=functions, configured=True)
+        registry = EdgeRegistry(functions=before, error=error, configured=True)
+    else:
+        kept = tuple(function for function in before if function.name in registry.unset)
+        registry = replace(registry, functions=(*registry.functions, *kept))
+        fields: dict[str, object] = {"count": len(registry.functions)}
+        logger.info("edge functions registered", extra={"fields": fields})
+    event = "edge function is left out" if registry.unset else "edge functions file cannot be used"
+    for fault in registry.error.faults if registry.error else ():
+        fields = {"file": path, "line": fault.line, "why": fault.message, "kept": len(before)}
+        logger.warning(event, extra={"fields": fields})
+    return registry
 
 
-def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> tuple[EdgeFunction, ...]:
-    """The functions that the TOML text registers.
+def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> EdgeRegistry:
+    """What the TOML text registers, but for entries with a variable that is not set.
 
     Raises:
         RegistryError: with every fault and its line.
@@ -116,12 +126,13 @@ def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> tuple[
         raise RegistryError((RegistryFault(None, "the TOML is nested too deeply"),)) from error
     reader = _DocumentReader(TomlLines(text, TABLE), environ)
     functions = reader.functions(document)
-    if reader.faults:
-        faults = sorted(reader.faults, key=lambda fault: fault.line or 0)
-        if (more := len(faults) - MAX_FAULTS) > 0:
-            faults[MAX_FAULTS:] = [RegistryFault(None, f"{more} more faults follow")]
-        raise RegistryError(tuple(faults))
-    return functions
+    faults = sorted((*reader.faults, *reader.left_out), key=lambda fault: fault.line or 0)
+    if (more := len(faults) - MAX_FAULTS) > 0:
+        faults[MAX_FAULTS:] = [RegistryFault(None, f"{more} more faults follow")]
+    error = RegistryError(tuple(faults)) if faults else None
+    if error is not None and reader.faults:
+        raise error
+    return EdgeRegistry(functions=functions, error=error, unset=reader.unset, configured=True)
 
 
 def _read(path: Path) -> str:
@@ -151,6 +162,9 @@ class _DocumentReader:
 
     def __init__(self, lines: TomlLines, environ: Mapping[str, str]) -> None:
         self.faults: list[RegistryFault] = []
+        #: The faults that cost an entry alone, and the variable of each such entry.
+        self.left_out: list[RegistryFault] = []
+        self.unset: dict[str, str] = {}
         self._lines = lines
         self._rules = rules(environ)
 
@@ -176,7 +190,9 @@ class _DocumentReader:
                 taken = f"by the function of line {self._lines.table(first)}"
                 line = self._lines.key(index, "name")
                 self.fault(line, f'the name "{name}" is taken {taken}')
-        return () if self.faults else tuple(EdgeFunction(**values) for values in functions)
+        if self.faults:
+            return ()
+        return tuple(EdgeFunction(**one) for one in functions if one["name"] not in self.unset)
 
     def values(self, index: int, table: dict[str, Any]) -> dict[str, Any]:
         """The table's values, with a fault for everything missing, unknown or wrong."""
@@ -196,7 +212,10 @@ class _DocumentReader:
             try:
                 values[key] = rule.read(value)
             except UnsetVariable as unset:
-                self.fault(self._lines.key(index, key), f"{label}: {unset}")
+                self.left_out.append(
+                    RegistryFault(self._lines.key(index, key), f"{label}: {unset}")
+                )
+                self.unset[str(name)] = unset.variable
             except (TypeError, ValueError):
                 # The value itself is not shown: it may hold a password.
                 self.fault(self._lines.key(index, key), f"{label}: {key} must be {rule.expected}")

@@ -99,6 +99,7 @@ class HotApplication:
     def drain(self) -> None:
         """Go on answering, begin no heal, and say that this process is not ready: it will end."""
         self.services.draining.set()
+        self.services.edge.drain(self.services.settings.graceful_timeout)
         self.services.fixer.stop()
 
     def stop(self) -> None:

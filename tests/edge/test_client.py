@@ -24,6 +24,7 @@ from app.edge import (
     EdgeMonitor,
     EdgeRegistry,
     HealthState,
+    Invocation,
     RegistryFile,
 )
 from app.edge.errors import CallFailed, CircuitOpen, ErrorKind, NoTransport, Saturated
@@ -88,6 +89,19 @@ class TestChoice:
         until(lambda: bool(server.seen))
         client.close()
         assert ended.wait(PATIENT)
+
+    def test_drain(self, clients: Clients, server: EdgeServer, transport: str) -> None:
+        """In a process that ends soon no call lasts longer than that, whenever it began."""
+        slow = EdgeFunction(name="slow", url=server.url, timeout=120.0)
+        client = clients(slow, load=LOADERS[transport])
+        ended: list[Invocation] = []
+        calling = threading.Thread(target=lambda: ended.append(client.invoke("slow", path="hang")))
+        calling.start()
+        until(lambda: bool(server.seen))
+        client.drain(SHORT)
+        calling.join(PATIENT)
+        assert [invocation.error is None for invocation in ended] == [False]
+        assert client.invoke("slow", path="hang").error is ErrorKind.TIMEOUT
 
     # A fork beside threads is what is tested; Python 3.12 and later warn of it.
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.edge import EdgeFunction, EdgeRegistry, Priority, RegistryFile
+from app.edge import EdgeClient, EdgeFunction, EdgeRegistry, Priority, RegistryFile
 from app.edge.errors import RegistryError
 from app.edge.registry import load_registry, parse_registry
 from app.routes.bodies import edge_functions as bodies
@@ -63,13 +63,13 @@ class TestRegistry:
             "max_response": 7,
             "stream": True,
         }
-        (function,) = parse_registry(_table(**given))
+        (function,) = parse_registry(_table(**given)).functions
         assert json.loads(json.dumps(asdict(function))) == {**given, "headers": []}
         assert function.priority is Priority.HIGH
 
     def test_defaults(self) -> None:
         """A name and a URL are enough; a closing slash of the URL is dropped."""
-        (function,) = parse_registry(_table(url="http://127.0.0.1:8787/"))
+        (function,) = parse_registry(_table(url="http://127.0.0.1:8787/")).functions
         assert function == EdgeFunction(name="orders", url="http://127.0.0.1:8787")
 
     def test_no_file_named(self) -> None:
@@ -78,7 +78,7 @@ class TestRegistry:
 
     def test_empty_file(self) -> None:
         """An empty file registers nothing and is right."""
-        assert parse_registry("") == ()
+        assert parse_registry("") == EdgeRegistry(configured=True)
 
     @pytest.mark.parametrize(
         "value",
@@ -240,7 +240,7 @@ class TestRegistry:
     def test_two_thousand_functions(self) -> None:
         """A large registry is read in file order."""
         text = "".join(_table(name=f"f{n}") for n in range(2000))
-        assert [function.name for function in parse_registry(text)][1999] == "f1999"
+        assert [function.name for function in parse_registry(text).functions][1999] == "f1999"
 
 
 class TestRegistryFile:
@@ -307,13 +307,16 @@ url = "https://orders.example.com"
 """
 
     def _read(self, line: str, **environ: str) -> EdgeFunction:
-        (function,) = parse_registry(self.TEXT % line, environ)
+        (function,) = parse_registry(self.TEXT % line, environ).functions
         return function
 
     def _fault(self, line: str, **environ: str) -> tuple[int | None, str]:
-        with pytest.raises(RegistryError) as caught:
-            parse_registry(self.TEXT % line, environ)
-        (fault,) = caught.value.faults
+        try:
+            error = parse_registry(self.TEXT % line, environ).error
+        except RegistryError as raised:
+            error = raised
+        assert error is not None
+        (fault,) = error.faults
         return fault.line, fault.message
 
     def test_value_from_the_environment(self) -> None:
@@ -331,6 +334,36 @@ url = "https://orders.example.com"
         line, message = self._fault('headers = { A = "${VALUE}" }', **environ)
         assert line == 4
         assert message.endswith("the environment variable VALUE is not set")
+
+    def test_unset_variable_costs_its_entry_alone(self, tmp_path: Path) -> None:
+        """The others are registered, and so is this one as soon as its variable is set."""
+        file, environ = tmp_path / "functions.toml", {"OTHER": "canary"}
+        with_variable = self.TEXT % 'headers = { A = "${VALUE}", B = "${OTHER}" }'
+        file.write_text(f'{with_variable}\n[[function]]\nname = "b"\nurl = "http://127.0.0.1"\n')
+        source = RegistryFile(file, environ)
+        registry = source.current()
+        assert [function.name for function in registry.functions] == ["b"]
+        assert registry.unset == {"orders": "VALUE"}
+        assert 'function "orders"' in str(registry.error)
+        assert "VALUE" in str(registry.error)
+        assert "canary" not in str(registry.error)
+        (check,) = EdgeClient(source.current, lambda _: None).checks()
+        assert (check.ok, check.critical, check.reason) == (False, False, "variable_unset")
+        environ["VALUE"] = "given"
+        registry = source.current()
+        assert [function.name for function in registry.functions] == ["orders", "b"]
+        assert (registry.error, dict(registry.unset)) == (None, {})
+
+    def test_unset_variable_of_a_new_version(self, tmp_path: Path) -> None:
+        """An entry that was served before is served as it was."""
+        file, now = tmp_path / "functions.toml", [0.0]
+        file.write_text(self.TEXT % 'headers = { A = "plain" }')
+        source = RegistryFile(file, {}, clock=lambda: now[0])
+        file.write_text(self.TEXT % 'headers = { A = "${VALUE}" }')
+        now[0] = 2.0
+        (function,) = source.current().functions
+        assert function.headers == (("A", "plain"),)
+        assert source.current().unset == {"orders": "VALUE"}
 
     def test_subtable(self) -> None:
         """A table of their own is found by its line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
 import socket
 import threading
 import time
@@ -409,3 +410,26 @@ def test_health_checks_that_hang(tmp_path: Path) -> None:
             refused = [call.result().json()["code"] for call in asked if call.done()]
             assert refused == ["edge_saturated"] * 11
             functions.gate.set()
+
+
+def test_a_stop_while_a_call_hangs(functions: EdgeServer, tmp_path: Path) -> None:
+    """The caller gets an answer before the process ends, whatever time the function has.
+
+    A function that waits for a variable keeps no other from being served, and health names it.
+    """
+    unset = '[function.headers]\nAuthorization = "Bearer ${ABSENT_KEY}"\n'
+    tables = function("long", functions.url, timeout=120.0) + function("off", functions.url) + unset
+    with served(tmp_path, tables, GRACEFUL_TIMEOUT="6") as server:
+        health = server.get("/api/auto-fix/force-health-check").json()
+        assert health["overall_status"] == "degraded"
+        assert health["checks"]["edge_functions"]["reason"] == "variable_unset"
+        assert "ABSENT_KEY" in health["checks"]["edge_functions"]["advice"]
+        assert server.get(INVOKE.format("off", "")).status == 404
+        before = len(functions.seen)
+        with ThreadPoolExecutor(1) as pool:
+            calling = pool.submit(server.get, INVOKE.format("long", "/hang"))
+            wait_until(lambda: len(functions.seen) > before)
+            server.process.send_signal(signal.SIGTERM)
+            answer = calling.result()
+        assert answer.status in {502, 504}
+        assert server.process.wait(60) == 0
