@@ -25,6 +25,7 @@ from app.doctor.edit import Change, diff
 from app.doctor.findings import Finding, Severity, fails
 from app.doctor.locking import mend
 from app.doctor.project import Project
+from app.healing.home import can_be_written
 from app.kinds.environment import variables
 from app.settings.declarations import PROJECT_ROOT
 
@@ -165,7 +166,9 @@ def drift(output: Output, *, write: bool, no_lock: bool) -> int:
         if fix.listed
     ]
     if fresh:
-        remarks.append("add these to requirements-flask.txt, or run: auto-fix drift --write")
+        can_write = can_be_written(settings().lock.parent)
+        other = ", or run: auto-fix drift --write" if can_write else " and build the image anew"
+        remarks.append(f"add these to requirements-flask.txt{other}")
     for remark in () if output.as_json else remarks if fixes else ("no drift",):
         click.echo(f"# {remark}", err=True)
     return DRIFT if fresh else OK

@@ -7,6 +7,7 @@ import click
 from app.cli.command import OK, USAGE, WRONG, Output, command, healing_engine, reading_engine
 from app.doctor.wheels import verify as verify_layer
 from app.healing.engine import UnknownFault
+from app.healing.home import can_be_written
 from app.healing.kind import Outcome, Repair
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.layers import Layer
@@ -90,7 +91,9 @@ def fix(output: Output, subject: str) -> int:
         if repair.detail:
             output.line(f"  {repair.detail}")
     elif repair.healed:
-        output.line("make it permanent: auto-fix drift --write")
+        can_write = can_be_written(fixer.settings.lock.parent)
+        how = "" if can_write else ", its lines in requirements-flask.txt, and a new image"
+        output.line(f"make it permanent: auto-fix drift{' --write' if can_write else how}")
     return OK if mended else WRONG
 
 

@@ -20,6 +20,7 @@ from app.doctor.project import Project
 from app.healing.children import Child, child_group
 from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.installer.configuration import named_index
+from app.kinds.dependency.installer.install import with_cache
 from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.installer.verdict import blamed, outcome, redact
 from app.kinds.dependency.lock import Lock, LockedDistribution
@@ -274,7 +275,7 @@ def _compile(copy: Path, lock: LockFile, environ: Mapping[str, str], options: Lo
     # would hide the hashes of the rest; they are a matter of who locks.
     index = named_index("uv", environ)
     given = {**environ, **NAMED, **({"UV_DEFAULT_INDEX": index} if index else {})}
-    status, words = run_tool(command, given, copy, DEADLINE)
+    status, words = run_tool(command, with_cache(given, copy), copy, DEADLINE)
     if status != 0:
         names = [line.name for path in copy.glob("*.txt") for line in read_requirements(path).lines]
         end = outcome("uv", status, words.splitlines(), filter(None, names))

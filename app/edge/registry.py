@@ -129,10 +129,10 @@ def parse_registry(text: str, environ: Mapping[str, str] = os.environ) -> EdgeRe
     faults = sorted((*reader.faults, *reader.left_out), key=lambda fault: fault.line or 0)
     if (more := len(faults) - MAX_FAULTS) > 0:
         faults[MAX_FAULTS:] = [RegistryFault(None, f"{more} more faults follow")]
-    error = RegistryError(tuple(faults)) if faults else None
-    if error is not None and reader.faults:
-        raise error
-    return EdgeRegistry(functions=functions, error=error, unset=reader.unset, configured=True)
+    failure = RegistryError(tuple(faults)) if faults else None
+    if failure is not None and reader.faults:
+        raise failure
+    return EdgeRegistry(functions=functions, error=failure, unset=reader.unset, configured=True)
 
 
 def _read(path: Path) -> str:

@@ -34,7 +34,7 @@ TEXT = "requirements-flask.txt"
 #: Makes the current directory read-only for a command alone, as an unprivileged user may.
 READ_ONLY = (
     'mount --bind "$PWD" "$PWD" && mount -o remount,ro,bind "$PWD" && cd "$PWD"'
-    ' && exec "$0" -B -m app.cli drift --write --json'
+    ' && exec "$0" -B -m app.cli drift $1'
 )
 #: What a hand does to a lock, and the line that is to blame.
 HAND_EDITS = [
@@ -70,6 +70,11 @@ class TestLock:
         assert locked.run("lock", "--check").code == 0
         changes = locked.run("lock", "--upgrade", "--json").json["changes"]
         assert changes == {LOCK: ["-alpha==1.0", "+alpha==1.1"]}
+
+    def test_without_a_cache_of_uv(self, locked: Checkout) -> None:
+        """A cache that cannot be written, as on a read-only root, keeps nobody from comparing."""
+        ended = locked.run("lock", "--check", UV_CACHE_DIR=str(locked.root / LOCK / "cache"))
+        assert ended.code == 0, ended.err
 
     def test_check_sees_what_a_hand_has_changed(self, locked: Checkout) -> None:
         """A requirement that is not locked, a pin that nobody asks for, and a made-up hash."""
@@ -142,16 +147,16 @@ class TestLock:
         """Status 73, every file as it was. A full disk ends the same way."""
         assert small.run("fix", "redis").code == 0
         before = small.snapshot()
-        ended = small.command(
-            [
-                *("unshare", "--mount", "--map-root-user", "sh", "-c"),
-                READ_ONLY,
-                sys.executable,
-            ]
-        )
+        alone = ["unshare", "--mount", "--map-root-user", "sh", "-c", READ_ONLY, sys.executable]
+        ended = small.command([*alone, "--write --json"])
         assert ended.code == 73, ended.err
         assert "cannot be written" in ended.json["error"]["message"]
         assert small.snapshot() == before
+        # Nor is it advised there.
+        advised = small.command([*alone, ""])
+        assert (advised.code, advised.out) == (3, "redis>=5.0\n")
+        assert "build the image anew" in advised.err
+        assert "--write" not in advised.err
 
     def test_an_interrupted_lock_leaves_the_old_one(self, locked: Checkout, world: World) -> None:
         """Ctrl-C while the index hangs: status 130, nothing written, nothing running."""

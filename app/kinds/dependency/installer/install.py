@@ -185,16 +185,18 @@ class Installer:
 def install_environ(tool: Tool, environ: Mapping[str, str], work: Path) -> dict[str, str]:
     """The environment of an install; uv is asked to say which files it leaves out of a wheel.
 
-    Temporary files go where the working files are, and with them when the installer is killed. So
-    does uv's cache where it can write none of its own.
+    Temporary files go where the working files are, and with them when the installer is killed.
     """
     given = tool_environ(tool.name, environ) | {"RUST_LOG": "uv_extract=warn", "TMPDIR": str(work)}
-    if tool.name == "uv":
-        usual = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "/", ".cache")
-        cache = Path(environ.get("UV_CACHE_DIR") or Path(usual, "uv"))
-        if not can_be_written(cache):
-            given["UV_CACHE_DIR"] = str(work / "cache")
-    return given
+    return with_cache(given, work) if tool.name == "uv" else given
+
+
+def with_cache(environ: Mapping[str, str], work: Path) -> dict[str, str]:
+    """The environment of uv; its cache goes into ``work`` where it can write none of its own."""
+    usual = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "/", ".cache")
+    cache = Path(environ.get("UV_CACHE_DIR") or Path(usual, "uv"))
+    own = {} if can_be_written(cache) else {"UV_CACHE_DIR": str(work / "cache")}
+    return {**environ, **own}
 
 
 def _crash(status: int | None, lines: Sequence[str], target: Path | None) -> str | None:
