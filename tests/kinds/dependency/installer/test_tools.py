@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,9 +120,7 @@ class TestTakingOver:
         """It is asked for its version, and killed long before the deadline."""
         script(uv, "sleep 300")
         tools = Tools(("uv", "pip"), os.environ, patience=0.5)
-        started = time.monotonic()
         assert install(tools).outcome == Outcome.HEALED
-        assert time.monotonic() - started < 30
         assert tools.trouble(tools.preferred()[0]) == "it does not answer"
 
     def test_an_index_that_hangs_is_no_fault_of_the_tool(
