@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -94,6 +95,13 @@ def child_group(
             child.kill()
     finally:
         os.close(writer)
+
+
+def limit_file_size(child: Child, size: int) -> None:
+    """Let a child write no file of more than ``size`` bytes, where the system can."""
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError, PermissionError):
+            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size, size))
 
 
 def _exit_status(pid: int) -> int | None:

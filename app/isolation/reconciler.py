@@ -121,6 +121,8 @@ class Reconciler:
             }
         )
         services.tracing.try_start()
+        if not services.load.busy and not any(fault.fixable for fault in self._faults):
+            services.fixer.fetch_spares()
         if moved:
             # What an import fails for by now may be what can be healed.
             self._look_at = 0.0

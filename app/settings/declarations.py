@@ -102,6 +102,12 @@ class HealingSettings(Declared):
         syntax=Syntax(flag, "true or false"),
         meaning="true lets a heal install without a lock",
     )
+    spares: bool = setting(
+        "AUTO_FIX_SPARES",
+        default=False,
+        syntax=Syntax(flag, "on or off"),
+        meaning="on fetches wheels of what is approved and missing before anybody asks for them",
+    )
     secrets: Path = setting(
         "SECRETS_DIR",
         Path("/run/secrets"),
@@ -112,6 +118,8 @@ class HealingSettings(Declared):
     probe_deadline: float = 30.0
     #: The installers that may be used, the preferred one first.
     tools: tuple[str, ...] = ("uv", "pip")
+    #: How many bytes the spares may be altogether.
+    spare_bytes: int = 500 << 20
     #: The largest file that an installer may write: bounds a body that never ends.
     max_file_bytes: int = 1 << 30
 

@@ -290,6 +290,11 @@ class AutoFixer(Engine):
                     approved.pop(name, None)
         return super().adopt() or changed
 
+    def fetch_spares(self) -> None:
+        """Fetch in a thread what later heals would need, where the settings say so."""
+        if self.settings.spares and self.settings.wheelhouse is None and self.mode is Mode.HEAL:
+            self.dependency.spares.fetch_soon()
+
     def watch(self, blueprints: Sequence[Blueprint]) -> None:
         """Report on what these blueprints need, and on no other one's module any more.
 

@@ -26,9 +26,11 @@ from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.imports import ImportReports
 from app.kinds.dependency.installer.install import Installer
+from app.kinds.dependency.installer.spares import Spares
 from app.kinds.dependency.installer.together import Together, imported_by
 from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
+from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import (
     distributions,
     find_on_disk,
@@ -98,6 +100,9 @@ class DependencyKind:
         self.modules: tuple[str, ...] = ()
         self._together = Together(self.layers.staging, self._install, self._imports)
         self.tools = Tools(settings.tools, environ)
+        # What fits this interpreter does so whatever the lock says next.
+        directory = settings.home / "spares" / interpreter_key("any")
+        self.spares = Spares(directory, settings.spare_bytes, self.tools, self._spare_pins)
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._settings = settings
         self._reports = reports
@@ -245,6 +250,16 @@ class DependencyKind:
             seconds=layer.seconds,
         )
 
+    def _spare_pins(self) -> Iterable[LockedDistribution]:
+        """What heals of everything that is approved and not there would install."""
+        plans = [
+            missing.plan
+            for name in self.catalog.dependency_map
+            if (missing := self.unmet(name)) is not None and missing.fixable
+        ]
+        pins = [pin for plan in plans if isinstance(plan, InstallPlan) for pin in plan.missing]
+        return {pin.name: pin for pin in pins}.values()
+
     def _also_missing(self, plan: InstallPlan, fault: Fault) -> list[InstallPlan]:
         """The plans of what else is watched, or imported by the application, and not there."""
         asked = fault.chain if isinstance(fault, Diagnosis) else ()
@@ -261,7 +276,7 @@ class DependencyKind:
         settings = self._settings
         installer = Installer(
             tools=self.tools,
-            wheelhouse=settings.wheelhouse,
+            wheelhouse=settings.wheelhouse or self.spares.holding(plan.missing),
             deadline=work.deadline,
             max_file_bytes=settings.max_file_bytes,
             keep=(work.claim,),

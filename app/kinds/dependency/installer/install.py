@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.healing.children import Child, child_group
+from app.healing.children import Child, child_group, limit_file_size
 from app.healing.home import can_be_written
 from app.healing.kind import Outcome
 from app.kinds.dependency.catalog import InstallOutcome as Install
@@ -168,10 +165,7 @@ class Installer:
             if not child.ended and self.tools.examine(tool) is not None and not child.ended:
                 child.kill()
 
-        if sys.platform == "linux":
-            with suppress(ProcessLookupError, PermissionError):
-                limits = (self.max_file_bytes, self.max_file_bytes)
-                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, limits)
+        limit_file_size(child, self.max_file_bytes)
         suspicion = threading.Timer(min(self.tools.patience, deadline * SUSPICION), ask)
         suspicion.daemon = True
         if tool != order.last and self.tools.trouble(tool) is None:
