@@ -14,10 +14,15 @@ import selectors
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+#: The variable by which all that a child starts is known, whatever session it is in, and how often
+#: it is looked for.
+TOKEN, LOOKS = "AUTO_FIX_CHILD", 20
 
 
 class Child:
@@ -61,16 +66,19 @@ def child_group(
     output: IO[bytes] | None = None,
     keep: Sequence[int] = (),
     umask: int = -1,
+    sweep: bool = False,
 ) -> Iterator[Child]:
     """Run ``command``; on leaving, it and all that it started in its session is killed.
 
     ``output`` gets stdout and stderr, which are discarded without it. ``keep`` are descriptors
     that the child inherits: a claim in it is not free before the child has ended. ``umask`` is
-    this process's own when it is left out.
+    this process's own when it is left out. ``sweep`` says that what it has started is looked for in
+    other sessions, too, and killed: daemons leave theirs.
 
     Raises:
         OSError: when the command cannot be started.
     """
+    token = uuid.uuid4().hex
     reader, writer = os.pipe()
     try:
         try:
@@ -80,7 +88,7 @@ def child_group(
                 stdout=output or subprocess.DEVNULL,
                 stderr=subprocess.STDOUT,
                 pass_fds=(reader, *keep),
-                env=dict(environ),
+                env={**environ, TOKEN: token},
                 cwd=directory,
                 start_new_session=True,
                 umask=umask,
@@ -93,6 +101,8 @@ def child_group(
             yield child
         finally:
             child.kill()
+            if sweep:
+                _sweep(token)
     finally:
         os.close(writer)
 
@@ -102,6 +112,25 @@ def limit_file_size(child: Child, size: int) -> None:
     if sys.platform == "linux":
         with suppress(ProcessLookupError, PermissionError):
             resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size, size))
+
+
+def _sweep(token: str) -> None:
+    """Kill every process that has inherited a child's token, until there is none."""
+    mark = f"{TOKEN}={token}".encode()
+    # One that forks all the time is met again by the next look.
+    for _ in range(LOOKS):
+        found = [int(each.name) for each in Path("/proc").glob("[0-9]*") if _has(each, mark)]
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _has(process: Path, mark: bytes) -> bool:
+    with suppress(OSError):
+        return mark in (process / "environ").read_bytes()
+    return False
 
 
 def _exit_status(pid: int) -> int | None:

@@ -39,6 +39,7 @@ class InstallOutcome(StrEnum):
     TOO_LARGE = "too_large"
     INSTALLER_MISSING = "installer_missing"
     INSTALLER_FAILED = "installer_failed"
+    REFUSED_WHEEL = "refused_wheel"
     PROBE_FAILED = "probe_failed"
     CRASHED_PROBE = "crashed_probe"
 
@@ -69,6 +70,9 @@ INSTALL_ADVICE: Mapping[str, str] = {
     InstallOutcome.TOO_LARGE: "a download grew beyond the size limit and was stopped",
     InstallOutcome.INSTALLER_MISSING: "neither uv nor pip is available to this interpreter",
     InstallOutcome.INSTALLER_FAILED: "the installer failed; the log has its last lines",
+    InstallOutcome.REFUSED_WHEEL: (
+        "a wheel brings what is there already, or what Python runs at its start: see the log"
+    ),
     InstallOutcome.PROBE_FAILED: "the installed wheels do not import; they are in quarantine",
     InstallOutcome.CRASHED_PROBE: (
         "importing the installed wheels crashed or hung; they are in quarantine"

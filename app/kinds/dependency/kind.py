@@ -39,6 +39,7 @@ from app.kinds.dependency.on_disk import (
 )
 from app.kinds.dependency.probe import Verdict, probe
 from app.kinds.dependency.requirements import read_requirements, requirement_name
+from app.kinds.dependency.staged import is_there, needs_import, objection
 from app.manifest import PACKAGES
 from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
@@ -226,7 +227,7 @@ class DependencyKind:
             others = partial(self._also_missing, plan, fault)
             if alone or not self._together.fill(plan, others, stage, work):
                 left = replace(work, deadline=work.deadline - (time.monotonic() - started))
-                failure = self._install(plan, stage, left) or self._probe(plan, stage, left)
+                failure = self._install(plan, stage, left) or self._probe(plan, stage, left, fault)
                 if failure is not None:
                     return replace(failure, requirement=plan.requirement)
             installed = distributions(stage.site)
@@ -296,11 +297,13 @@ class DependencyKind:
         if not complete:
             detail = "the wheels hold other distributions than were asked for"
             return Repair(outcome=InstallOutcome.INVALID_WHEEL, detail=detail)
-        return None
+        detail = objection(stage.site) or ""
+        return Repair(outcome=InstallOutcome.REFUSED_WHEEL, detail=detail) if detail else None
 
-    def _probe(self, plan: InstallPlan, stage: Stage, work: Work) -> Repair | None:
-        """Import it in a fresh interpreter; what fails there goes to quarantine."""
-        verdict = self._imports((plan.module,), stage, work)
+    def _probe(self, plan: InstallPlan, stage: Stage, work: Work, fault: Fault) -> Repair | None:
+        """Import what was asked for in a fresh interpreter; what fails there goes to quarantine."""
+        asked_by = fault.chain if isinstance(fault, Diagnosis) else ()
+        verdict = self._imports((plan.module,), stage, work, asked_by)
         if verdict.ok:
             return None
         self.layers.quarantine(stage)
@@ -308,11 +311,25 @@ class DependencyKind:
         outcome = InstallOutcome.CRASHED_PROBE if crashed else InstallOutcome.PROBE_FAILED
         return Repair(outcome=outcome, error_class=verdict.error_class, detail=verdict.detail)
 
-    def _imports(self, modules: Sequence[str], stage: Stage, work: Work) -> Verdict:
-        return probe(
-            ",".join(modules),
+    def _imports(
+        self, modules: Sequence[str], stage: Stage, work: Work, asked_by: Sequence[str] = ()
+    ) -> Verdict:
+        """What a child makes of the modules, and of all that the application imports of them.
+
+        A wheel that takes files of its own away while it is imported fails, too.
+        """
+        asking = dict.fromkeys((*self.modules, *asked_by))
+        needed = [needs_import(stage.site, module, asking) for module in modules]
+        whole = is_whole(stage.site)
+        verdict = probe(
+            ",".join(name for names in needed for name in names),
             [stage.site],
             deadline=self._settings.probe_deadline,
             environ=self._environ,
             keep=(work.claim,),
         )
+        there = all(is_there(stage.site, module) for module in modules)
+        if verdict.ok and not (there and is_whole(stage.site) >= whole):
+            detail = "files of it were gone after its import"
+            return Verdict(ok=False, error_class="vanished", detail=detail)
+        return verdict

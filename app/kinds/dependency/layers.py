@@ -144,6 +144,8 @@ class Layers:
     def load(self) -> bool:
         """Put committed layers behind the rest of ``sys.path``; True when one was new.
 
+        They stand there in the order of their commits, whenever and by whomever they are loaded.
+
         Costs one ``stat`` when nothing was committed or removed since the last call.
         """
         with self._mutex:
@@ -155,10 +157,9 @@ class Layers:
                 return False
             sites = [str(path.parent / SITE) for path in self._manifests()]
             fresh = [site for site in sites if site not in self._loaded]
-            gone = [site for site in self._loaded if site not in sites]
-            if fresh or gone:
-                self._loaded = [*(site for site in self._loaded if site not in gone), *fresh]
-                sys.path[:] = [*(entry for entry in sys.path if entry not in gone), *fresh]
+            if sites != self._loaded:
+                others = [entry for entry in sys.path if entry not in {*self._loaded, *sites}]
+                self._loaded, sys.path[:] = sites, [*others, *sites]
                 importlib.invalidate_caches()
             # File systems count in steps of a few milliseconds: a later change has to show. That
             # something becomes ours does not.
@@ -167,7 +168,7 @@ class Layers:
             return bool(fresh)
 
     def committed(self) -> tuple[Layer, ...]:
-        """The committed layers, by name; one with an unreadable manifest is left out."""
+        """The committed layers, oldest first; one with an unreadable manifest is left out."""
         return tuple(layer for path in self._manifests() if (layer := self._read(path)) is not None)
 
     def site(self, layer: Layer) -> Path:
@@ -203,12 +204,17 @@ class Layers:
         manifest.touch(0o600)
         manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
         make_directory(self._committed)
+        # What is renamed has to be on the disk before its name is, or a power cut leaves half.
+        for directory, _, files in os.walk(stage.directory):
+            for name in (*files, "."):
+                _sync(os.path.join(directory, name))  # noqa: PTH118 - one for each file
         try:
             stage.directory.rename(self._committed / stage.directory.name)
         except OSError as error:
             if error.errno not in NO_RENAME:
                 raise
             self._copy(stage)
+        _sync(str(self._committed))
 
     def _copy(self, stage: Stage) -> None:
         """Commit where no directory can be renamed: the manifest last, which makes it a layer."""
@@ -303,7 +309,7 @@ class Layers:
         shutil.rmtree(bin_, ignore_errors=True)
 
     def _manifests(self) -> list[Path]:
-        """The manifests of the layers that are ours."""
+        """The manifests of the layers that are ours, in the order of their commits."""
         directory = self._committed.relative_to(self._home).parts
         found, untrusted = [], set()
         if not is_ours(self._home, *directory):
@@ -319,7 +325,10 @@ class Layers:
             fields = {"layer": name}
             logger.warning("others can change a layer, it is not loaded", extra={"fields": fields})
         self._untrusted = untrusted
-        return found
+        read = {path: self._read(path) for path in found}
+        return sorted(
+            found, key=lambda path: (layer.at if (layer := read[path]) else "", path.name)
+        )
 
     def _read(self, manifest: Path) -> Layer | None:
         name = manifest.parent.name
@@ -333,6 +342,14 @@ class Layers:
             return None
         self._logged.discard(name)
         return layer
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _own(directory: Path, form: re.Pattern[str] = OWN) -> list[Path]:

@@ -78,7 +78,9 @@ def probe(
     with (
         os.fdopen(reader, "rb"),
         os.fdopen(writer, "wb") as ours,
-        child_group(command, environ=environ, directory=Path("/"), keep=inherited) as child,
+        child_group(
+            command, environ=environ, directory=Path("/"), keep=inherited, sweep=True
+        ) as child,
         # The module's choice: a process that eventlet has patched has no select.poll.
         selectors.DefaultSelector() as selector,
     ):
