@@ -83,9 +83,12 @@ def _owner(site: Path, top: str) -> str | None:
     if top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return "a module of the standard library"
     spec = find_on_disk(top)
-    if spec is None or (spec.origin is None and not _has_body(site / top)):
+    if spec is None:
         return None
-    return "there, of another distribution or of the application"
+    # Distributions share namespaces with each other; the application's directories are its own.
+    portions = () if spec.origin or _has_body(site / top) else spec.submodule_search_locations or ()
+    shared = portions and all(any(Path(each).parent.glob("*.dist-info")) for each in portions)
+    return None if shared else "there, of another distribution or of the application"
 
 
 def _has_body(package: Path) -> bool:
