@@ -34,6 +34,8 @@ from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import (
     distributions,
     find_on_disk,
+    installed_version,
+    is_namespace,
     is_whole,
     only_importing_tells,
 )
@@ -166,9 +168,18 @@ class DependencyKind:
 
     def unmet(self, name: str) -> Diagnosis | None:
         """Why a package that a blueprint needs is not there, None when it is; imports nothing."""
-        if sys.modules.get(name) is not None or find_on_disk(name) is not None:
-            return None
-        return None if only_importing_tells(name) else self.diagnostician.absent(name)
+        return None if self._is_there(name) else self.diagnostician.absent(name)
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a module can be found; of a namespace, which is shared, the approved part."""
+        if is_namespace(name):
+            part = self.catalog.distribution(name)
+            return part is None or installed_version(part) is not None
+        return (
+            sys.modules.get(name) is not None
+            or find_on_disk(name) is not None
+            or only_importing_tells(name)
+        )
 
     def explain(self, error: BaseException) -> None:
         """Nothing but an import fails for a package, and the engine diagnoses imports itself."""
@@ -177,7 +188,7 @@ class DependencyKind:
         """None when the module that was missing can be found by now."""
         assert isinstance(fault, Diagnosis)  # noqa: S101 - the engine asks a kind of its own faults
         self.layers.load()
-        if find_on_disk(fault.module) is not None:
+        if self._is_there(fault.module):
             return None
         again = self.diagnostician.absent(fault.module, fault.chain)
         return again if again.heals == fault.heals else fault

@@ -158,6 +158,33 @@ class TestMissingDistribution:
             " project is known to bring it"
         )
 
+    def test_part_of_a_namespace(self, world: World, site: Site) -> None:
+        """What is approved of a namespace heals beside its other parts, and nothing else does."""
+        site.install("space-one", files={"space/one/__init__.py": ""})
+        files = {"space/two/__init__.py": "version = '1.0'\n"}
+        world.publish("space-two", files=files, approved=False)
+        world.dependency_map["space"] = "space-two>=1"
+        report = world.fixer().import_module("space.two")
+        assert report.healed
+        assert report.result is not None
+        assert report.result.installed == ("space-two==1.0",)
+        again = world.fixer(mode=Mode.REPORT).import_module("space.three")
+        assert again.diagnosis is not None
+        assert again.diagnosis.cause is Cause.MISSING_DISTRIBUTION
+        assert not again.diagnosis.fixable
+
+    def test_needed_part_of_a_namespace(self, world: World, site: Site) -> None:
+        """A blueprint that needs a namespace waits for the approved part, not for any."""
+        site.install("space-one", files={"space/one/__init__.py": ""})
+        files = {"space/two/__init__.py": ""}
+        world.publish("space-two", files=files, approved=False)
+        world.dependency_map["space"] = "space-two>=1"
+        fixer = world.fixer()
+        (fault,) = fixer.unmet({"packages": ["space"]})
+        assert fault.subject == "space"
+        assert fixer.heal(fault).healed
+        assert list(fixer.unmet({"packages": ["space"]})) == []
+
     def test_unapproved_name_is_explained(self, world: World) -> None:
         """A well-known import name is explained with its distribution and never made fixable."""
         diagnosis = diagnose(world, "cv2")
