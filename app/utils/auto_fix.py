@@ -29,7 +29,7 @@ from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.imports import ImportReport, ImportReports, initializing
 from app.kinds.dependency.kind import DependencyKind
 from app.kinds.dependency.layers import Layers
-from app.kinds.dependency.on_disk import find_on_disk, only_importing_tells
+from app.kinds.dependency.on_disk import find_on_disk, only_importing_tells, state_of_path
 from app.kinds.dependency.requirements import check_module_name, top_level
 from app.kinds.standard import TABLES
 from app.manifest import Blueprint, ManifestFile
@@ -42,6 +42,9 @@ Value = TypeVar("Value")
 
 #: The project's own top-level names: never installable, whatever the map says.
 FIRST_PARTY = frozenset({"app", "benchmarks", "tests", "wsgi"})
+
+#: How many diagnoses of absent names are kept, since anybody may ask for any.
+MAX_ABSENT = 1000
 
 
 class AutoFixer(Engine):
@@ -71,6 +74,10 @@ class AutoFixer(Engine):
         self._required = None if required is None else tuple(required)
         self._critical, self._first_party = frozenset(critical), set(first_party)
         self._reports = ImportReports()
+        #: Diagnoses of names that are not approved, as long as nothing comes or goes on the path.
+        self._absent = functools.lru_cache(MAX_ABSENT)(
+            lambda name, *_: self.dependency.diagnostician.absent(name)
+        )
         #: The modules of the blueprints that were watched last.
         self._blueprint_modules: set[str] = set()
 
@@ -236,7 +243,11 @@ class AutoFixer(Engine):
         found = self.installed(name) and find_on_disk(name) is not None
         if found or only_importing_tells(name):
             return ImportReport(name, success=False, available=True)
-        diagnosis = self.dependency.diagnostician.absent(name)
+        top = top_level(name)
+        if top in self.dependency_map:
+            diagnosis = self.dependency.diagnostician.absent(name)
+        else:
+            diagnosis = self._absent(name, state_of_path(), top in self._first_party)
         return ImportReport(name, success=False, available=False, diagnosis=diagnosis)
 
     def import_report(self, name: str) -> ImportReport | None:

@@ -197,7 +197,7 @@ def installed_version(distribution: str) -> str | None:
 
 def bringing(top: str) -> tuple[str, ...]:
     """The normalized names of the distributions that bring a top-level module by their RECORDs."""
-    return _brought(tuple((entry, _changed(entry)) for entry in sys.path)).get(top, ())
+    return _brought(state_of_path()).get(top, ())
 
 
 @lru_cache(maxsize=1)
@@ -215,6 +215,11 @@ def _brought(_: tuple[tuple[str, int], ...]) -> dict[str, tuple[str, ...]]:
                 names = (*found.get(top, ()), normalize(name))
                 found[top] = tuple(dict.fromkeys(names))
     return found
+
+
+def state_of_path() -> tuple[tuple[str, int], ...]:
+    """The entries of ``sys.path``, each with when something came into it or left it."""
+    return tuple((entry, _changed(entry)) for entry in sys.path)
 
 
 def _changed(directory: str) -> int:
