@@ -235,7 +235,7 @@ say(reader.load(), *(layer.subject for layer in reader.committed()))
 with filled(layers, "crashing") as stage:
     stage.work.mkdir(exist_ok=True)
     layers.quarantine(stage)
-half = layers.site(reader.committed()[0]).parent.with_name("prey.half")
+half = layers.site(reader.committed()[0]).parent.with_name("prey." + "0" * 32)
 half.mkdir()
 layers.sweep("prey")
 say(half.exists(), layers.remove("other"))
