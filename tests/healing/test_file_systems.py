@@ -231,7 +231,7 @@ layers.prepare()
 reader.load()
 commit(layers)
 commit(layers, "other")
-say(reader.load(), *(layer.subject for layer in reader.committed()))
+say(reader.load(), *sorted(layer.subject for layer in reader.committed()))
 with filled(layers, "crashing") as stage:
     stage.work.mkdir(exist_ok=True)
     layers.quarantine(stage)
