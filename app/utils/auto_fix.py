@@ -261,6 +261,7 @@ class AutoFixer(Engine):
         self.prepare()
         result: Repair | None = None
         tried: set[str] = set()
+        mended = False
         while True:
             try:
                 module = import_cleanly(name, package)
@@ -273,6 +274,10 @@ class AutoFixer(Engine):
             else:
                 return ImportReport(name, True, True, module, None, result), None  # noqa: FBT003
             diagnosis = self.diagnose(error, name)
+            if heal and not mended and self.mode is Mode.HEAL:
+                mended = True
+                if self.dependency.mend(diagnosis):
+                    continue
             if not heal or diagnosis.heals is None or diagnosis.subject in tried:
                 break
             tried.add(diagnosis.subject)

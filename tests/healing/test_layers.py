@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -359,3 +359,59 @@ class TestLife:
         assert world.fixer().safe_import("prey")[0]
         assert world.fixer().mode is Mode.HEAL
         assert committed(world.settings.home) == ["prey"]
+
+
+def _emptied(package: Path) -> None:
+    (package / "__init__.py").write_text("")
+
+
+def _without_a_part(package: Path) -> None:
+    (package / "part.py").unlink()
+
+
+def _cut_short(package: Path) -> None:
+    source = package / "__init__.py"
+    source.write_bytes(source.read_bytes()[:9] + b"\0\0\0")
+
+
+def _without_bytecode_that_can_be_read(package: Path) -> None:
+    for compiled in package.glob("__pycache__/*.pyc"):
+        compiled.write_bytes(compiled.read_bytes()[:20])
+
+
+def _gone(package: Path) -> None:
+    shutil.rmtree(package)
+
+
+class TestDamaged:
+    """A layer that is not as it was installed is replaced when an import from it fails."""
+
+    @pytest.mark.parametrize(
+        "damage",
+        [_emptied, _without_a_part, _cut_short, _without_bytecode_that_can_be_read, _gone],
+    )
+    def test_is_healed_again(self, world: World, damage: Callable[[Path], None]) -> None:
+        """The next process imports what was locked, from one layer; the damaged one is kept."""
+        files = {"prey/__init__.py": "from prey.part import thing\n", "prey/part.py": "thing = 7\n"}
+        world.publish("prey", files=files)
+        code = "found = fixer.safe_import('prey')[1]; say(found and found.thing)"
+        (world.root / "ours.py").write_text("from prey import thing\n")
+        path = f"sys.path.append({str(world.root)!r}); "
+        asking = path + "found = fixer.safe_import('ours')[1]; say(found and found.thing)"
+        assert run(world, asking) == "7"
+        damage(next(world.settings.home.glob("layers/*/prey.*/site/prey")))
+        assert run(world, asking) == "7"
+        assert run(world, code) == "7"
+        assert committed(world.settings.home) == ["prey"]
+        kept = [] if damage is _without_bytecode_that_can_be_read else ["prey"]
+        assert quarantined(world.settings.home) == kept
+
+    def test_code_that_is_wrong(self, world: World) -> None:
+        """A layer that is as it was installed stays, whatever its code does."""
+        world.publish("prey", files={"prey/__init__.py": "", "prey/wrong.py": "1 / 0"})
+        fixer = world.fixer()
+        assert fixer.safe_import("prey")[0]
+        for _ in range(3):
+            assert not fixer.safe_import("prey.wrong")[0]
+        assert quarantined(world.settings.home) == []
+        assert len(fixer.history()) == 1

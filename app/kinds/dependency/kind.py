@@ -6,6 +6,7 @@ commits it by one rename; see :meth:`DependencyKind.repair`.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,11 +41,13 @@ from app.kinds.dependency.on_disk import (
     only_importing_tells,
 )
 from app.kinds.dependency.probe import Verdict, probe
-from app.kinds.dependency.requirements import read_requirements, requirement_name
+from app.kinds.dependency.requirements import read_requirements, requirement_name, top_level
 from app.kinds.dependency.staged import is_there, needs_import, objection
 from app.manifest import PACKAGES
 from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
+
+logger = logging.getLogger(__name__)
 
 #: What each cause means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {
@@ -227,12 +230,29 @@ class DependencyKind:
                 listed=requirement_name(layer.requirement) in listed,
             )
 
+    def mend(self, diagnosis: Diagnosis) -> bool:
+        """Take the layers out of use that an import failed for because they are damaged.
+
+        True when that may have changed how the import ends.
+        """
+        try:
+            tops = {top_level(name) for name in (diagnosis.module, *diagnosis.chain)}
+            # A module whose bytecode cannot be read has run nothing, so no chain has it.
+            tops |= imported_by(diagnosis.chain, self._first_party)
+            return self.layers.set_aside_damaged(tops)
+        except OSError as error:
+            fields = {"error": str(error)}
+            logger.warning("a damaged layer cannot be set aside", extra={"fields": fields})
+            return False
+
     def repair(self, fault: Fault, work: Work) -> Repair:
         """Stage, probe and commit what the fault's plan says."""
         plan = fault.plan
         if not isinstance(plan, InstallPlan):
             return Repair(outcome=Outcome.NOT_FIXABLE)
         started = time.monotonic()
+        # A layer that has lost what it brought would stand before the new one.
+        self.layers.set_aside_damaged({plan.module})
         with self.layers.stage(plan.module, work.attempt) as stage:
             alone = not plan.locked or fault.cause != Cause.MISSING_DISTRIBUTION
             others = partial(self._also_missing, plan, fault)

@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -35,6 +35,7 @@ from pathlib import Path
 from app.healing.background import free_after_fork
 from app.healing.home import Untrusted, is_ours, make_directory
 from app.kinds.dependency.diagnosis import Cause
+from app.kinds.dependency.on_disk import distributions, is_as_recorded
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,8 @@ class Layers:
         self._mutex = free_after_fork(threading.Lock())
         #: What the log has already: layers whose manifest cannot be read, and NO_RENAMES.
         self._logged: set[str] = set()
+        #: The layers whose bytecode this process has removed.
+        self._recompiled: set[Path] = set()
         #: What is not loaded because another user may have put it there.
         self._untrusted: set[str] = set()
 
@@ -234,14 +237,51 @@ class Layers:
     def quarantine(self, stage: Stage) -> None:
         """Keep a staged fix that failed its probe out of the way, and only the newest few."""
         shutil.rmtree(stage.work)
+        self._to_quarantine(stage.directory)
+
+    def _to_quarantine(self, directory: Path) -> None:
         # The kernel's own stamps count in steps of milliseconds, too coarse to tell an order.
         now = time.time_ns()
-        os.utime(stage.directory, ns=(now, now))
+        os.utime(directory, ns=(now, now))
         make_directory(self._quarantine)
-        shutil.move(stage.directory, self._quarantine / stage.directory.name)
+        shutil.move(directory, self._quarantine / directory.name)
         newest_first = sorted(_own(self._quarantine), key=_modified, reverse=True)
         for path in newest_first[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
+
+    def set_aside_damaged(self, tops: Collection[str]) -> bool:
+        """Take the layers that bring a top-level name and are not as installed out of use.
+
+        Of one that is, the bytecode is removed, once for each process: it may be what is damaged.
+        True when something has changed, so that the import can be tried again.
+
+        Raises:
+            OSError: when the home cannot be written.
+        """
+        changed = False
+        for layer in self.committed():
+            site = self.site(layer)
+            brings = any((site / top).exists() or (site / f"{top}.py").exists() for top in tops)
+            if layer.subject not in tops and not brings:
+                continue
+            recorded = set(distributions(site).values()) == set(layer.hashes)
+            if recorded and is_as_recorded(site):
+                caches = () if site in self._recompiled else tuple(site.rglob("__pycache__"))
+                self._recompiled.add(site)
+                for cache in caches:
+                    shutil.rmtree(cache, ignore_errors=True)
+                changed = changed or bool(caches)
+                continue
+            fields = {"subject": layer.subject, "layer": site.parent.name}
+            logger.warning("a layer is damaged, it is set aside", extra={"fields": fields})
+            self._to_quarantine(site.parent)
+            for name, module in list(sys.modules.items()):
+                if str(getattr(module, "__file__", None)).startswith(f"{site}/"):
+                    sys.modules.pop(name, None)
+            changed = True
+        self.load()
+        importlib.invalidate_caches()
+        return changed
 
     def sweep(self, subject: str) -> None:
         """Remove what dead owners left in staging.

@@ -287,6 +287,24 @@ def is_whole(site: Path) -> bool:
     return all(os.path.exists(site / file) for file in files if not file.startswith(("../", "/")))  # noqa: PTH110
 
 
+def is_as_recorded(site: Path) -> bool:
+    """Whether every file that the RECORDs in a directory list inside it has the hash that they say.
+
+    Bytecode that was compiled since is in no RECORD.
+    """
+    found = importlib.metadata.distributions(path=[str(site)])
+    rows = csv.reader(line for distribution in found for line in _lines(distribution, "RECORD"))
+    for name, expected in ((row[0], row[1]) for row in rows if len(row) > 1):
+        if expected.startswith("sha256=") and not name.startswith(("../", "/")):
+            try:
+                digest = hashlib.sha256((site / name).read_bytes()).digest()
+            except (OSError, ValueError):
+                return False
+            if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != expected[7:].rstrip("="):
+                return False
+    return True
+
+
 def _header(distribution: str | Distribution, field: str) -> str | None:
     found = _found(distribution)
     for line in _lines(found, "METADATA") or _lines(found, "PKG-INFO"):
