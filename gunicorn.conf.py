@@ -6,7 +6,9 @@ gunicorn's own options win over this file (``--preload``, ``--bind``, ``--access
 
 from __future__ import annotations
 
+import mmap
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,10 +102,25 @@ def pre_fork(_server: Arbiter, _worker: Worker) -> None:
     watchdog.satisfied()
 
 
+#: One byte that workers share with the master: whether one has found nothing to serve with, and
+#: whether the master ends for a worker already, so that the ends of others change nothing.
+_shared = mmap.mmap(-1, 1)
+CANNOT_SERVE, ENDING = 1, 2
+
+
 def child_exit(server: Arbiter, _worker: Worker) -> None:
-    """End the master where each worker would be as deaf as this one: an import has patched it."""
-    application = server.app.callable
+    """End the master where each worker would end as this one did.
+
+    There is nothing to serve with, or an import has patched the application that was preloaded.
+    """
+    state, application = _shared[0], server.app.callable
+    if state == ENDING:
+        return
+    if state == CANNOT_SERVE:
+        _shared[0] = ENDING
+        raise HaltServer("there is nothing to serve with", os.EX_CONFIG)
     if application is not None and application.services.imports.suspected:
+        _shared[0] = ENDING
         raise HaltServer("the preloaded application answers nothing")
 
 
@@ -120,5 +137,9 @@ def post_worker_init(worker: Worker) -> None:
 
 def worker_exit(_server: Arbiter, worker: Worker) -> None:
     """Stop it again, unless this worker never came up."""
+    ends = sys.exception()
     if worker.booted:
         worker.wsgi.stop()
+    elif isinstance(ends, SystemExit) and ends.code == os.EX_CONFIG:
+        # It is wsgi.py that ends so: what a blueprint raises does not come here.
+        _shared[0] = _shared[0] or CANNOT_SERVE

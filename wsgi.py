@@ -7,8 +7,10 @@ service: for them there is an application that has the commands alone.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from app.settings.declarations import Settings
 
 Built = TypeVar("Built")
+
+logger = logging.getLogger(__name__)
 
 #: The commands of Flask's own program that ask for the application itself.
 ASK_FOR_THE_APPLICATION = frozenset({"run", "routes", "shell"})
@@ -33,16 +37,26 @@ def _command_of_flask() -> str | None:
 
 def _start(build: Callable[[], Built]) -> tuple[Settings, Built]:
     """Read the settings and build an application, or end the process with a sentence: why not."""
-    from app import CannotServe
+    from app import CannotServe, require_flask
     from app.telemetry.logs import configure_logging
     from deploy.serve import settings_or_exit
 
     settings = settings_or_exit(os.environ)
     configure_logging(settings.log_level, settings.log_format)
-    try:
-        return settings, build()
-    except CannotServe as error:
-        sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
+    from app.utils.auto_fix import auto_fixer
+
+    while True:
+        try:
+            require_flask(auto_fixer)
+            return settings, build()
+        except CannotServe as error:
+            if error.retry_after is not None:
+                # A new process would try at once, and spend the budget.
+                fields = {"advice": str(error), "retry_after": round(error.retry_after)}
+                logger.warning("nothing to serve with yet", extra={"fields": fields})
+                time.sleep(error.retry_after)
+                continue
+            sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
         sys.exit(os.EX_CONFIG)
 
 

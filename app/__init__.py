@@ -11,7 +11,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.healing.kind import Outcome
 from app.health.checks import Group
+from app.kinds.dependency.catalog import InstallOutcome
 from app.manifest import CORE
 from app.settings.declarations import Settings
 from app.settings.errors import OrchestratorError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.manifest import Blueprint
+    from app.utils.auto_fix import AutoFixer
 
 __all__ = ["CORE", "CannotServe", "create_app"]
 
@@ -28,12 +31,39 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that healing Flask itself may take: there is nothing to serve with before.
 FLASK_DEADLINE = 60.0
+#: Outcomes of that heal that may pass by themselves, and the least pause before it is tried again.
+PASSING = frozenset(
+    {Outcome.BUDGET, Outcome.BUSY, Outcome.DEADLINE, Outcome.INTERRUPTED, InstallOutcome.NETWORK}
+)
+FLASK_PAUSE = 5.0
 #: Seconds that the boot waits to say how healthy it is.
 HEALTH_PATIENCE = 1.0
 
 
 class CannotServe(OrchestratorError):
-    """Flask itself is missing and could not be healed, so there is nothing to serve with."""
+    """Flask itself is missing and could not be healed, so there is nothing to serve with.
+
+    ``retry_after`` is in how many seconds that may be otherwise; None when nothing is tried again.
+    """
+
+    def __init__(self, advice: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"Flask cannot be imported: {advice}")
+
+
+def require_flask(fixer: AutoFixer) -> None:
+    """Import Flask, and heal what is missing of it.
+
+    Raises:
+        CannotServe: when that is not possible now.
+    """
+    report = fixer.import_module("flask", critical=True, deadline=FLASK_DEADLINE)
+    if report.loaded is None:
+        advice = report.diagnosis.advice if report.diagnosis else "the log says why"
+        result, retry_after = report.result, None
+        if result is not None and result.outcome in PASSING:
+            retry_after = max(result.retry_after, FLASK_PAUSE)
+        raise CannotServe(advice, retry_after)
 
 
 def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
@@ -63,10 +93,7 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         given.pop("AUTO_FIXER", None) or auto_fixer,
     )
     fixer = services.fixer
-    report = fixer.import_module("flask", critical=True, deadline=FLASK_DEADLINE)
-    if report.loaded is None:
-        advice = report.diagnosis.advice if report.diagnosis else "the log says why"
-        raise CannotServe(f"Flask cannot be imported: {advice}")
+    require_flask(fixer)
 
     # What needs Flask can be imported from here on.
     from flask import Flask

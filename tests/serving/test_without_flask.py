@@ -1,0 +1,53 @@
+"""Where Flask is missing, the service waits for what may pass, and ends where nothing will."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.serving.environments import Wheelhouse, environment
+from tests.support.index import Fault, SimpleIndex
+from tests.support.processes import serve
+
+
+@pytest.fixture(scope="module")
+def without_flask(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse) -> Path:
+    """The interpreter of an environment that has everything but Flask, and no installer."""
+    python = environment(tmp_path_factory.mktemp("without-flask"))
+    wheelhouse.install(python, wheelhouse.projects() - {"flask"})
+    return python
+
+
+def test_it_ends_with_a_sentence(
+    without_flask: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Where nothing may be healed the master ends with 78, and says why."""
+    environ |= {"AUTO_FIX_MODE": "report", "WEB_CONCURRENCY": "2"}
+    log = tmp_path / "log"
+    with (
+        pytest.raises(RuntimeError, match="ended with status 78"),
+        serve(log, environ, python=str(without_flask)),
+    ):
+        pass
+    text = log.read_text()
+    assert "cannot start: Flask cannot be imported" in text
+    assert text.count("Booting worker") <= 2
+
+
+def test_it_waits_for_the_index(
+    without_flask: Path, wheelhouse: Wheelhouse, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """While the index fails it is tried again after pauses, in the process that waits for it."""
+    log = tmp_path / "log"
+    with SimpleIndex(wheelhouse.directory) as index:
+        index.page_faults["flask"] = Fault.SERVER_ERROR
+        environ |= {"UV_DEFAULT_INDEX": index.url, "UV_HTTP_RETRIES": "0", "WEB_CONCURRENCY": "1"}
+        with (
+            pytest.raises(TimeoutError),
+            serve(log, environ, python=str(without_flask), timeout=15),
+        ):
+            pass
+    text = log.read_text()
+    assert 1 <= text.count("nothing to serve with yet") <= 6
+    assert text.count("Booting worker") == 1
