@@ -26,6 +26,8 @@ LOOK_SECONDS = 0.4
 #: Faults whose messages are shown at once; of any others, their lines.
 SHOWN_FAULTS = 20
 PACKAGES, BLUEPRINT = "packages", "blueprint"
+#: The key of a blueprint for packages that it can do without.
+OPTIONAL = "optional"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 IMPORT_PATH = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*)", re.ASCII)
 ADDRESS = re.compile(r"/[!-~]*", re.ASCII)
@@ -72,7 +74,8 @@ class Blueprint:
 
     ``paths`` are the ones that it answers for, which is its prefix where it has one: while it is in
     quarantine they, and all below them, answer 503. ``/`` stands for itself alone. ``needs`` has
-    the names of subjects by what the key is called, such as ``packages``.
+    the names of subjects by what the key is called, such as ``packages``; ``optional`` has import
+    names of packages that it makes use of and can do without.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Blueprint:
     paths: tuple[str, ...] = ()
     critical: bool = False
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
     #: The line of its table, counted from 1; 0 where it has none.
     line: int = field(default=0, compare=False)
 
@@ -225,7 +229,7 @@ class _Parser:
     def parse(self) -> Manifest:
         document = self._document()
         # Whether it can be used or not, what is described is known to those who need it.
-        known = {PACKAGES: _names(document.get(PACKAGES))}
+        known = dict.fromkeys((PACKAGES, OPTIONAL), _names(document.get(PACKAGES)))
         for name, table in self._tables.items():
             known[table.need] = _names(document.get(name))
         packages = self._entries(document.pop(PACKAGES, {}), PACKAGES, self._package)
@@ -357,7 +361,8 @@ class _Parser:
             prefix.rstrip("/") or None if prefix else None,
             tuple(paths),
             given["critical"],
-            {key: tuple(given[key]) for key in known if given[key]},
+            {key: tuple(given[key]) for key in known if given[key] and key != OPTIONAL},
+            tuple(given[OPTIONAL]),
             self._line(place, None),
         )
 

@@ -44,7 +44,8 @@ PIL = "pillow>=10; python_version >= '3.11'"
 import = "shop.orders:bp"
 prefix = "/api/orders"
 critical = true
-packages = ["redis", "PIL"]
+packages = ["redis"]
+optional = ["PIL"]
 environment = ["SHOP_NAME"]
 
 [variable.SHOP_NAME]
@@ -103,7 +104,7 @@ class TestExample:
         orders, pages = found.blueprints
         assert (orders.name, orders.module, orders.attribute) == ("orders", "shop.orders", "bp")
         assert (orders.prefix, orders.paths, orders.critical) == ("/api/orders", (), True)
-        assert orders.packages == ("redis", "PIL")
+        assert (orders.packages, orders.optional) == (("redis",), ("PIL",))
         assert orders.needs["environment"] == ("SHOP_NAME",)
         assert (pages.prefix, pages.paths, pages.critical) == (None, ("/about", "/terms"), False)
         assert (pages.packages, pages.needs) == ((), {"files": ("pricing",)})

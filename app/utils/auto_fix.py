@@ -322,6 +322,7 @@ class AutoFixer(Engine):
                 for subject in blueprint.needs.get(kind.need, ()):
                     needs[subject] = (*needs.get(subject, ()), blueprint.module)
             kind.needs = needs
+        self.dependency.optional = {name for each in blueprints for name in each.optional}
         modules = {blueprint.module for blueprint in blueprints}
         for module in self._blueprint_modules - modules:
             self._reports.watched.pop(module, None)

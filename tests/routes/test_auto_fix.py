@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.manifest import CORE, Blueprint
 from app.settings.declarations import Mode, Settings
 from app.telemetry.logs import ConsoleFormatter
 from tests.conftest import World
@@ -285,6 +286,17 @@ class TestTestImport:
         assert fixer.fix("healable").success
         sys.modules.pop("healable")
         client = build(AUTO_FIXER=fixer).test_client()
+        body = client.get("/api/auto-fix/test-import?module=healable").get_json()
+        assert (body["success"], body["type"]) == (True, "module")
+
+    def test_approved_and_of_use(self, world: World, build: Build) -> None:
+        """So is one that a blueprint makes use of, although it can do without."""
+        world.publish("healable")
+        fixer = world.fixer(required=())
+        assert fixer.fix("healable").success
+        sys.modules.pop("healable")
+        user = Blueprint("user", "app.routes.main", "main_bp", optional=("healable",))
+        client = build(AUTO_FIXER=fixer, BLUEPRINTS=(*CORE, user)).test_client()
         body = client.get("/api/auto-fix/test-import?module=healable").get_json()
         assert (body["success"], body["type"]) == (True, "module")
 

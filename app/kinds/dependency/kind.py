@@ -110,6 +110,8 @@ class DependencyKind:
         directory = settings.home / "spares" / interpreter_key("any")
         self.spares = Spares(directory, settings.spare_bytes, self.tools, self._spare_pins)
         self.needs: Mapping[str, tuple[str, ...]] = {}
+        #: Packages that blueprints make use of and can do without.
+        self.optional: AbstractSet[str] = frozenset()
         self._settings = settings
         self._reports = reports
         self._environ = environ
@@ -141,7 +143,8 @@ class DependencyKind:
         By a blueprint, by all, or by who made this kind; what a requirements file merely lists may
         be for another way of serving.
         """
-        return name in self.needs or name in self._critical or name in (self._required or ())
+        needed = (self.needs, self.optional, self._critical, self._required or ())
+        return any(name in names for names in needed)
 
     def _read_requirements(self) -> None:
         self._listed = listed_distributions(self._watched, self.catalog.lock)
