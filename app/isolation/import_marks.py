@@ -91,6 +91,14 @@ class ImportMarks:
         counted = {source} if patched() else {source, source + PATCHED}
         return sum(text in counted for text in self._left(name).values())
 
+    def died_at(self, name: str) -> float:
+        """When the last process died of it, in seconds since the epoch; 0 when none has."""
+        times = [0.0]
+        for mark in self._left(name):
+            with suppress(OSError):
+                times.append(mark.stat().st_mtime)
+        return max(times)
+
     def crashed(self, name: str, path: str) -> bool:
         """Whether those are enough for it not to be imported."""
         return self.deaths(name, path) >= DEATHS

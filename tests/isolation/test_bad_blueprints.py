@@ -204,6 +204,22 @@ class TestCrashing:
             assert statuses(server, "/crashes") == {200}
         assert not list((house.home / "imports").iterdir())
 
+    def test_a_layer_that_ends_it(self, house: House) -> None:
+        """A wheel whose part ends the process costs its blueprint, and the layer is set aside."""
+        part = "import os\nos._exit(3)\n"
+        house.world.publish("prey", files={"prey/__init__.py": "", "prey/part.py": part})
+        asking = "import prey\nif prey:\n    import prey.part\n"
+        house.add("crashes", asking + working("crashes"))
+        house.add("good", working("good"))
+        with house.serve(workers=1) as server:
+            serving(server, 1, "good")
+            assert statuses(server, "/good") == {200}
+            assert server.get("/livez").status == 200
+            wait_until(lambda: "a layer ended the process" in server.log_text, timeout=LIVE)
+            assert reason(server, "crashes") == "crashed_import"
+            assert server.log_text.count("Booting worker") <= 3
+        assert list((house.home / "quarantine").glob("prey.*"))
+
     def test_what_does_not_mend_it(self, house: House) -> None:
         """A file that is mended wrongly is tried in a child, and ends no worker."""
         house.add("crashes", f"import os\nos._exit(3)\n{working('crashes')}")

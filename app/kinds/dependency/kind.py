@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
@@ -42,7 +44,12 @@ from app.kinds.dependency.on_disk import (
 )
 from app.kinds.dependency.probe import Verdict, probe
 from app.kinds.dependency.requirements import read_requirements, requirement_name, top_level
-from app.kinds.dependency.staged import is_there, needs_import, objection
+from app.kinds.dependency.staged import (
+    imported_anywhere,
+    is_there,
+    needs_import,
+    objection,
+)
 from app.manifest import PACKAGES
 from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
@@ -247,6 +254,26 @@ class DependencyKind:
             fields = {"error": str(error)}
             logger.warning("a damaged layer cannot be set aside", extra={"fields": fields})
             return False
+
+    def suspect(self, module: str, died_at: float) -> None:
+        """A process died at a time, in seconds since the epoch, while it imported a module.
+
+        The layers that are older than that, and that the module imports from, are set aside when a
+        child that imports the same from them dies, too.
+        """
+        for layer in self.layers.committed():
+            if datetime.fromisoformat(layer.at).timestamp() > died_at:
+                continue
+            names = imported_anywhere(module, layer.subject, self.layers.site(layer))
+            deadline = self._settings.probe_deadline
+            if (
+                names
+                and probe(",".join(names), (), deadline=deadline, environ=self._environ).crashed
+            ):
+                with suppress(OSError):
+                    why = "a layer ended the process that imported it, it is set aside"
+                    self.layers.set_aside(layer, why)
+        self.layers.load()
 
     def repair(self, fault: Fault, work: Work) -> Repair:
         """Stage, probe and commit what the fault's plan says."""

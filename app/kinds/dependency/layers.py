@@ -272,9 +272,7 @@ class Layers:
                     shutil.rmtree(cache, ignore_errors=True)
                 changed = changed or bool(caches)
                 continue
-            fields = {"subject": layer.subject, "layer": site.parent.name}
-            logger.warning("a layer is damaged, it is set aside", extra={"fields": fields})
-            self._to_quarantine(site.parent)
+            self.set_aside(layer, "a layer is damaged, it is set aside")
             for name, module in list(sys.modules.items()):
                 if str(getattr(module, "__file__", None)).startswith(f"{site}/"):
                     sys.modules.pop(name, None)
@@ -282,6 +280,17 @@ class Layers:
         self.load()
         importlib.invalidate_caches()
         return changed
+
+    def set_aside(self, layer: Layer, why: str) -> None:
+        """Take a layer out of use, which the log gets as the event ``why``.
+
+        Raises:
+            OSError: when the home cannot be written, or another process was faster.
+        """
+        directory = self.site(layer).parent
+        self._to_quarantine(directory)
+        fields = {"subject": layer.subject, "layer": directory.name}
+        logger.warning(why, extra={"fields": fields})
 
     def sweep(self, subject: str) -> None:
         """Remove what dead owners left in staging.
