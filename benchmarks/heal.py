@@ -61,7 +61,8 @@ def measure() -> Iterator[Measurement]:
                 ),
             },
         )
-        boot, boot_listed = real(root, TOGETHER)
+        (root / "boot").mkdir()
+        boot, boot_listed = real(root / "boot", TOGETHER)
         boot_times = interleaved(
             REPEATS,
             {
