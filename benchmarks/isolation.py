@@ -7,6 +7,7 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks.harness import Measurement
 from benchmarks.served import house, light_load, pause
@@ -34,6 +35,16 @@ def fail(error):
 }
 #: The window of the boots.
 WINDOW = 30.0
+#: What a wheel holds, and how a blueprint imports it.
+KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+DEADLY = {
+    "the package": ({"deadly/__init__.py": KILL}, "import deadly\n"),
+    "a part": ({"deadly/__init__.py": "", "deadly/part.py": KILL}, "import deadly.part\n"),
+    "a part that is asked for later": (
+        {"deadly/__init__.py": "", "deadly/part.py": KILL},
+        "import deadly\nif deadly:\n    import deadly.part\n",
+    ),
+}
 #: Seconds between two looks.
 POLL = 0.1
 ENDS = {
@@ -46,6 +57,7 @@ def measure() -> Iterator[Measurement]:
     """Latency beside each of the bad ones against that beside a good one; then the boots."""
     yield _latency()
     yield from _boots()
+    yield _deadly_packages()
 
 
 def _latency() -> Measurement:
@@ -106,6 +118,38 @@ def _boots() -> Iterator[Measurement]:
         measured=max(seconds.values()),
         unit="s",
         parts={f"beside one that {name}": one for name, one in seconds.items()},
+    )
+
+
+def _deadly_packages() -> Measurement:
+    """Wheels that a heal brings and whose import ends the process; each alone, served for 30 s.
+
+    The last one's import is one that no reading of the code tells, so it gets as far as a worker.
+    """
+    boots = {}
+    for name, (files, asking) in DEADLY.items():
+        with house() as here:
+            here.world.settings = replace(
+                here.world.settings, wheelhouse=here.world.index.directory
+            )
+            here.world.publish("deadly", files=files)
+            here.add("other", asking + working("other"))
+            with here.serve(workers=1) as server:
+                until = time.monotonic() + WINDOW
+                answers = True
+                while time.monotonic() < until:
+                    # One that is killed takes what it was answering with it.
+                    with contextlib.suppress(OSError):
+                        answers = server.get("/livez").status == 200
+                    time.sleep(POLL)
+                boots[name] = float(server.log_text.count("Booting worker")) if answers else 1e9
+    return Measurement(
+        what=f"boots of a worker in {WINDOW:g} s with a package whose import kills it",
+        rule="at most",
+        target=3,
+        measured=max(boots.values()),
+        unit="",
+        parts=boots,
     )
 
 

@@ -266,7 +266,7 @@ class Reconciler:
                 files[name] = 0
                 with suppress(OSError):
                     files[name] = os.stat(spec.origin or "").st_mtime_ns  # noqa: PTH116 - is text
-        if state.name not in self._imports:
+        if state.name not in self._seen:
             absent = diagnosis.module if diagnosis.cause in _ABSENT else None
             self._seen[state.name] = {name: at for name, at in files.items() if name != absent}
             self._imports[state.name] = Backoff(FIRST_RETRY, LAST_RETRY)

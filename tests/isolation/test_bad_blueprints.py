@@ -216,8 +216,10 @@ class TestCrashing:
             assert statuses(server, "/good") == {200}
             assert server.get("/livez").status == 200
             wait_until(lambda: "a layer ended the process" in server.log_text, timeout=LIVE)
-            assert reason(server, "crashes") == "crashed_import"
+            wait_until(lambda: "crashed_probe" in server.log_text, timeout=LIVE)
+            assert statuses(server, "/crashes") == {503}
             assert server.log_text.count("Booting worker") <= 3
+            assert "background turn failed" not in server.log_text
         assert list((house.home / "quarantine").glob("prey.*"))
 
     def test_what_does_not_mend_it(self, house: House) -> None:

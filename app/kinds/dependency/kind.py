@@ -272,7 +272,7 @@ class DependencyKind:
             ):
                 with suppress(OSError):
                     why = "a layer ended the process that imported it, it is set aside"
-                    self.layers.set_aside(layer, why)
+                    self.layers.set_aside(layer, why, deadly=True)
         self.layers.load()
 
     def repair(self, fault: Fault, work: Work) -> Repair:
@@ -281,6 +281,9 @@ class DependencyKind:
         if not isinstance(plan, InstallPlan):
             return Repair(outcome=Outcome.NOT_FIXABLE)
         started = time.monotonic()
+        if self.layers.is_deadly(plan.module):
+            detail = "what the lock names has ended a worker; it is in quarantine"
+            return Repair(outcome=InstallOutcome.CRASHED_PROBE, error_class="worker", detail=detail)
         # A layer that has lost what it brought would stand before the new one.
         self.layers.set_aside_damaged({plan.module})
         with self.layers.stage(plan.module, work.attempt) as stage:

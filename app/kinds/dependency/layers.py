@@ -27,7 +27,7 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +51,7 @@ KEY_KEPT = 7 * 24 * 3600.0
 USED = ".used"
 MANIFEST = "layer.json"
 SITE = "site"
+DEADLY = "deadly"
 WORK = "work"
 DISCARDED = "discarded-"
 #: What names of our own look like: of layers and what becomes one, of what is on its way out, of
@@ -281,13 +282,25 @@ class Layers:
         importlib.invalidate_caches()
         return changed
 
-    def set_aside(self, layer: Layer, why: str) -> None:
+    def is_deadly(self, subject: str) -> bool:
+        """Whether a layer of the subject, of this lock and interpreter, has ended processes."""
+        for path in _own(self._quarantine):
+            with suppress(OSError):
+                if _subject(path) == subject and (path / DEADLY).read_text() == self.key:
+                    return True
+        return False
+
+    def set_aside(self, layer: Layer, why: str, *, deadly: bool = False) -> None:
         """Take a layer out of use, which the log gets as the event ``why``.
+
+        One that is ``deadly`` is remembered for as long as it lies in quarantine.
 
         Raises:
             OSError: when the home cannot be written, or another process was faster.
         """
         directory = self.site(layer).parent
+        if deadly:
+            (directory / DEADLY).write_text(self.key, encoding="utf-8")
         self._to_quarantine(directory)
         fields = {"subject": layer.subject, "layer": directory.name}
         logger.warning(why, extra={"fields": fields})
