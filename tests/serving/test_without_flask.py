@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.serving.environments import Wheelhouse, environment
 from tests.support.index import Fault, SimpleIndex
-from tests.support.processes import serve
+from tests.support.processes import serve, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,23 @@ def test_it_waits_for_the_index(
     text = log.read_text()
     assert 1 <= text.count("nothing to serve with yet") <= 6
     assert text.count("Booting worker") == 1
+
+
+def test_it_serves_when_the_index_is_back(
+    without_flask: Path, wheelhouse: Wheelhouse, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """The process that waited heals Flask and serves with it."""
+    log = tmp_path / "log"
+    with SimpleIndex(wheelhouse.directory) as index, ThreadPoolExecutor(1) as pool:
+        index.page_faults["flask"] = Fault.SERVER_ERROR
+
+        def repair() -> None:
+            wait_until(lambda: log.exists() and "nothing to serve with yet" in log.read_text())
+            index.page_faults.clear()
+
+        repaired = pool.submit(repair)
+        environ |= {"UV_DEFAULT_INDEX": index.url, "UV_HTTP_RETRIES": "0", "WEB_CONCURRENCY": "1"}
+        with serve(log, environ, python=str(without_flask), timeout=60) as server:
+            repaired.result()
+            assert server.get("/readyz").status == 200
+            assert "flask" in str(server.get("/api/auto-fix/drift").json()["requirements"])

@@ -50,12 +50,17 @@ class Shared:
 
 INDEX = Shared("index-url", ("UV_DEFAULT_INDEX", "UV_INDEX_URL"))
 EXTRA = Shared("extra-index-url", ("UV_EXTRA_INDEX_URL", "UV_INDEX"))
+LINKS = Shared("find-links", ("UV_FIND_LINKS",), ",")
+NO_INDEX = Shared("no-index", ("UV_OFFLINE",))
+#: Where files come from: a tool that is told one of these is told all that it needs, and an index
+#: of one beside a directory of the other is what nobody has configured.
+PLACES = frozenset({INDEX, EXTRA, LINKS, NO_INDEX})
 #: pip itself looks at these variables, and at ``NO_PROXY``.
 PROXY = Shared("proxy", ("ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"))
 SHARED = (
     INDEX,
     EXTRA,
-    Shared("find-links", ("UV_FIND_LINKS",), ","),
+    LINKS,
     Shared("trusted-host", ("UV_INSECURE_HOST",)),
     Shared("cert", ("SSL_CERT_FILE",)),
     Shared("client-cert", ("SSL_CLIENT_CERT",)),
@@ -63,7 +68,7 @@ SHARED = (
     Shared("timeout", ("UV_HTTP_TIMEOUT", "UV_REQUEST_TIMEOUT")),
     Shared("retries", ("UV_HTTP_RETRIES",)),
     Shared("keyring-provider", ("UV_KEYRING_PROVIDER",)),
-    Shared("no-index", ("UV_OFFLINE",)),
+    NO_INDEX,
 )
 
 
@@ -76,14 +81,18 @@ def tool_environ(tool: str, environ: Mapping[str, str]) -> dict[str, str]:
     }
     ours, theirs = _pip_settings(environ), _uv_settings(environ)
     if tool == "pip":
+        told = any(place.pip in ours for place in PLACES)
         for shared in SHARED:
-            if shared.pip not in ours and shared in theirs and shared is not PROXY:
+            if shared is PROXY or (told and shared in PLACES):
+                continue
+            if shared.pip not in ours and shared in theirs:
                 ours[shared.pip] = " ".join(theirs[shared])
         # Its files hold what fights the command line, too: what is honoured of them is in here.
         variables = {f"PIP_{name.upper().replace('-', '_')}": ours[name] for name in ours}
         return {**kept, **variables, "PIP_CONFIG_FILE": os.devnull}
+    told = not PLACES.isdisjoint(theirs)
     for shared in SHARED:
-        if shared not in theirs and shared.pip in ours:
+        if shared not in theirs and shared.pip in ours and not (told and shared in PLACES):
             kept[shared.uv[0]] = shared.separator.join(ours[shared.pip].split())
             if shared is EXTRA:
                 # pip looks at every index, uv only at the first that knows the name.

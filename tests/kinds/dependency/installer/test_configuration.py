@@ -148,6 +148,21 @@ class TestPassedOn:
         """In the words of pip; addresses without the names that only uv gives them."""
         assert given("pip", **ours) == theirs
 
+    @pytest.mark.parametrize(
+        ("tool", "given_to_it", "of_the_other"),
+        [
+            ("uv", {"UV_DEFAULT_INDEX": "https://a/"}, {"PIP_EXTRA_INDEX_URL": "https://b/"}),
+            ("uv", {"UV_FIND_LINKS": "/a"}, {"PIP_INDEX_URL": "https://b/"}),
+            ("pip", {"PIP_INDEX_URL": "https://a/"}, {"UV_FIND_LINKS": "/b"}),
+            ("pip", {"PIP_NO_INDEX": "1"}, {"UV_DEFAULT_INDEX": "https://b/"}),
+        ],
+    )
+    def test_places_are_not_mixed(
+        self, tool: str, given_to_it: dict[str, str], of_the_other: dict[str, str]
+    ) -> None:
+        """A tool that is told itself where files come from gets no place of the other one's."""
+        assert given(tool, **given_to_it, **of_the_other) == given_to_it
+
     def test_certificates_and_proxies(self) -> None:
         """What both look at stays; pip looks at the proxies' variables by itself."""
         environ = {"SSL_CERT_FILE": "/a.pem", "HTTPS_PROXY": "http://a:1", "NO_PROXY": "b"}
