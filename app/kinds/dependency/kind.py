@@ -384,6 +384,8 @@ class DependencyKind:
         """
         asking = dict.fromkeys((*self.modules, *asked_by))
         needed = [needs_import(stage.site, module, asking) for module in modules]
+        # A heal may bring what a module needs, and not the module itself.
+        brought = [module for module in modules if is_there(stage.site, module)]
         whole = is_whole(stage.site)
         verdict = probe(
             ",".join(name for names in needed for name in names),
@@ -392,7 +394,7 @@ class DependencyKind:
             environ=self._environ,
             keep=(work.claim,),
         )
-        there = all(is_there(stage.site, module) for module in modules)
+        there = all(is_there(stage.site, module) for module in brought)
         if verdict.ok and not (there and is_whole(stage.site) >= whole):
             detail = "files of it were gone after its import"
             return Verdict(ok=False, error_class="vanished", detail=detail)
