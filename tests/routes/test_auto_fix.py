@@ -26,6 +26,7 @@ from tests.support.http import (
     assert_problem,
     fail,
 )
+from tests.support.import_hooks import MesonpyMetaFinder
 
 
 class TestAutoFixHealth:
@@ -288,6 +289,16 @@ class TestTestImport:
         client = build(AUTO_FIXER=fixer).test_client()
         body = client.get("/api/auto-fix/test-import?module=healable").get_json()
         assert (body["success"], body["type"]) == (True, "module")
+
+    def test_only_an_import_would_tell(
+        self, client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of a package that an import hook would build first, nobody says that it is not there."""
+        hook = MesonpyMetaFinder("built", tmp_path / "built.py")
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, hook])
+        body = client.get("/api/auto-fix/test-import?module=built").get_json()
+        assert (body["success"], body["diagnosis"], "built" in hook.asked) == (False, None, False)
+        assert "cannot be told without importing" in body["note"]
 
     def test_approved_and_of_use(self, world: World, build: Build) -> None:
         """So is one that a blueprint makes use of, although it can do without."""

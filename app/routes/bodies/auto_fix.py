@@ -11,6 +11,7 @@ from app.healing.journal import Attempt as RecordedAttempt
 from app.healing.report import timestamp
 from app.kinds.dependency.diagnosis import Cause
 from app.kinds.dependency.imports import ImportReport
+from app.kinds.dependency.on_disk import find_on_disk
 from app.kinds.dependency.requirements import MAX_MODULE_NAME
 from app.routes.bodies.health import Fix
 from app.settings.declarations import Mode
@@ -270,13 +271,16 @@ def imported(
 ) -> AnyImport:
     """How an import went; advice and the way to the fault are details."""
     hidden = {} if details else {"advice": None, "chain": None}
-    looked_up = report.available and not report.success and report.diagnosis is None
+    note = None
+    if report.available and not report.success and report.diagnosis is None:
+        told = find_on_disk(report.module) is not None
+        note = _LOOKED_UP if told else _CANNOT_BE_TOLD
     return filled(
         body,
         report,
         type=None if report.loaded is None else type(report.loaded).__name__,
         diagnosis=filled(Diagnosis, report.diagnosis, **hidden) if report.diagnosis else None,
-        note=_LOOKED_UP if looked_up else None,
+        note=note,
         **given,
     )
 
@@ -284,4 +288,7 @@ def imported(
 _LOOKED_UP = (
     "The module is installed, but it is not loaded and nothing that is served needs it as such,"
     " so it was looked up and not imported."
+)
+_CANNOT_BE_TOLD = (
+    "Whether it is there cannot be told without importing it: an import hook brings it."
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import zipfile
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,7 @@ from app.kinds.dependency.on_disk import (
 from app.kinds.dependency.requirements import read_requirements
 from app.settings.errors import LockError
 from tests.healing.broken import Site, on_path, write_files
+from tests.support.import_hooks import Hook, MesonpyMetaFinder
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.below"])
@@ -160,24 +160,6 @@ def _namespace(place: Path) -> ModuleSpec:
     spec = ModuleSpec("emptied", None, is_package=True)
     spec.submodule_search_locations = [str(place)]
     return spec
-
-
-class Hook:
-    """A finder of import hooks: what it is asked for, and the file that it answers with."""
-
-    def __init__(self, name: str, file: Path) -> None:
-        self.name, self.file = name, file
-        self.asked: list[str] = []
-        self._top_level_modules = {name}
-
-    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
-        """The module of its name, and of no other."""
-        self.asked.append(fullname)
-        return spec_from_file_location(fullname, self.file) if fullname == self.name else None
-
-
-class MesonpyMetaFinder(Hook):
-    """One that builds the package when it is asked."""
 
 
 class TestOtherFinders:
