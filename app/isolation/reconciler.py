@@ -150,8 +150,8 @@ class Reconciler:
             fixer.adopt()
             fixer.watch(wanted)
             for name in (*gone, *(each.name for each in changed)):
-                self._imports.pop(name, None)
-                self._sources.pop(name, None)
+                for known in (self._imports, self._seen, self._sources):
+                    known.pop(name, None)
             import_blueprints(changed, fixer, self._services.imports, FOLLOW_PATIENCE)
             self._outdated = True
             self._builds.reset()
