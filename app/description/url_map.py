@@ -136,10 +136,9 @@ def _documented(view: Callable[..., object] | None, method: str) -> tuple[str, s
     is for other tools.
     """
     try:
-        made_of = getattr(view, "view_class", None)
-        text = getattr(getattr(made_of, method, None), "__doc__", "") or getattr(
-            view, "__doc__", ""
-        )
+        described = (getattr(getattr(view, "view_class", None), method, None), view)
+        # None itself has a docstring since Python 3.13.
+        text = next((one.__doc__ for one in described if one is not None and one.__doc__), "")
     except Exception:  # noqa: BLE001 - an owner's object may do anything, and its route is there
         text = ""
     lines = [line.strip() for line in _clean(text).strip().splitlines()] if text else []
