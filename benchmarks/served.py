@@ -69,11 +69,11 @@ def wrk(url: str, *, seconds: float, connections: int) -> Iterator[list[Load]]:
     """Load ``url`` with keep-alive connections beside the block; the list has the result after it.
 
     Raises:
-        SystemExit: when wrk is not installed.
+        RuntimeError: when wrk is not installed.
     """
     program = shutil.which("wrk")
     if program is None:
-        raise SystemExit("this benchmark needs wrk (Debian: apt-get install wrk)")
+        raise RuntimeError("this benchmark needs wrk (Debian: apt-get install wrk)")
     with directory() as root:
         script = Path(root, "report.lua")
         script.write_text(REPORT)
