@@ -106,19 +106,22 @@ class EnvironmentKind:
             read_for = (self._declared(), self.needs)
             if not self._sources.refresh() and self._is_read_for(read_for):
                 return False
-            self._read_for = read_for
-            before, changed = self._faults, False
-            self._faults = {}
+            faults: dict[str, Fault] = {}
+            changed = False
             for variable in self._variables().values():
                 found = self._sources.find(variable.name)
                 fault = self._fault(variable, found)
                 if fault is not None:
-                    self._faults[variable.name] = fault
+                    faults[variable.name] = fault
                 elif not found.given:
                     changed = self._put(variable, found.text) or changed
                 else:
                     self._in_force.add(variable.name)
-            return changed or self._faults != before
+            # Replaced whole: other threads read it meanwhile, and half of it would say "met".
+            before, self._faults = self._faults, faults
+            # Last, so that nobody takes the old ones for those of what is declared now.
+            self._read_for = read_for
+            return changed or faults != before
 
     def faults(self) -> Iterable[Fault]:
         """What is wrong with a variable that is needed, or set and of no use, settings included."""
