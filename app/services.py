@@ -10,7 +10,9 @@ from functools import partial
 from app.access.guessing import Access, FailedAttempts
 from app.access.limits import RateLimits
 from app.access.tokens import Tokens
-from app.edge import EdgeClient, EdgeMonitor, RegistryFile
+from app.edge.client import EdgeClient
+from app.edge.health import EdgeMonitor
+from app.edge.registry import RegistryFile
 from app.health import HealthCheck, HealthService, Load
 from app.health.standard import health_service
 from app.isolation.import_marks import ImportMarks

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from app.edge import EdgeClient, EdgeFunction, EdgeRegistry
+from app.edge.client import EdgeClient
+from app.edge.functions import EdgeFunction, EdgeRegistry
 from benchmarks.harness import Measurement, directory, interleaved, medians, spread
 from tests.support.fast_functions import fast_functions
 from tests.support.processes import Server, serve

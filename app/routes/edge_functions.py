@@ -11,8 +11,8 @@ from itertools import chain
 from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import details_allowed
-from app.edge import EdgeClient, Invocation
-from app.edge.calls import TIMEOUT_HEADER, patience, returned
+from app.edge.calls import TIMEOUT_HEADER, Invocation, patience, returned
+from app.edge.client import EdgeClient
 from app.edge.errors import CallFailed
 from app.edge.transports import content_length
 from app.routes.bodies.edge_functions import (

@@ -23,7 +23,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.edge import BreakerState, EdgeClient
+from app.edge.client import EdgeClient
+from app.edge.protection import BreakerState
 from app.edge.statistics import cumulative
 from app.healing.report import Status
 from app.health import HealthReading

@@ -10,9 +10,9 @@ import time
 from flask import Request, abort, current_app, request
 from werkzeug.wsgi import get_input_stream
 
-from app.edge import CallerBody
 from app.edge.errors import BodyBroken, BodyTooLarge, BodyTooSlow
 from app.edge.protection import Deadlines, Watch
+from app.edge.transports import CallerBody
 from app.services import Services
 from app.web.problems import problem
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.edge import EdgeClient, EdgeFunction, EdgeRegistry
+from app.edge.client import EdgeClient
+from app.edge.functions import EdgeFunction, EdgeRegistry
 from app.edge.transports import monkey_patched
 from tests.support.edge_server import EdgeServer, edge_server
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.edge import BreakerState, CallerBody, EdgeClient, EdgeFunction, EdgeRegistry, HealthState
+from app.edge.client import EdgeClient
 from app.edge.errors import (
     BodyBroken,
     BodyTooLarge,
@@ -25,6 +25,10 @@ from app.edge.errors import (
     MethodRefused,
     UnknownFunction,
 )
+from app.edge.functions import EdgeFunction, EdgeRegistry
+from app.edge.health import HealthState
+from app.edge.protection import BreakerState
+from app.edge.transports import CallerBody
 from tests.edge.conftest import LOADERS, PATIENT, SHORT, Clients, until
 from tests.support.edge_server import MEBIBYTE, EdgeServer
 from tests.support.sockets import connections_to

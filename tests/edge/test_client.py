@@ -16,19 +16,14 @@ from types import ModuleType
 
 import pytest
 
-from app.edge import (
-    BreakerState,
-    CallerBody,
-    EdgeClient,
-    EdgeFunction,
-    EdgeMonitor,
-    EdgeRegistry,
-    HealthState,
-    Invocation,
-    RegistryFile,
-)
+from app.edge.calls import Invocation
+from app.edge.client import EdgeClient
 from app.edge.errors import CallFailed, CircuitOpen, ErrorKind, NoTransport, Saturated
-from app.edge.transports import monkey_patched
+from app.edge.functions import EdgeFunction, EdgeRegistry
+from app.edge.health import EdgeMonitor, HealthState
+from app.edge.protection import BreakerState
+from app.edge.registry import RegistryFile
+from app.edge.transports import CallerBody, monkey_patched
 from app.healing.report import Check
 from app.routes.bodies.edge_functions import EdgeBreaker, watched
 from tests.edge.conftest import LOADERS, PATIENT, SHORT, Clients, until, without

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.edge import EdgeClient, EdgeFunction, EdgeRegistry, Priority, RegistryFile
+from app.edge.client import EdgeClient
 from app.edge.errors import RegistryError
-from app.edge.registry import load_registry, parse_registry
+from app.edge.functions import EdgeFunction, EdgeRegistry, Priority
+from app.edge.registry import RegistryFile, load_registry, parse_registry
 from app.routes.bodies import edge_functions as bodies
 from app.web.json_bodies import encode
 

@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 from flask.testing import FlaskClient
 
-from app.edge import EdgeClient, RegistryFile
+from app.edge.client import EdgeClient
+from app.edge.registry import RegistryFile
 from app.telemetry.logs import ConsoleFormatter
 from tests.support.edge_server import MEBIBYTE, EdgeServer, edge_server
 from tests.support.http import (

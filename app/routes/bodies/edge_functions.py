@@ -7,11 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from app.edge import BreakerState, EdgeClient, FunctionHealth, HealthState, Priority
-from app.edge import EdgeFunction as Registered
 from app.edge.calls import OK
+from app.edge.client import EdgeClient
 from app.edge.errors import ErrorKind
-from app.edge.functions import LONGEST_TIMEOUT, MAX_TEXT, MOST_CONCURRENCY, MOST_RETRIES, NAME
+from app.edge.functions import (
+    LONGEST_TIMEOUT,
+    MAX_TEXT,
+    MOST_CONCURRENCY,
+    MOST_RETRIES,
+    NAME,
+    Priority,
+)
+from app.edge.functions import EdgeFunction as Registered
+from app.edge.health import FunctionHealth, HealthState
+from app.edge.protection import BreakerState
 from app.edge.statistics import PERCENTILES, FunctionStatistics, percentile
 from app.edge.transports import AIOHTTP_UNAVAILABLE, EVENTLET_WORKER
 from app.healing.report import timestamp
