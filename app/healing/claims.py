@@ -28,7 +28,7 @@ class Mark:
     """What a claim's file says of the attempt that is under way.
 
     ``outcome`` is how it ended, where the journal could not be written when it did, and
-    ``stopping`` while its holder is about to end.
+    ``stopping`` while its holder is about to end. ``step`` is what is being done just now.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Mark:
     cause: str
     basis: str
     outcome: str = ""
+    step: str = ""
 
 
 class Claims:

@@ -25,7 +25,7 @@ from app.healing.budget import Budget, Budgets, FixAttempts
 from app.healing.claims import Claims, Mark, read_mark, write_mark
 from app.healing.home import TROUBLE, Untrusted, make_directory, trouble
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
-from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Work
+from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Step, Work
 from app.healing.locks import Busy, Overtaken, has_locks
 from app.healing.report import Check
 from app.settings.declarations import HealingSettings, Mode
@@ -383,7 +383,9 @@ class Engine:
                 self._active[attempt] = (os.getpid(), claim, mark)
                 write_mark(claim, mark)
             kind.recover(fault.subject)
-            work = Work(attempt=attempt, claim=claim, deadline=limit)
+            work = Work(
+                attempt=attempt, claim=claim, deadline=limit, begin=partial(self._begin, claim)
+            )
             repair = kind.repair(fault, work)
         except Exception as error:
             if not isinstance(error, OSError):
@@ -422,6 +424,13 @@ class Engine:
                 fields = {"subject": row.subject, "outcome": str(row.outcome)}
                 logger.exception("observer failed", extra={"fields": fields})
         return repair
+
+    def _begin(self, claim: int, step: Step) -> None:
+        """Have everybody on this host see which step of an attempt is under way."""
+        with self._mutex, suppress(OSError):
+            mark = read_mark(claim)
+            if mark is not None:
+                write_mark(claim, replace(mark, step=step))
 
     def _end_interrupted(self, kind: Kind, subject: str, claim: int) -> None:
         """Record the attempt of a claim's holder who died, and remove what it has left."""
@@ -501,12 +510,47 @@ class Engine:
             UnknownFault: when nothing is known to be wrong with it.
             PlanChanged: when its plan is another one by now.
         """
+        return self.heal(self._approved(kind, subject, plan))
+
+    def begin_fix(self, kind: str, subject: str, plan: str) -> None:
+        """Begin what :meth:`fix_fault` does, or join it where it is under way; waits for nothing.
+
+        Raises:
+            UnknownFault: when nothing is known to be wrong with it.
+            PlanChanged: when its plan is another one by now.
+        """
+        fault = self._approved(kind, subject, plan)
+        with self._mutex:
+            last = self._background.get((kind, subject))
+            if last is None or last.done or last.orphaned:
+                call = BoundedCall(partial(self.heal, fault), f"heal {subject}")
+                self._background[kind, subject] = call
+
+    def recheck(self, kind: str, subject: str) -> Fault | None:
+        """Look again at one open fault; None when it is gone.
+
+        Raises:
+            UnknownFault: when nothing was known to be wrong with it.
+        """
+        fault = self._fault(kind, subject)
+        self.adopt()
+        return self.kinds[kind].recheck(fault)
+
+    def under_way(self) -> dict[tuple[str, str], Mark]:
+        """The attempts that are being made on this host, by kind and subject."""
+        return {(mark.kind, mark.subject): mark for mark in self.claims.marks() if not mark.outcome}
+
+    def _fault(self, kind: str, subject: str) -> Fault:
         for fault in self.faults():
             if (fault.kind, fault.subject) == (kind, subject):
-                if plan is not None and (fault.plan is None or fault.plan.digest != plan):
-                    raise PlanChanged(kind, subject)
-                return self.heal(fault)
+                return fault
         raise UnknownFault(kind, subject)
+
+    def _approved(self, kind: str, subject: str, plan: str | None) -> Fault:
+        fault = self._fault(kind, subject)
+        if plan is not None and (fault.plan is None or fault.plan.digest != plan):
+            raise PlanChanged(kind, subject)
+        return fault
 
     def _log(self, event: str, fault: Fault, repair: Repair, level: int) -> None:
         fields: dict[str, object] = {
@@ -591,9 +635,11 @@ class Engine:
         """Every count of attempts by kind, subject, cause and outcome."""
         return self.journal.totals()
 
-    def history(self, limit: int = 100) -> tuple[Attempt, ...]:
-        """The newest attempts, newest first."""
-        return self.journal.attempts(limit)
+    def history(
+        self, limit: int = 100, *, kind: str = "", subject: str = "", outcome: str = ""
+    ) -> tuple[Attempt, ...]:
+        """The newest attempts, newest first; only those of a kind, subject or outcome if given."""
+        return self.journal.attempts(limit, kind=kind, subject=subject, outcome=outcome)
 
     def status(self) -> dict[str, object]:
         """The engine's counters with the field names that clients rely on."""
@@ -623,6 +669,10 @@ class Engine:
             },
             "process": {"pid": os.getpid(), "host": socket.gethostname()},
         }
+
+
+def _key(fault: Fault) -> tuple[str, str, str]:
+    return fault.kind, fault.subject, fault.cause
 
 
 def _trouble_of(error: Exception) -> Repair:

@@ -227,12 +227,20 @@ class Journal:
                 self._unwritten.remove(written)
         return True
 
-    def attempts(self, limit: int = 100, subject: str | None = None) -> tuple[Attempt, ...]:
-        """The newest attempts that are still kept in full, newest first."""
-        where = "" if subject is None else "WHERE subject = ?"
+    def attempts(
+        self, limit: int = 100, *, kind: str = "", subject: str = "", outcome: str = ""
+    ) -> tuple[Attempt, ...]:
+        """The newest attempts that are still kept in full, newest first.
+
+        Only those of one kind, subject or outcome, where one is given.
+        """
+        given = {"kind": kind, "subject": subject, "outcome": outcome}
+        only = {column: value for column, value in given.items() if value}
+        where = " AND ".join(f"{column} = :{column}" for column in only) or "TRUE"
         rows = self._rows(
-            f"SELECT {', '.join(COLUMNS)} FROM attempts {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
-            (limit,) if subject is None else (subject, limit),
+            f"SELECT {', '.join(COLUMNS)} FROM attempts WHERE {where}"  # noqa: S608
+            " ORDER BY id DESC LIMIT :limit",
+            {**only, "limit": limit},
         )
         found = [dict(zip(FIELDS, row, strict=True)) for row in rows]
         lists = [{name: tuple(json.loads(row[name])) for name in LISTS} for row in found]

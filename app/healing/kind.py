@@ -7,7 +7,7 @@ pages speak of ``kind`` and ``subject``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -133,17 +133,28 @@ class Repair:
         return self.outcome == Outcome.HEALED
 
 
+class Step(StrEnum):
+    """What is being done in an attempt, in this order."""
+
+    STAGE = "stage"
+    PROBE = "probe"
+    COMMIT = "commit"
+    ACTIVATE = "activate"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What a kind gets to repair with: it is the only one on this host who works on the subject.
 
     ``attempt`` is the attempt's own id. ``claim`` is a descriptor that child processes inherit, so
-    that the claim lasts until they have ended too. ``deadline`` is seconds.
+    that the claim lasts until they have ended too. ``deadline`` is seconds. ``begin`` is called
+    with each step as it begins, so that it is seen.
     """
 
     attempt: str
     claim: int
     deadline: float
+    begin: Callable[[Step], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

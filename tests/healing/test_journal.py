@@ -104,7 +104,7 @@ class TestRows:
         fill(journal, 5)
         journal.append(attempt("other", subject="other"))
         assert [row.attempt for row in journal.attempts(2)] == ["other", "row4"]
-        assert [row.attempt for row in journal.attempts(2, "prey")] == ["row4", "row3"]
+        assert [row.attempt for row in journal.attempts(2, subject="prey")] == ["row4", "row3"]
         assert standing(journal) == Standing(5, "network", Failures(5, journal.attempts()[1].at))
         assert standing(journal, "absent") == Standing(0, "", Failures(0, 0.0))
 

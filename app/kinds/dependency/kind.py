@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
+from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Step, Work
 from app.healing.report import timestamp
 from app.kinds.dependency.catalog import (
     INSTALL_ADVICE,
@@ -286,6 +286,7 @@ class DependencyKind:
             return Repair(outcome=InstallOutcome.CRASHED_PROBE, error_class="worker", detail=detail)
         # A layer that has lost what it brought would stand before the new one.
         self.layers.set_aside_damaged({plan.module})
+        work.begin(Step.STAGE)
         with self.layers.stage(plan.module, work.attempt) as stage:
             alone = not plan.locked or fault.cause != Cause.MISSING_DISTRIBUTION
             others = partial(self._also_missing, plan, fault)
@@ -305,7 +306,9 @@ class DependencyKind:
                 seconds=time.monotonic() - started,
                 at=timestamp(time.time()),
             )
+            work.begin(Step.COMMIT)
             self.layers.commit(stage, layer)
+        work.begin(Step.ACTIVATE)
         self.layers.load()
         return Repair(
             outcome=Outcome.HEALED,
@@ -382,6 +385,7 @@ class DependencyKind:
 
         A wheel that takes files of its own away while it is imported fails, too.
         """
+        work.begin(Step.PROBE)
         asking = dict.fromkeys((*self.modules, *asked_by))
         needed = [needs_import(stage.site, module, asking) for module in modules]
         # A heal may bring what a module needs, and not the module itself.
