@@ -1,0 +1,180 @@
+"""What a file has to hold: a JSON Schema, or a type of the application's code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from app.kinds.configuration import formats, reading
+from app.kinds.configuration.causes import (
+    Broken,
+    Cause,
+    Pointer,
+    Problem,
+    shown_key,
+    shown_pointer,
+)
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+#: How alike, by difflib's measure, two keys have to be for one to be a slip of the other.
+ALIKE = 0.75
+#: Characters that a message shows of what a schema allows.
+MAX_SHOWN = 200
+TYPE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)", re.ASCII)
+#: What keywords of JSON Schema that limit a value ask for.
+LIMITS: Mapping[str, str] = {
+    "const": "has to be {}",
+    "enum": "has to be one of {}",
+    "format": "has to be of the format {}",
+    "pattern": "has to match {}",
+    "minimum": "has to be at least {}",
+    "maximum": "has to be at most {}",
+    "exclusiveMinimum": "has to be more than {}",
+    "exclusiveMaximum": "has to be less than {}",
+    "multipleOf": "has to be a multiple of {}",
+    "minLength": "has to have at least {} characters",
+    "maxLength": "has to have at most {} characters",
+    "minItems": "has to have at least {} elements",
+    "maxItems": "has to have at most {} elements",
+    "minProperties": "has to have at least {} keys",
+    "maxProperties": "has to have at most {} keys",
+    "uniqueItems": "has to have no element twice",
+}
+
+
+class Schema(Protocol):
+    """What the content of a file is checked with."""
+
+    def problems(self, value: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - whatever a file holds
+        """All that can be found, each with its pointer; lines are not known here."""
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+        """What Python callers get for a content without problems.
+
+        Raises:
+            Broken: it has some.
+        """
+
+
+def load_schema(reference: str, root: Path) -> Schema:
+    """The schema of a file: ``x.schema.json`` below ``root``, or ``package.module:Type``.
+
+    Raises:
+        Broken: it cannot be used, or what it needs is not installed, which ``key`` then names.
+    """
+    if named := TYPE.fullmatch(reference):
+        message = f"{named['name']} cannot be used yet"
+        raise Broken(Problem(Cause.SCHEMA_INVALID, message))
+    try:
+        schema = formats.parse(reading.read(root / reference), formats.Format.JSON)
+    except Broken as broken:
+        raise Broken(Problem(Cause.SCHEMA_INVALID, f"the schema: {broken}")) from None
+    return JsonSchema(schema)
+
+
+def unknown_key(table: Pointer, key: str, known: Iterable[str]) -> Problem:
+    """A key that nothing knows, with the known ones that it may be a slip of."""
+    ratios = {one: SequenceMatcher(None, key.lower(), one.lower()).ratio() for one in known}
+    best = max(ratios.values(), default=0.0)
+    nearest = tuple(one for one, ratio in ratios.items() if ratio == best >= ALIKE)
+    hint = f"; {' or '.join(map(shown_key, nearest))} is known" if nearest else ""
+    message = f"{shown_pointer((*table, key))} is no known key{hint}"
+    return Problem(Cause.UNKNOWN_KEY, message, pointer=(*table, key), key=key, nearest=nearest)
+
+
+def missing_key(table: Pointer, key: str) -> Problem:
+    """A key that a table lacks."""
+    message = f"{shown_pointer(table)} has no {shown_key(key)}"
+    return Problem(Cause.MISSING_KEY, message, pointer=table, key=key)
+
+
+def wrong_type(pointer: Pointer, types: Iterable[str]) -> Problem:
+    """A value of none of the types, which are called as in JSON Schema."""
+    types = tuple(types)
+    message = f"{shown_pointer(pointer)} has to be of the type {' or '.join(types)}"
+    return Problem(Cause.WRONG_TYPE, message, pointer=pointer, types=types)
+
+
+class JsonSchema:
+    """A JSON Schema of any draft that jsonschema knows; it refers to nothing outside of itself.
+
+    Raises:
+        Broken: it is none, or jsonschema is not installed.
+    """
+
+    def __init__(self, schema: Any) -> None:  # noqa: ANN401 - whatever a file holds
+        try:
+            from jsonschema import SchemaError
+            from jsonschema.validators import Draft202012Validator, validator_for
+            from jsonschema_specifications import REGISTRY
+        except ImportError:
+            message = "jsonschema, which checks it, is not installed"
+            raise Broken(Problem(Cause.NO_PARSER, message, key="jsonschema")) from None
+        validator = validator_for(schema, Draft202012Validator)
+        try:
+            validator.check_schema(schema)
+        except SchemaError as error:
+            where = shown_pointer(tuple(error.absolute_path))
+            message = f"the schema is no JSON Schema: {where} cannot be used"
+            raise Broken(Problem(Cause.SCHEMA_INVALID, message)) from None
+        # Nothing is fetched: what is not in this registry is unknown.
+        self._validator = validator(
+            schema, registry=REGISTRY, format_checker=validator.FORMAT_CHECKER
+        )
+
+    def problems(self, value: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - whatever a file holds
+        """All that can be found, each with its pointer."""
+        from referencing.exceptions import Unresolvable
+
+        try:
+            errors = list(self._validator.iter_errors(value))
+        except (Unresolvable, RecursionError, re.error):
+            message = "the schema refers to what it does not have, or to itself"
+            return (Problem(Cause.SCHEMA_INVALID, message),)
+        # What several branches of a schema say alike is one problem.
+        return tuple(dict.fromkeys(problem for error in errors for problem in _of_error(error)))
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+        """The content as it was parsed."""
+        return value
+
+
+def _of_error(error: ValidationError) -> Iterator[Problem]:
+    """What jsonschema's error says, but for the value."""
+    pointer, keyword, wanted = tuple(error.absolute_path), error.validator, error.validator_value
+    if "propertyNames" in error.absolute_schema_path:
+        yield unknown_key(pointer, str(error.instance), ())
+    elif keyword == "required":
+        absent = (key for key in wanted if error.message.startswith(repr(key)))
+        yield from (missing_key(pointer, key) for key in absent)
+    elif keyword == "additionalProperties":
+        schema: Any = error.schema
+        known = schema.get("properties", {})
+        allowed = "|".join(schema.get("patternProperties", {}))
+        for key in error.instance:
+            if key not in known and not (allowed and re.search(allowed, key)):
+                yield unknown_key(pointer, key, known.keys() - error.instance.keys())
+    elif keyword == "type":
+        yield wrong_type(pointer, [wanted] if isinstance(wanted, str) else wanted)
+    elif keyword in {"anyOf", "oneOf"} and all(
+        one.validator == "type" and not one.path for one in error.context or ()
+    ):
+        kinds = (one.validator_value for one in error.context or ())
+        yield wrong_type(pointer, (k for w in kinds for k in ([w] if isinstance(w, str) else w)))
+    elif keyword in LIMITS:
+        allowed = ", ".join(map(_shown, wanted)) if keyword == "enum" else _shown(wanted)
+        message = f"{shown_pointer(pointer)} {LIMITS[keyword].format(allowed[:MAX_SHOWN])}"
+        yield Problem(Cause.OUT_OF_RANGE, message, pointer=pointer)
+    else:
+        message = f"{shown_pointer(pointer)} is not what the schema allows ({keyword or 'false'})"
+        yield Problem(Cause.ENTRY_INVALID, message, pointer=pointer)
+
+
+def _shown(wanted: Any) -> str:  # noqa: ANN401 - whatever a schema holds
+    return dumps(wanted, default=str)
