@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from enum import StrEnum
+from typing import Any
 
 from app.settings.errors import OrchestratorError
 
 #: Where in a document: the keys of tables and the indexes of lists that lead there.
 Pointer = tuple[str | int, ...]
+#: Whatever a file holds: tables, lists, texts, numbers, flags, and dates of TOML.
+Value = Any
+#: How alike, by difflib's measure, two keys have to be for one to be a slip of the other.
+ALIKE = 0.75
 #: What of a file may be shown. Any other key may be a value that has lost its quotes.
 SHOWN_KEY = re.compile(r"[\w.-]{1,64}")
 
@@ -100,6 +106,29 @@ def shown_pointer(pointer: Pointer) -> str:
     """Where in a document, for people: ``functions.orders.tags[0]``."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{shown_key(step)}" for step in pointer)
     return "".join(steps).removeprefix(".") or "the document"
+
+
+def unknown_key(table: Pointer, key: str, known: Iterable[str]) -> Problem:
+    """A key that nothing knows, with the known ones that it may be a slip of."""
+    ratios = {one: SequenceMatcher(None, key.lower(), one.lower()).ratio() for one in sorted(known)}
+    best = max(ratios.values(), default=0.0)
+    nearest = tuple(one for one, ratio in ratios.items() if ratio == best >= ALIKE)
+    hint = f"; {' or '.join(map(shown_key, nearest))} is known" if nearest else ""
+    message = f"{shown_pointer((*table, key))} is no known key{hint}"
+    return Problem(Cause.UNKNOWN_KEY, message, pointer=(*table, key), key=key, nearest=nearest)
+
+
+def missing_key(table: Pointer, key: str) -> Problem:
+    """A key that a table lacks."""
+    message = f"{shown_pointer(table)} has no {shown_key(key)}"
+    return Problem(Cause.MISSING_KEY, message, pointer=table, key=key)
+
+
+def wrong_type(pointer: Pointer, types: Iterable[str]) -> Problem:
+    """A value of none of the types, which are called as in JSON Schema."""
+    types = tuple(types)
+    message = f"{shown_pointer(pointer)} has to be of the type {' or '.join(types)}"
+    return Problem(Cause.WRONG_TYPE, message, pointer=pointer, types=types)
 
 
 def parse_pointer(text: str) -> tuple[str, ...]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from app.kinds.configuration import formats
-from app.kinds.configuration.causes import Broken, Pointer, Problem, parse_pointer
+from app.kinds.configuration.causes import Broken, Pointer, Problem, Value, parse_pointer
 from app.kinds.configuration.formats import Format
 from app.kinds.configuration.schemas import Schema
 
@@ -25,7 +24,7 @@ class Examined:
         broken: the first problem of each entry that cannot be used, by the entry's name.
     """
 
-    value: Any = None
+    value: Value = None
     problems: tuple[Problem, ...] = ()
     broken: Mapping[str, Problem] = field(default_factory=dict)
 
@@ -68,13 +67,13 @@ def examine(
     return Examined(document.value, tuple(of_file), of_entries)
 
 
-def entries_of(value: Any, entries: str) -> dict[str, Any]:  # noqa: ANN401 - whatever a file holds
+def entries_of(value: Value, entries: str) -> dict[str, Value]:
     """The members of a collection by their names; none where there is no such collection."""
     _, collection = _collection(value, entries)
     return {name: collection[step] for name, step in _steps(collection).items()}
 
 
-def with_entries(value: Any, entries: str, changes: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def with_entries(value: Value, entries: str, changes: Mapping[str, Value]) -> Value:
     """A copy with other members in the place of those that are named, or without them (None).
 
     All others, their order, and what is around them stay; nothing is added.
@@ -86,7 +85,7 @@ def with_entries(value: Any, entries: str, changes: Mapping[str, Any]) -> Any:  
         step: changes.get(name, collection[step]) for name, step in _steps(collection).items()
     }
     stay = {step: member for step, member in changed.items() if member is not None}
-    result: Any = stay if isinstance(collection, dict) else list(stay.values())
+    result: Value = stay if isinstance(collection, dict) else list(stay.values())
     for length in range(len(base) - 1, -1, -1):
         around = _at(value, base[:length]).copy()
         around[base[length]] = result
@@ -94,7 +93,7 @@ def with_entries(value: Any, entries: str, changes: Mapping[str, Any]) -> Any:  
     return result
 
 
-def _collection(value: Any, entries: str | None) -> tuple[Pointer | None, Any]:  # noqa: ANN401
+def _collection(value: Value, entries: str | None) -> tuple[Pointer | None, Value]:
     """Where the collection is, and the collection itself; None where there is none."""
     base: Pointer = ()
     for step in parse_pointer(entries) if entries is not None else ():
@@ -108,7 +107,7 @@ def _collection(value: Any, entries: str | None) -> tuple[Pointer | None, Any]: 
     return (base, value) if entries is not None and isinstance(value, dict | list) else (None, {})
 
 
-def _steps(collection: Any) -> dict[str, str | int]:  # noqa: ANN401 - a table or a list
+def _steps(collection: Value) -> dict[str, str | int]:
     """The keys or indexes of a collection's members, by the names of these."""
     if isinstance(collection, dict):
         return {key: key for key in collection}
@@ -120,7 +119,7 @@ def _steps(collection: Any) -> dict[str, str | int]:  # noqa: ANN401 - a table o
     return steps
 
 
-def _at(value: Any, pointer: Pointer) -> Any:  # noqa: ANN401 - whatever a file holds
+def _at(value: Value, pointer: Pointer) -> Value:
     for step in pointer:
         value = value[step]
     return value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Mapping
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,17 +12,18 @@ from app.kinds.configuration import formats, reading
 from app.kinds.configuration.causes import (
     Broken,
     Cause,
-    Pointer,
     Problem,
-    shown_key,
+    Value,
+    missing_key,
     shown_pointer,
+    unknown_key,
+    wrong_type,
 )
+from app.kinds.configuration.typed import TypedSchema
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-#: How alike, by difflib's measure, two keys have to be for one to be a slip of the other.
-ALIKE = 0.75
 #: Characters that a message shows of what a schema allows.
 MAX_SHOWN = 200
 TYPE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)", re.ASCII)
@@ -51,10 +51,10 @@ LIMITS: Mapping[str, str] = {
 class Schema(Protocol):
     """What the content of a file is checked with."""
 
-    def problems(self, value: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - whatever a file holds
+    def problems(self, value: Value) -> tuple[Problem, ...]:
         """All that can be found, each with its pointer; lines are not known here."""
 
-    def value(self, value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+    def value(self, value: Value) -> Any:  # noqa: ANN401 - of any type
         """What Python callers get for a content without problems.
 
         Raises:
@@ -62,43 +62,25 @@ class Schema(Protocol):
         """
 
 
-def load_schema(reference: str, root: Path) -> Schema:
+def load_schema(reference: str, root: Path, *, texts: bool = False) -> Schema:
     """The schema of a file: ``x.schema.json`` below ``root``, or ``package.module:Type``.
+
+    Args:
+        reference: as the manifest has it.
+        root: where a path that is not absolute begins.
+        texts: whether the file's values are all texts, as in INI and ``.env``; a type then reads
+            numbers and flags from them.
 
     Raises:
         Broken: it cannot be used, or what it needs is not installed, which ``key`` then names.
     """
     if named := TYPE.fullmatch(reference):
-        message = f"{named['name']} cannot be used yet"
-        raise Broken(Problem(Cause.SCHEMA_INVALID, message))
+        return TypedSchema(named["module"], named["name"], texts=texts)
     try:
         schema = formats.parse(reading.read(root / reference), formats.Format.JSON)
     except Broken as broken:
         raise Broken(Problem(Cause.SCHEMA_INVALID, f"the schema: {broken}")) from None
     return JsonSchema(schema)
-
-
-def unknown_key(table: Pointer, key: str, known: Iterable[str]) -> Problem:
-    """A key that nothing knows, with the known ones that it may be a slip of."""
-    ratios = {one: SequenceMatcher(None, key.lower(), one.lower()).ratio() for one in known}
-    best = max(ratios.values(), default=0.0)
-    nearest = tuple(one for one, ratio in ratios.items() if ratio == best >= ALIKE)
-    hint = f"; {' or '.join(map(shown_key, nearest))} is known" if nearest else ""
-    message = f"{shown_pointer((*table, key))} is no known key{hint}"
-    return Problem(Cause.UNKNOWN_KEY, message, pointer=(*table, key), key=key, nearest=nearest)
-
-
-def missing_key(table: Pointer, key: str) -> Problem:
-    """A key that a table lacks."""
-    message = f"{shown_pointer(table)} has no {shown_key(key)}"
-    return Problem(Cause.MISSING_KEY, message, pointer=table, key=key)
-
-
-def wrong_type(pointer: Pointer, types: Iterable[str]) -> Problem:
-    """A value of none of the types, which are called as in JSON Schema."""
-    types = tuple(types)
-    message = f"{shown_pointer(pointer)} has to be of the type {' or '.join(types)}"
-    return Problem(Cause.WRONG_TYPE, message, pointer=pointer, types=types)
 
 
 class JsonSchema:
@@ -108,7 +90,7 @@ class JsonSchema:
         Broken: it is none, or jsonschema is not installed.
     """
 
-    def __init__(self, schema: Any) -> None:  # noqa: ANN401 - whatever a file holds
+    def __init__(self, schema: Value) -> None:
         try:
             from jsonschema import SchemaError
             from jsonschema.validators import Draft202012Validator, validator_for
@@ -128,7 +110,7 @@ class JsonSchema:
             schema, registry=REGISTRY, format_checker=validator.FORMAT_CHECKER
         )
 
-    def problems(self, value: Any) -> tuple[Problem, ...]:  # noqa: ANN401 - whatever a file holds
+    def problems(self, value: Value) -> tuple[Problem, ...]:
         """All that can be found, each with its pointer."""
         from referencing.exceptions import Unresolvable
 
@@ -140,7 +122,7 @@ class JsonSchema:
         # What several branches of a schema say alike is one problem.
         return tuple(dict.fromkeys(problem for error in errors for problem in _of_error(error)))
 
-    def value(self, value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+    def value(self, value: Value) -> Any:  # noqa: ANN401 - of any type
         """The content as it was parsed."""
         return value
 
@@ -176,5 +158,5 @@ def _of_error(error: ValidationError) -> Iterator[Problem]:
         yield Problem(Cause.ENTRY_INVALID, message, pointer=pointer)
 
 
-def _shown(wanted: Any) -> str:  # noqa: ANN401 - whatever a schema holds
+def _shown(wanted: Value) -> str:
     return dumps(wanted, default=str)

@@ -7,6 +7,7 @@ a file has a problem.
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from configparser import ConfigParser
@@ -25,29 +26,34 @@ TOML_PIECE = re.compile(
 )
 
 
-def at(text: str, offset: int) -> tuple[int, int]:
+def line_and_column(text: str, offset: int) -> tuple[int, int]:
     """The line and the column of a character, counted from 1."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def locate(
-    found: Iterable[Found], pointers: Collection[Pointer], text: str
-) -> dict[Pointer, tuple[int, int]]:
-    """The lines and columns of pointers, or of the nearest thing around them that has some."""
+def offset_of(text: str, line: int, column: int = 1) -> int:
+    """The offset of a line and a column."""
+    start = 0
+    for _ in range(line - 1):
+        start = text.find("\n", start) + 1
+    return start + column - 1
+
+
+def offsets(walk: Iterable[Found], pointers: Collection[Pointer]) -> dict[Pointer, int | None]:
+    """The offset of each pointer, or of the nearest thing around it; None where there is none."""
     wanted = {pointer[:length] for pointer in pointers for length in range(1, len(pointer) + 1)}
-    offsets: dict[Pointer, int] = {}
-    for pointer, offset in found:
+    found: dict[Pointer, int] = {}
+    for pointer, offset in walk:
         if pointer in wanted:
-            offsets.setdefault(pointer, offset)
+            found.setdefault(pointer, offset)
     result = {}
     for pointer in pointers:
-        around = (pointer[:length] for length in range(len(pointer), 0, -1))
-        nearest = next((one for one in around if one in offsets), None)
-        result[pointer] = (0, 0) if nearest is None else at(text, offsets[nearest])
+        around = (found.get(pointer[:length]) for length in range(len(pointer), 0, -1))
+        result[pointer] = next((offset for offset in around if offset is not None), None)
     return result
 
 
-def json(text: str) -> Iterator[Found]:
+def walk_json(text: str) -> Iterator[Found]:
     """Every key and element of a JSON text."""
     outer: list[tuple[Pointer, int | None]] = []
     # The table or list that the walk is in, the index of the element of a list, and the value.
@@ -77,7 +83,7 @@ def json(text: str) -> Iterator[Found]:
                 base, index, expects_key = here, 0 if piece == "[" else None, piece == "{"
 
 
-def toml(text: str) -> Iterable[Found]:
+def walk_toml(text: str) -> Iterable[Found]:
     """Every key, table and element of a TOML text."""
     return _TomlWalk(text).found
 
@@ -160,21 +166,19 @@ class _TomlWalk:
         self._next += 1
 
 
-def ini(text: str) -> Iterator[Found]:
+def walk_ini(text: str) -> Iterator[Found]:
     """Every section and key of an INI text, by the patterns of the parser."""
-    offset, section, indent = 0, "", -1
-    for line in text.splitlines(keepends=True):
-        start = offset + len(line) - len(line.lstrip())
-        offset += len(line)
+    # The indent of the last key: what is indented more goes on with its value.
+    end, section, indent = 0, "", sys.maxsize
+    for line in text.split("\n"):
+        start, end = end, end + len(line) + 1
         content = line.strip()
-        if not content or content[0] in "#;":
-            continue
         depth = len(line) - len(line.lstrip())
-        if 0 <= indent < depth:
+        if not content or content[0] in "#;" or depth > indent:
             continue
         if header := ConfigParser.SECTCRE.match(content):
-            section, indent = header["header"], -1
-            yield (section,), start
+            section, indent = header["header"], sys.maxsize
+            yield (section,), start + depth
         elif pair := ConfigParser.OPTCRE.match(content):
             indent = depth
-            yield (section, pair["option"].rstrip()), start
+            yield (section, pair["option"].rstrip()), start + depth

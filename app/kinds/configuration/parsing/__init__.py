@@ -1,0 +1,1 @@
+"""What texts hold, by their formats, and where in them it stands."""
