@@ -75,7 +75,8 @@ class Blueprint:
     ``paths`` are the ones that it answers for, which is its prefix where it has one: while it is in
     quarantine they, and all below them, answer 503. ``/`` stands for itself alone. ``needs`` has
     the names of subjects by what the key is called, such as ``packages``; ``optional`` has import
-    names of packages that it makes use of and can do without.
+    names of packages that it makes use of and can do without. Without ``gate`` its requests reach
+    its code also while what comes and goes, such as a database, is not there.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Blueprint:
     critical: bool = False
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    gate: bool = True
     #: The line of its table, counted from 1; 0 where it has none.
     line: int = field(default=0, compare=False)
 
@@ -328,7 +330,7 @@ class _Parser:
             raise Unusable("has to be a table with a plain name")
         if name in CORE_NAMES:
             raise Unusable("has the name of one of the service's own: choose another")
-        given: dict[str, Any] = {"prefix": None, "paths": [], "critical": False}
+        given: dict[str, Any] = {"prefix": None, "paths": [], "critical": False, "gate": True}
         given |= {key: [] for key in known}
         for key in value:
             if key not in {"import", *given}:
@@ -342,6 +344,7 @@ class _Parser:
             "prefix": (prefix is None or _is_address(prefix), "has to be one such as /api/orders"),
             "paths": (_is_list(paths, _is_address), "has to be a list of addresses"),
             "critical": (isinstance(given["critical"], bool), "has to be true or false"),
+            "gate": (isinstance(given["gate"], bool), "has to be true or false"),
         }
         for key in known:
             usable[key] = (_is_list(given[key], _is_name), "has to be a list of names")
@@ -363,6 +366,7 @@ class _Parser:
             given["critical"],
             {key: tuple(given[key]) for key in known if given[key] and key != OPTIONAL},
             tuple(given[OPTIONAL]),
+            given["gate"],
             self._line(place, None),
         )
 

@@ -176,6 +176,7 @@ class TestWrong:
             ("prefix", str),
             ("paths", list),
             ("critical", bool),
+            ("gate", bool),
             ("packages", list),
             ("environment", list),
             ("files", list),

@@ -207,9 +207,22 @@ class Engine:
         return tuple(self._opened(self.faults()))
 
     def unmet(self, needs: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
-        """Why what is needed is not there: needs are names of subjects by their kind's ``need``."""
+        """Why what is needed is not there: needs are names of subjects by their kind's ``need``.
+
+        What comes and goes is left out: nothing waits for it.
+        """
         for kind in self.kinds.values():
-            yield from filter(None, map(kind.unmet, needs.get(kind.need, ())))
+            if not kind.gates:
+                yield from filter(None, map(kind.unmet, needs.get(kind.need, ())))
+
+    def gates(self, needs: Mapping[str, Iterable[str]]) -> tuple[Callable[[], Fault | None], ...]:
+        """For each need that comes and goes a call that says why it is not there at that moment."""
+        return tuple(
+            partial(kind.unmet, subject)
+            for kind in self.kinds.values()
+            if kind.gates
+            for subject in needs.get(kind.need, ())
+        )
 
     def explain(self, error: BaseException) -> Fault | None:
         """The fault that an exception of somebody's code comes from, when a kind knows that."""

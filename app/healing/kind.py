@@ -210,7 +210,16 @@ class Kind(Protocol):
     def need(self) -> str:
         """The key under which a blueprint of the manifest names its subjects, as ``packages``."""
 
-    #: Subject to the modules of the blueprints that are not imported without it.
+    @property
+    def gates(self) -> bool:
+        """Whether its subjects come and go, as databases do.
+
+        A blueprint that needs one is imported without it, and answers 503 while it is not there;
+        ``unmet`` is asked in each of its requests then, so it says what is known. What does not
+        come and go is waited for before the import.
+        """
+
+    #: Subject to the modules of the blueprints that need it.
     needs: Mapping[str, tuple[str, ...]]
 
     @property

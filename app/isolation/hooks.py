@@ -1,23 +1,25 @@
-"""Hooks that a blueprint has for all requests of the application, not for its own alone.
+"""Hooks for all requests of the application: those that a blueprint has, and the gate.
 
-They never run at the core addresses. Elsewhere they run as Flask says, and one that raises costs
-the request, which is answered 503 with the name of its blueprint: it may be what guards, so no
-request goes on without it.
+A blueprint's hooks never run at the core addresses. Elsewhere they run as Flask says, and one that
+raises costs the request, which is answered 503 with the name of its blueprint: it may be what
+guards, so no request goes on without it. The gate comes before all of them.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Flask, Response, abort, current_app, g, has_request_context, request
 from werkzeug.exceptions import HTTPException
 
 from app.isolation.states import HOOK_FAILED, is_core_address
+from app.manifest import Blueprint
 from app.services import Services
-from app.web.problems import problem
+from app.utils.auto_fix import AutoFixer
+from app.web.problems import explained_problem, problem, unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,35 @@ def contain(app: Flask, known: frozenset[int], blueprint: str) -> None:
             if registry == APP_TEARDOWN:
                 # When it is called the request is gone, and what it was for is left in ``g``.
                 app.teardown_request(_remember_core_address)
+
+
+def add_gate(app: Flask, owners: Mapping[str, Blueprint], fixer: AutoFixer) -> None:
+    """Answer 503 at once while something is not there that comes and goes, as databases do.
+
+    It stops the requests of those blueprints that need it, and that have a gate.
+
+    Args:
+        app: the application, its blueprints registered.
+        owners: the blueprint of each endpoint.
+        fixer: whose kinds know what is there.
+    """
+    gates = {
+        endpoint: (blueprint.name, needs)
+        for endpoint, blueprint in owners.items()
+        if blueprint.gate and (needs := fixer.gates(blueprint.needs))
+    }
+
+    def gate(endpoint: str | None, _values: object) -> None:
+        blueprint, needs = gates.get(endpoint or "", ("", ()))
+        for need in needs:
+            fault = need()
+            if fault is not None:
+                detail = f"Something that the {blueprint} part of the service needs is not there."
+                abort(unavailable(str(fault.cause), detail, blueprint=blueprint))
+
+    if gates:
+        # Values are looked up before any hook runs, by what may ask a database for them.
+        app.url_value_preprocessors.setdefault(None, []).insert(0, gate)
 
 
 def _hooks(app: Flask) -> Iterator[tuple[str, Any, Any]]:
@@ -71,7 +102,8 @@ def _contained(hook: Hook, registry: str, blueprint: str) -> Hook:
             if registry == ERRORS and error is arguments[0]:
                 # The handler hands on what it was given.
                 raise
-            answer = _failed(hook, blueprint, error)
+            explained = explained_problem(error) if isinstance(error, Exception) else None
+            answer = explained or _failed(hook, blueprint, error)
         if registry in {TEARDOWN, APP_TEARDOWN}:
             return None
         if registry in {VALUES, CONTEXT}:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ def register_blueprints(
         app = new_app()
         collisions: dict[str, tuple[str, ...]] = {}
         served: dict[str, tuple[str, ...]] = {}
+        owners: dict[str, Blueprint] = {}
         for position, (blueprint, outcome) in enumerate(zip(blueprints, outcomes, strict=True)):
             if isinstance(outcome, BlueprintState):
                 continue
@@ -94,11 +96,13 @@ def register_blueprints(
                     blueprint, ADDRESS_TAKEN, advice, needs_restart=True
                 )
                 break
+            owners |= dict.fromkeys(map(attrgetter("endpoint"), fresh), blueprint)
             if collided := _collisions(known_rules, fresh):
                 collisions[blueprint.name] = collided
             prefix = blueprint.prefix or getattr(outcome, blueprint.attribute).url_prefix
             served[blueprint.name] = fixed_parts([prefix] if prefix else [r.rule for r in fresh])
         else:
+            hooks.add_gate(app, owners, fixer)
             for name, collided in collisions.items():
                 fields = {"blueprint": name, "addresses": " ".join(collided)}
                 logger.warning("blueprint's addresses are taken", extra={"fields": fields})

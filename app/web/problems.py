@@ -130,17 +130,31 @@ def unavailable(code: str, detail: str, **members: object) -> Response:
     return problem(quarantine_problem(code), detail, retry_after=None, state=STATE, **members)
 
 
+def explained_problem(error: Exception) -> Response | None:
+    """503 for an error that comes of a fault of the surroundings; None for any other.
+
+    Such as a variable that is not set, or a database that is gone. What can be mended is.
+    """
+    fixer: AutoFixer = current_app.extensions["auto_fixer"]
+    fault = fixer.explain(error)
+    if fault is None:
+        return None
+    fields = {"method": request.method, "path": request.path}
+    fields |= {"kind": fault.kind, "subject": fault.subject, "cause": str(fault.cause)}
+    logger.error("request misses what it needs", extra={"fields": fields})
+    if fault.fixable:
+        fixer.heal_in_background(fault)
+    return unavailable(str(fault.cause), "Something that this request needs is not available.")
+
+
 def unexpected_problem(error: Exception) -> Response:
     """500 for an error that nobody expected; the log has its trace under the id that is shown.
 
-    One that comes of a fault of the surroundings, such as a variable that is not set, is 503.
+    One that comes of a fault of the surroundings is 503.
     """
-    fields: dict[str, object] = {"method": request.method, "path": request.path}
-    fixer: AutoFixer = current_app.extensions["auto_fixer"]
-    fault = fixer.explain(error)
-    if fault is not None:
-        fields |= {"kind": fault.kind, "subject": fault.subject, "cause": fault.cause}
-        logger.error("request misses what it needs", extra={"fields": fields})
-        return unavailable(fault.cause, "Something that this request needs is not available.")
+    explained = explained_problem(error)
+    if explained is not None:
+        return explained
+    fields = {"method": request.method, "path": request.path}
     logger.error("request failed unexpectedly", exc_info=error, extra={"fields": fields})
     return problem("internal_error", id=current_id())

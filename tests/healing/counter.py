@@ -18,6 +18,7 @@ class CounterKind:
     name = "counter"
     scope = Scope.HOST
     need = "counters"
+    gates = False
     causes: Mapping[str, str] = {"garbled": "A counter that this part needs is no number."}
     outcomes: Mapping[str, str] = {"jammed": "turn the counter by hand"}
     refusals: frozenset[str] = frozenset()

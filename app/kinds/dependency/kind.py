@@ -90,6 +90,7 @@ class DependencyKind:
     name = KIND
     scope = Scope.HOST
     need = PACKAGES
+    gates = False
     causes = MEANINGS
     outcomes = INSTALL_ADVICE
     refusals: frozenset[str] = frozenset({InstallOutcome.NOT_LOCKED})

@@ -71,6 +71,7 @@ class EnvironmentKind:
     name = KIND
     scope = Scope.PROCESS
     need = NEED
+    gates = False
     causes = MEANINGS
     outcomes: Mapping[str, str] = {FALLBACK: "mend it and start the service again"}
     refusals: frozenset[str] = frozenset({FALLBACK})
