@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from app.access.tokens import check_token_file
 from app.settings.declarations import examine, load, misspellings
 from app.settings.errors import SettingsError
-from app.settings.sources import Environment
+from app.settings.sources import ENVIRONMENT_REPLACED, Environment
 from app.telemetry.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -43,16 +43,20 @@ def settings_or_exit(environ: MutableMapping[str, str], *checks: SettingsCheck) 
 def main() -> None:
     """Become gunicorn: the process keeps its id and gets the signals itself."""
     settings = settings_or_exit(os.environ, check_token_file)
-    _log_faults(settings)
+    replaced = _log_faults(settings)
     program = Path(sys.executable).with_name("gunicorn")
     command = [str(program), "-c", "gunicorn.conf.py", *sys.argv[1:], "wsgi:app"]
-    # Empty means unset to this project, but not to gunicorn.
-    environ = {**os.environ, "WEB_CONCURRENCY": str(settings.web_concurrency)}
+    # Empty means unset to this project, but not to gunicorn, and neither is what cannot be used.
+    environ = {
+        **os.environ,
+        "WEB_CONCURRENCY": str(settings.web_concurrency),
+        ENVIRONMENT_REPLACED: " ".join(replaced),
+    }
     os.execve(program, command, environ)  # noqa: S606 - no shell is the point
 
 
-def _log_faults(settings: Settings) -> None:
-    """Warn of what starts nothing else: settings that fall back, and what is nearly a setting's.
+def _log_faults(settings: Settings) -> list[str]:
+    """Warn of settings that fall back, whose names are returned, and of what is nearly a setting's.
 
     A setting of a newer version must not keep an older one from starting.
     """
@@ -66,6 +70,7 @@ def _log_faults(settings: Settings) -> None:
     for one in found:
         fields = {"name": one.name, "meant": one.meant}
         logger.warning("variable is no setting", extra={"fields": fields})
+    return [fault.name for fault in fallbacks]
 
 
 if __name__ == "__main__":

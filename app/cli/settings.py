@@ -65,8 +65,7 @@ def settings(output: Output, *, markdown: bool, as_example: bool) -> int:
         usable = wrong.isdisjoint(variable.own_names)
         value = variable.show(reading.value) if usable else None
         found.append((variable, value, reading.source, usable))
-    kind = EnvironmentKind(lambda: declared, {**environ}, healing.secrets)
-    kind.needs = {need: () for one in manifest.blueprints for need in one.needs.get(kind.need, ())}
+    kind = EnvironmentKind.of(manifest, environ, healing.secrets)
     unusable = {fault.subject: fault.advice for fault in kind.faults() if fault.refusal != FALLBACK}
     for name, variable in declared.items():
         text, source = kind.read(name)

@@ -133,7 +133,7 @@ class Examination:
         if not project.managed:
             return
         report("reading the code's variables")
-        yield from check_variables(project, graph.files.values())
+        yield from check_variables(graph)
         report("comparing the lock")
         settings, faults = settings_of(self.environ)
         layers = Layers(settings.healing.home, interpreter_key(project.lock.digest))

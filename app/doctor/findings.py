@@ -54,6 +54,7 @@ class Code(StrEnum):
     VARIABLE_UNEXPLAINED = "variable_unexplained"
     VARIABLE_UNMET = "variable_unmet"
     EDGE_FILE_INVALID = "edge_file_invalid"
+    EDGE_TIMEOUT_LONG = "edge_timeout_long"
     HOME_UNWRITABLE = "home_unwritable"
     HOME_UNTRUSTED = "home_untrusted"
     INSTALLER_MISSING = "installer_missing"

@@ -14,15 +14,17 @@ from dataclasses import dataclass
 
 from app.doctor import guards
 from app.doctor.guards import Guard, dotted
+from app.kinds.environment.reads import Read, reads_in
 
 #: Calls that import what their first argument names; ``pkg.mod:attr`` counts as ``pkg.mod``.
 IMPORTERS = guards.FORGIVING | {
     *("import_module", "__import__", "resolve_name", "import_string", "run_module")
 }
 
-#: What a file says somewhere when it has flags, and when it imports by a call. Most say neither,
-#: and then only their statements are looked at.
+#: What a file says somewhere when it has flags, when it reads variables, and when it imports by a
+#: call. Most say none of it, and then only their statements are looked at.
 GUARDED = re.compile(rb"ImportError|ModuleNotFoundError|find_spec|\bexcept\b.*(Exception|:\s*$)")
+READING = re.compile(rb"environ\b|getenv")
 DYNAMIC = re.compile(rb"\b(%s|exec|eval)\b" % "|".join(sorted(IMPORTERS)).encode())
 #: What can hold an import where nothing is imported by a call.
 TELLING = (
@@ -72,12 +74,13 @@ class Scan:
     """The imports of a file, in its order, and the names that it binds.
 
     ``names`` is None when only running the file would show them. ``async_view`` is the line of its
-    first ``async def`` view, 0 when it has none.
+    first ``async def`` view, 0 when it has none. ``reads`` are the variables that it reads.
     """
 
     imports: tuple[Import, ...]
     names: frozenset[str] | None
     async_view: int = 0
+    reads: tuple[Read, ...] = ()
 
 
 @contextmanager
@@ -100,7 +103,8 @@ def scan(file: SourceFile) -> Scan:
     """
     tree = parse(file)
     async_view = _async_view(tree) if b"async" in file.content else 0
-    return Scan(imports_in(file, tree), bound_names(tree), async_view)
+    reads = reads_in([*ast.walk(tree)]) if READING.search(file.content) else ()
+    return Scan(imports_in(file, tree), bound_names(tree), async_view, tuple(reads))
 
 
 def parse(file: SourceFile) -> ast.Module:

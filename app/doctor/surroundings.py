@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from app.doctor.findings import Code, Finding, error, note, warning
-from app.doctor.project import Project
+from app.doctor.project import Graph, Project
 from app.doctor.scan import SourceFile
-from app.edge.errors import RegistryError
 from app.edge.registry import load_registry
 from app.healing.home import TROUBLE, trouble
 from app.healing.kind import Fault, Outcome
@@ -20,10 +17,10 @@ from app.kinds.dependency.catalog import InstallOutcome as Install
 from app.kinds.dependency.installer.install import Installed, Installer
 from app.kinds.dependency.installer.tools import Tools
 from app.kinds.dependency.installer.verdict import blamed
-from app.kinds.dependency.requirements import normalize
+from app.kinds.dependency.requirements import normalize, top_level
 from app.kinds.environment import variables
 from app.kinds.environment.kind import EnvironmentKind
-from app.kinds.environment.reads import Read, reads_in
+from app.kinds.environment.reads import Read
 from app.manifest import FILE, Blueprint
 from app.settings.declarations import HealingSettings, Mode, Settings
 from app.settings.sources import Environment
@@ -45,23 +42,19 @@ def settings_of(environ: Mapping[str, str]) -> tuple[Settings, list[Finding]]:
     ]
 
 
-def check_variables(project: Project, files: Iterable[SourceFile]) -> Iterator[Finding]:
+def check_variables(graph: Graph) -> Iterator[Finding]:
     """What the owner's code reads of the environment beside what the manifest declares of it.
 
     The service itself reads its settings, which are declared in it.
     """
-    declared = project.manifest.tables.get(variables.TABLE, {})
-    needed = {
-        name for one in project.manifest.blueprints for name in one.needs.get(variables.NEED, ())
-    }
+    manifest = graph.project.manifest
+    declared = manifest.tables.get(variables.TABLE, {})
+    needed = {name for one in manifest.blueprints for name in one.needs.get(variables.NEED, ())}
     read: dict[str, tuple[SourceFile, Read]] = {}
-    for file in files:
-        ours = file.module.partition(".")[0] in SERVICE
-        if not ours and (b"environ" in file.content or b"getenv" in file.content):
-            with suppress(SyntaxError, ValueError):
-                for found in reads_in([*ast.walk(ast.parse(file.content))]):
-                    if found.name not in read or found.required > read[found.name][1].required:
-                        read[found.name] = (file, found)
+    for module, scan in graph.scans.items():
+        for found in scan.reads if top_level(module) not in SERVICE else ():
+            if found.name not in read or found.required > read[found.name][1].required:
+                read[found.name] = (graph.files[module], found)
     for name, (file, found) in read.items():
         if name in declared or name in variables.OF_THE_SERVICE:
             continue
@@ -91,11 +84,9 @@ def unmet_variables(
     project: Project, environ: Mapping[str, str]
 ) -> Iterator[tuple[Blueprint, Fault]]:
     """The blueprints of this project that wait for a variable here, each with the first one."""
-    declared = project.manifest.tables.get(variables.TABLE, {})
-    kind = EnvironmentKind(lambda: declared, {**environ}, settings_of(environ)[0].healing.secrets)
-    blueprints = [one for one in project.manifest.blueprints if project.leads(one)]
-    kind.needs = {name: () for one in blueprints for name in one.needs.get(kind.need, ())}
-    for blueprint in blueprints:
+    secrets = settings_of(environ)[0].healing.secrets
+    kind = EnvironmentKind.of(project.manifest, environ, secrets)
+    for blueprint in filter(project.leads, project.manifest.blueprints):
         unmet = map(kind.unmet, blueprint.needs.get(kind.need, ()))
         if (first := next(filter(None, unmet), None)) is not None:
             yield blueprint, first
@@ -106,10 +97,18 @@ def check_surroundings(
 ) -> Iterator[Finding]:
     """What keeps edge functions from being served and fixes from being made; changes nothing."""
     healing, path = settings.healing, settings.edge_functions_file
-    failure: RegistryError | None = load_registry(path).error
-    for fault in failure.faults if failure else ():
+    registry = load_registry(path)
+    for fault in registry.error.faults if registry.error else ():
         advice = "the example in edge-functions.example.toml shows the format"
         yield error(Code.EDGE_FILE_INVALID, fault.message, advice, str(path), fault.line or 0)
+    for function in registry.functions:
+        if function.timeout > settings.graceful_timeout:
+            message = (
+                f"{function.name} may take {function.timeout:g} s, and a stop cuts its calls off"
+                f" after GRACEFUL_TIMEOUT, {settings.graceful_timeout} s"
+            )
+            advice = "raise GRACEFUL_TIMEOUT, and what stops the service after it, or lower timeout"
+            yield warning(Code.EDGE_TIMEOUT_LONG, message, advice, str(path), subject=function.name)
     reason = trouble(healing.home) if healing.mode is Mode.HEAL else None
     if reason in {Code.HOME_UNWRITABLE, Code.HOME_UNTRUSTED}:
         what, advice = TROUBLE[reason]

@@ -28,8 +28,10 @@ from app.settings.files import read_bounded
 #: The variable that names the file.
 ENV_FILE = "ENV_FILE"
 #: Set for processes that begin later: the file that was read, and, with spaces between them, the
-#: variables that a file gave a value and nobody else.
+#: variables that a file gave a value and nobody else, and those whose value could not be used and
+#: was replaced by the default.
 ENV_FILE_READ, ENVIRONMENT_FOLLOWED = "ENV_FILE_READ", "ENVIRONMENT_FOLLOWED"
+ENVIRONMENT_REPLACED = "ENVIRONMENT_REPLACED"
 MAX_ENV_FILE_BYTES = 1 << 18
 READABLE = f"a file that can be read, of at most {MAX_ENV_FILE_BYTES >> 10} KiB"
 #: Names that begin so are this project's, so one that is nearly a setting's is misspelled.

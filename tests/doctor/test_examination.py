@@ -242,6 +242,19 @@ class TestSurroundings:
         found = only(findings(checkout, EDGE_FUNCTIONS_FILE=str(path)))
         assert (found.code, found.line) == (Code.EDGE_FILE_INVALID, 3)
 
+    def test_a_call_that_a_stop_would_cut_off(self, checkout: Checkout, tmp_path: Path) -> None:
+        """A function that may take longer than a stop waits is named; no other is."""
+        path = tmp_path / "edge.toml"
+        path.write_text(
+            '[[function]]\nname = "long"\nurl = "https://example.com"\ntimeout = 30\n'
+            '[[function]]\nname = "short"\nurl = "https://example.com"\ntimeout = 8\n'
+        )
+        found = only(findings(checkout, EDGE_FUNCTIONS_FILE=str(path)))
+        assert (found.code, found.subject) == (Code.EDGE_TIMEOUT_LONG, "long")
+        assert found.message.startswith("long may take 30 s")
+        more = {"EDGE_FUNCTIONS_FILE": str(path), "GRACEFUL_TIMEOUT": "30"}
+        assert findings(checkout, online=False, blueprints=False, **more) == ()
+
     def test_a_home_that_cannot_be_made(self, checkout: Checkout) -> None:
         """A file stands where a directory should be."""
         home = checkout.root / TEXT / "home"

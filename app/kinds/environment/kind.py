@@ -11,14 +11,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 from app.healing.background import free_after_fork
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
 from app.kinds.environment.reads import variable_that_failed
 from app.kinds.environment.sources import SOURCES, Found, Sources
-from app.kinds.environment.variables import NEED, OF_THE_SERVICE
+from app.kinds.environment.variables import NEED, OF_THE_SERVICE, TABLE
+from app.manifest import FILE, Manifest
 from app.settings.declarations import VARIABLES
-from app.settings.sources import ENVIRONMENT_FOLLOWED, Environment
+from app.settings.sources import ENVIRONMENT_FOLLOWED, ENVIRONMENT_REPLACED, Environment
 from app.settings.variable import DEFAULT, Syntax, Variable
 
 KIND = "environment"
@@ -33,6 +35,7 @@ class Cause(StrEnum):
     PLACEHOLDER = "environment_placeholder"
     UNREADABLE_FILE = "environment_unreadable_file"
     CONTRADICTION = "environment_contradiction"
+    UNDECLARED = "environment_undeclared"
 
 
 #: The outcome of a setting of the service itself whose value cannot be used.
@@ -45,6 +48,7 @@ MEANINGS: Mapping[str, str] = {
     Cause.PLACEHOLDER: "A variable that this part needs still holds its placeholder.",
     Cause.UNREADABLE_FILE: "The file of a variable that this part needs cannot be read.",
     Cause.CONTRADICTION: "A variable that this part needs is set in two ways.",
+    Cause.UNDECLARED: "A variable that this part needs is in a file, and nothing declares it.",
 }
 #: What examples and templates hold in the place of a value.
 PLACEHOLDER = re.compile(
@@ -93,6 +97,14 @@ class EnvironmentKind:
         self._fallbacks = tuple(_fallbacks(Environment.of({**environ})))
         self._in_force: set[str] = set()
 
+    @classmethod
+    def of(cls, manifest: Manifest, environ: Mapping[str, str], secrets: Path) -> Self:
+        """The kind for who only looks at a manifest: values go into a copy of the environment."""
+        declared = manifest.tables.get(TABLE, {})
+        made = cls(lambda: declared, {**environ}, secrets)
+        made.needs = {name: () for one in manifest.blueprints for name in one.needs.get(NEED, ())}
+        return made
+
     def subjects(self) -> Mapping[str, bool]:
         """The declared variables, and those that blueprints need."""
         return dict.fromkeys(sorted({*self._declared(), *self.needs}), False)
@@ -102,27 +114,26 @@ class EnvironmentKind:
         return ""
 
     def adopt(self) -> bool:
-        """Put what the sources say now in force; True when a value or a fault is another one."""
+        """Put what the sources say now in force; True when they, or what is declared, changed."""
         with self._mutex:
             read_for = (self._declared(), self.needs)
             if not self._sources.refresh() and self._is_read_for(read_for):
                 return False
             faults: dict[str, Fault] = {}
-            changed = False
             for variable in self._variables().values():
                 found = self._sources.find(variable.name)
                 fault = self._fault(variable, found)
                 if fault is not None:
                     faults[variable.name] = fault
                 elif not found.given:
-                    changed = self._put(variable, found.text) or changed
+                    self._put(variable, found.text)
                 else:
                     self._in_force.add(variable.name)
             # Replaced whole: other threads read it meanwhile, and half of it would say "met".
-            before, self._faults = self._faults, faults
+            self._faults = faults
             # Last, so that nobody takes the old ones for those of what is declared now.
             self._read_for = read_for
-            return changed or faults != before
+            return True
 
     def faults(self) -> Iterable[Fault]:
         """What is wrong with a variable that is needed, or set and of no use, settings included."""
@@ -145,8 +156,16 @@ class EnvironmentKind:
         name = variable_that_failed(error)
         if name is None or self._environ.get(name, "").strip():
             return None
-        variable = self._declared().get(name, _undeclared(name))
-        return self._faults.get(name) or self._missing(variable)
+        self._ensure_read()
+        if (known := self._faults.get(name)) is not None:
+            return known
+        variable = self._declared().get(name)
+        with self._mutex:
+            source = "" if variable is not None else self._sources.find(name).source
+        if source:
+            advice = f"{name} is set by {source}, which counts once {FILE} declares it: declare it"
+            return _fault(name, Cause.UNDECLARED, advice)
+        return self._missing(variable or _undeclared(name))
 
     def recheck(self, fault: Fault) -> Fault | None:
         """The fault as it is now."""
@@ -179,19 +198,18 @@ class EnvironmentKind:
         undeclared = {name: _undeclared(name) for name in self.needs}
         return {**undeclared, **self._declared()}
 
-    def _put(self, variable: Variable[str | None], text: str | None) -> bool:
-        """Put a value, or the default, into the process's environment; whether it is a new one."""
+    def _put(self, variable: Variable[str | None], text: str | None) -> None:
+        """Put a value, or the default, into the process's environment."""
         value = variable.default if text is None else text
         if value is None:
-            return False
+            return
         self._in_force.add(variable.name)
         if self._environ.get(variable.name) == value:
-            return False
+            return
         self._environ[variable.name] = value
         # A process that this one becomes or begins knows by it that the value was not given.
         followed = {*self._environ.get(ENVIRONMENT_FOLLOWED, "").split(), variable.name}
         self._environ[ENVIRONMENT_FOLLOWED] = " ".join(sorted(followed))
-        return True
 
     def _fault(self, variable: Variable[str | None], found: Found) -> Fault | None:
         name = variable.name
@@ -205,15 +223,18 @@ class EnvironmentKind:
             needed = variable.default is None and name in self.needs
             return self._missing(variable) if needed else None
         text = found.text.strip()
-        if variable.default != text and PLACEHOLDER.fullmatch(text):
-            advice = f"{name} in {found.source} is a placeholder: set {_expected(variable)}"
-            return _fault(name, Cause.PLACEHOLDER, advice)
+        cause = Cause.PLACEHOLDER if PLACEHOLDER.fullmatch(text) else None
         try:
-            variable.syntax.parse(text)
+            value = variable.syntax.parse(text)
+            # A number, a flag or a choice of the example's is as good as any other.
+            if isinstance(value, str) and text == self._sources.examples.get(name, "").strip():
+                cause = Cause.PLACEHOLDER
         except ValueError:
-            advice = f"{name} in {found.source} is not {_expected(variable)}"
-            return _fault(name, Cause.INVALID, advice)
-        return None
+            cause = cause or Cause.INVALID
+        if cause is None or text == variable.default:
+            return None
+        what = "not" if cause is Cause.INVALID else "a placeholder: set"
+        return _fault(name, cause, f"{name} in {found.source} is {what} {_expected(variable)}")
 
     def _missing(self, variable: Variable[str | None]) -> Fault:
         # Imported here because hardly anything is missing.
@@ -235,17 +256,14 @@ class EnvironmentKind:
 
 def _fallbacks(environ: Environment) -> Iterator[Fault]:
     """The settings of the service that were read at its start and could not be used."""
+    replaced = environ.get(ENVIRONMENT_REPLACED, "").split()
     for variable in VARIABLES:
         fault = variable.read(environ).fault
-        if fault is not None and not fault.fatal:
+        if variable.name in replaced or (fault is not None and not fault.fatal):
+            name, expected = variable.name, variable.syntax.expected
             default = variable.documented_default or "none"
-            yield Fault(
-                kind=KIND,
-                subject=fault.name,
-                cause=Cause.INVALID,
-                advice=f"{fault.name} has to be {fault.expected}; the default, {default}, is used",
-                refusal=FALLBACK,
-            )
+            advice = f"{name} has to be {expected}; the default, {default}, is used"
+            yield _fault(name, Cause.INVALID, advice, FALLBACK)
 
 
 def _undeclared(name: str) -> Variable[str | None]:
@@ -257,6 +275,5 @@ def _expected(variable: Variable[str | None]) -> str:
     return f"{variable.syntax.expected}{meaning}"
 
 
-def _fault(name: str, cause: Cause, advice: str) -> Fault:
-    refusal = Outcome.NOT_FIXABLE
+def _fault(name: str, cause: Cause, advice: str, refusal: str = Outcome.NOT_FIXABLE) -> Fault:
     return Fault(kind=KIND, subject=name, cause=cause, advice=advice, refusal=refusal)

@@ -1,7 +1,8 @@
 """Where the values of declared variables come from; all files are followed.
 
 The first of these counts that has one: the process's environment, the file that ``NAME_FILE``
-names, a file ``NAME`` in the directory of mounted secrets, and the ``.env`` file.
+names, a file ``NAME`` in the directory of mounted secrets, and the ``.env`` file. ``.env.example``
+beside that one says which values are placeholders.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Sources:
         self._environ = environ
         self._secrets = secrets
         self._env_file = Path(environ.get(ENV_FILE_READ, os.devnull))
+        self._example_file = Path(f"{self._env_file}.example")
+        #: What the example beside the ``.env`` file has in the place of values.
+        self.examples: Mapping[str, str] = {}
         self._mounted: frozenset[str] = frozenset()
         self._dotenv: Mapping[str, str] = {}
         #: What was looked at since the last change, with what it was then.
@@ -66,13 +70,12 @@ class Sources:
         ):
             return False
         # Taken before they are read, so that a change meanwhile is seen the next time.
-        self._seen = {path: signature_of(path) for path in (self._secrets, self._env_file)}
-        self._mounted, self._dotenv = frozenset(), {}
+        followed = (self._secrets, self._env_file, self._example_file)
+        self._seen = {path: signature_of(path) for path in followed}
+        self._mounted = frozenset()
         with suppress(OSError):
             self._mounted = frozenset(path.name for path in self._secrets.iterdir())
-        with suppress(OSError, ValueError):
-            read = parse(read_bounded(self._env_file, MAX_ENV_FILE_BYTES), ".env")
-            self._dotenv = {entry.name: entry.value for entry in read.entries}
+        self._dotenv, self.examples = _entries(self._env_file), _entries(self._example_file)
         return True
 
     def find(self, name: str) -> Found:
@@ -102,3 +105,12 @@ class Sources:
         if "\0" in text:
             return Found(source=source, unreadable=True)
         return Found(text, source) if text.strip() else Found()
+
+
+def _entries(file: Path) -> Mapping[str, str]:
+    """What a ``.env`` file sets; nothing where it cannot be read."""
+    try:
+        read = parse(read_bounded(file, MAX_ENV_FILE_BYTES), ".env")
+    except (OSError, ValueError):
+        return {}
+    return {entry.name: entry.value for entry in read.entries}

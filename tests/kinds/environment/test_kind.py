@@ -14,7 +14,7 @@ from app.kinds.environment.kind import MEANINGS, Cause, EnvironmentKind
 from app.kinds.environment.variables import READER, TABLE
 from app.manifest import parse
 from app.settings.declarations import adopt
-from app.settings.sources import ENV_FILE, ENVIRONMENT_FOLLOWED
+from app.settings.sources import ENV_FILE, ENVIRONMENT_FOLLOWED, ENVIRONMENT_REPLACED
 from app.settings.variable import Variable
 
 #: Looks like nothing that a fault says otherwise.
@@ -38,6 +38,11 @@ class Process:
     def env_file(self) -> Path:
         """The ``.env`` file."""
         return self.root / "shop.env"
+
+    @property
+    def example(self) -> Path:
+        """The example beside the ``.env`` file."""
+        return self.root / "shop.env.example"
 
     def declare(self, manifest: str) -> None:
         """Declare the variables of a manifest."""
@@ -298,6 +303,36 @@ class TestCauses:
             "SHOP_KEY in the environment is a placeholder: set text (Token of the shop)"
         )
 
+    @pytest.mark.parametrize("written_as", ["text", "url", 'pattern"\npattern = ".*'])
+    def test_the_examples_own_value(self, process: Process, written_as: str) -> None:
+        """A value that stands in ``.env.example`` is no value; the example is followed too."""
+        process.declare(f'[variable.SHOP_KEY]\ntype = "{written_as}"\nhelp = "Token"\n')
+        process.environ["SHOP_KEY"] = "https://example.com/shp_0123"
+        kind = process.kind("SHOP_KEY")
+        assert kind.faults() == ()
+        write(process.example, "# Token\nSHOP_KEY='https://example.com/shp_0123'\n")
+        assert kind.adopt()
+        assert only(kind).cause == Cause.PLACEHOLDER
+        write(process.example, "SHOP_KEY=\n")
+        assert kind.adopt()
+        assert kind.faults() == ()
+
+    @pytest.mark.parametrize(
+        ("lines", "value"),
+        [
+            ('default = "3"', "3"),
+            ('type = "integer"', "3"),
+            ('type = "flag"', "on"),
+            ('type = "one_of"\nchoices = ["eu", "us"]', "eu"),
+        ],
+    )
+    def test_as_good_as_any(self, process: Process, lines: str, value: str) -> None:
+        """The default, a number, a flag or a choice may be what the example has."""
+        process.declare(f"[variable.SHOP_KEY]\n{lines}\n")
+        process.environ["SHOP_KEY"] = value
+        write(process.example, f"SHOP_KEY={value}\n")
+        assert process.kind("SHOP_KEY").faults() == ()
+
     @pytest.mark.parametrize("value", ["xx", "yourself", "exchange", "a<b>c", "todos", "there"])
     def test_is_no_placeholder(self, process: Process, value: str) -> None:
         """Values that only look a little like one count."""
@@ -352,3 +387,40 @@ def test_explains_what_code_fails_for(process: Process, monkeypatch: pytest.Monk
         assert (fault.subject, fault.cause) == (name, Cause.MISSING)
         process.environ[name] = "set meanwhile"
         assert process.kind().explain(caught.value) is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_explains_that_a_declaration_is_missing(
+    process: Process, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    """A variable that only a file sets counts once it is declared, which its fault says."""
+    name = "SHOP_STRANGER"
+    monkeypatch.delenv(name, raising=False)
+    with pytest.raises(KeyError) as caught:
+        os.environ[name]
+    file = (process.root if named else process.secrets) / name
+    write(file, CANARY)
+    if named:
+        process.environ[f"{name}_FILE"] = str(file)
+    kind = process.kind()
+    fault = kind.explain(caught.value)
+    assert fault is not None
+    assert (fault.subject, fault.cause) == (name, Cause.UNDECLARED)
+    assert "orchestrator.toml" in fault.advice
+    assert CANARY not in fault.advice
+    assert name not in process.environ
+    process.declare(f"[variable.{name}]\n")
+    assert kind.adopt()
+    assert process.environ[name] == CANARY
+    assert kind.explain(caught.value) is None
+
+
+def test_a_default_that_was_put_in_place_of_a_setting(process: Process) -> None:
+    """Who began this process says of which settings the value given could not be used."""
+    process.environ |= {"WEB_CONCURRENCY": "2", ENVIRONMENT_REPLACED: "WEB_CONCURRENCY"}
+    fault = only(process.kind())
+    assert (fault.subject, fault.cause, fault.refusal) == (
+        *("WEB_CONCURRENCY", "environment_invalid"),
+        "fallback",
+    )
+    assert fault.advice == "WEB_CONCURRENCY has to be 1 to 256; the default, 2, is used"
