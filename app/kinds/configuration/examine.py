@@ -73,6 +73,13 @@ def entries_of(value: Value, entries: str) -> dict[str, Value]:
     return {name: collection[step] for name, step in _steps(collection).items()}
 
 
+def entry_pointer(value: Value, entries: str, name: str) -> Pointer | None:
+    """Where the member of that name is; None where there is none."""
+    base, collection = _collection(value, entries)
+    step = _steps(collection).get(name)
+    return None if base is None or step is None else (*base, step)
+
+
 def with_entries(value: Value, entries: str, changes: Mapping[str, Value]) -> Value:
     """A copy with other members in the place of those that are named, or without them (None).
 
