@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from functools import partial
+from typing import Any
 
 from app.healing.kind import ADVICE, Kind
+from app.kinds.configuration import declaration
+from app.kinds.configuration.kind import ConfigurationKind
+from app.kinds.configuration.last_good import LastGoods
 from app.kinds.dependency.kind import DependencyKind
 from app.kinds.environment import variables
 from app.kinds.environment.kind import EnvironmentKind
 from app.manifest import ManifestFile, Table
 from app.settings.declarations import HealingSettings
-from app.settings.variable import Variable
 
 #: The tables of the manifest that belong to kinds.
-TABLES: Mapping[str, Table] = {variables.TABLE: variables.READER}
-NOTHING: Mapping[str, Variable[str | None]] = {}
-KINDS = (DependencyKind, EnvironmentKind)
+TABLES: Mapping[str, Table] = {
+    variables.TABLE: variables.READER,
+    declaration.TABLE: declaration.READER,
+}
+NOTHING: Mapping[str, Any] = {}
+KINDS = (DependencyKind, EnvironmentKind, ConfigurationKind)
 #: What each cause of each kind means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {
     cause: meaning for kind in KINDS for cause, meaning in kind.causes.items()
@@ -32,7 +39,13 @@ def standard_kinds(
 ) -> tuple[Kind, ...]:
     """The kinds that a process has beside that of packages, for its manifest and environment."""
 
-    def declared() -> Mapping[str, Variable[str | None]]:
-        return manifest.current.tables.get(variables.TABLE, NOTHING)
+    def table(name: str) -> Mapping[str, Any]:
+        return manifest.current.tables.get(name, NOTHING)
 
-    return (EnvironmentKind(declared, environ, settings.secrets),)
+    declared = partial(table, variables.TABLE)
+    files = partial(table, declaration.TABLE)
+    root, last_goods = settings.manifest.parent, LastGoods(settings.home)
+    return (
+        EnvironmentKind(declared, environ, settings.secrets),
+        ConfigurationKind(files, environ, root, last_goods),
+    )

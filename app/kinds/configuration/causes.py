@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from app.settings.errors import OrchestratorError
@@ -94,6 +96,20 @@ class Broken(OrchestratorError):
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
         self.problem = problem
+
+
+def library(module: str) -> ModuleType:
+    """A module that is approved and not in the image: it is healed when somebody needs it.
+
+    Raises:
+        Broken: it cannot be imported; ``key`` names it.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        name = module.partition(".")[0]
+        message = f"{name}, which reads or checks it, is not installed"
+        raise Broken(Problem(Cause.NO_PARSER, message, key=name)) from None
 
 
 def shown_key(key: object) -> str:

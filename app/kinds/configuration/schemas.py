@@ -14,6 +14,7 @@ from app.kinds.configuration.causes import (
     Cause,
     Problem,
     Value,
+    library,
     missing_key,
     shown_pointer,
     unknown_key,
@@ -91,32 +92,27 @@ class JsonSchema:
     """
 
     def __init__(self, schema: Value) -> None:
-        try:
-            from jsonschema import SchemaError
-            from jsonschema.validators import Draft202012Validator, validator_for
-            from jsonschema_specifications import REGISTRY
-        except ImportError:
-            message = "jsonschema, which checks it, is not installed"
-            raise Broken(Problem(Cause.NO_PARSER, message, key="jsonschema")) from None
-        validator = validator_for(schema, Draft202012Validator)
+        validators = library("jsonschema.validators")
+        validator = validators.validator_for(schema, validators.Draft202012Validator)
         try:
             validator.check_schema(schema)
-        except SchemaError as error:
+        except validators.exceptions.SchemaError as error:
             where = shown_pointer(tuple(error.absolute_path))
             message = f"the schema is no JSON Schema: {where} cannot be used"
             raise Broken(Problem(Cause.SCHEMA_INVALID, message)) from None
+        # What jsonschema needs itself is its own to import.
+        needs = vars(validators)
+        self._unresolvable = needs["referencing"].exceptions.Unresolvable
         # Nothing is fetched: what is not in this registry is unknown.
         self._validator = validator(
-            schema, registry=REGISTRY, format_checker=validator.FORMAT_CHECKER
+            schema, registry=needs["SPECIFICATIONS"], format_checker=validator.FORMAT_CHECKER
         )
 
     def problems(self, value: Value) -> tuple[Problem, ...]:
         """All that can be found, each with its pointer."""
-        from referencing.exceptions import Unresolvable
-
         try:
             errors = list(self._validator.iter_errors(value))
-        except (Unresolvable, RecursionError, re.error):
+        except (self._unresolvable, RecursionError, re.error):
             message = "the schema refers to what it does not have, or to itself"
             return (Problem(Cause.SCHEMA_INVALID, message),)
         # What several branches of a schema say alike is one problem.

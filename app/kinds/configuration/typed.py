@@ -33,6 +33,7 @@ from app.kinds.configuration.causes import (
     Pointer,
     Problem,
     Value,
+    library,
     missing_key,
     shown_key,
     shown_pointer,
@@ -80,9 +81,8 @@ class TypedSchema:
     """
 
     def __init__(self, module: str, name: str, *, texts: bool = False) -> None:
+        msgspec = library("msgspec")
         try:
-            import msgspec
-
             self._type = getattr(importlib.import_module(module), name)
             info = msgspec.inspect.type_info(self._type)
             self._convert = functools.partial(msgspec.convert, strict=not texts, str_keys=True)
@@ -176,10 +176,9 @@ def _is_tagged(value: Value, shape: Shape) -> bool:
 
 @functools.cache
 def _shape_of_class(wanted: type) -> Shape | None:
-    import msgspec
-
+    msgspec = library("msgspec")
     if issubclass(wanted, msgspec.Struct):
-        config = wanted.__struct_config__
+        config = wanted.__struct_config__  # type: ignore[attr-defined]
         fields = msgspec.structs.fields(wanted)
         return Shape(
             {field.encode_name: field.type for field in fields},

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.kinds.configuration.causes import Broken, Cause, Pointer, Problem, Value, shown_key
+from app.kinds.configuration.causes import (
+    Cause,
+    Pointer,
+    Value,
+    library,
+    shown_key,
+)
 from app.kinds.configuration.parsing.parsers import Document, Unparsable, reason
 from app.kinds.configuration.parsing.positions import Found
 
@@ -39,25 +45,19 @@ class YamlNodes:
     """The nodes of one text; raises as ``parse_yaml`` does."""
 
     def __init__(self, text: str) -> None:
-        try:
-            from ruamel.yaml import YAML
-            from ruamel.yaml.error import MarkedYAMLError
-            from ruamel.yaml.reader import ReaderError
-        except ImportError:
-            message = "ruamel.yaml, which reads it, is not installed"
-            raise Broken(Problem(Cause.NO_PARSER, message, key="ruamel")) from None
-        yaml = YAML(typ="safe", pure=True)
+        ruamel = library("ruamel.yaml")
+        yaml = ruamel.YAML(typ="safe", pure=True)
         # The later one counts, as the standard has it.
         yaml.composer.warn_double_anchors = False
         try:
             self._root: Node = yaml.compose(text)
-        except MarkedYAMLError as error:
+        except ruamel.error.MarkedYAMLError as error:
             # What is not closed is shown where it begins.
             at_end = "end of stream" in error.problem or "<stream end>" in error.problem
             mark = (at_end and error.context_mark) or error.problem_mark
             said = reason(str(error.problem)).removesuffix(", but found").removesuffix(", but got")
             raise Unparsable(Cause.SYNTAX, said, mark.index if mark else 0) from None
-        except ReaderError as error:
+        except ruamel.reader.ReaderError as error:
             message = "a character that YAML does not allow"
             raise Unparsable(Cause.SYNTAX, message, error.position) from None
         except RecursionError:

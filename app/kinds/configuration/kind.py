@@ -1,0 +1,259 @@
+"""The kind of configuration files: what is declared is followed, checked and served.
+
+A repair is to serve the last good version, which happens by itself: of the file where it cannot be
+used as a whole, of an entry where that stands alone. The operator's file is not written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.healing.background import free_after_fork
+from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
+from app.healing.report import timestamp
+from app.kinds.configuration.causes import MEANINGS, SHOWN_KEY, Cause, Problem
+from app.kinds.configuration.declaration import NEED, File
+from app.kinds.configuration.examine import entries_of, examine, with_entries
+from app.kinds.configuration.formats import Format
+from app.kinds.configuration.last_good import LastGoods
+from app.kinds.configuration.schemas import load_schema
+from app.kinds.configuration.served import (
+    SHOWN_PROBLEMS,
+    WHOLE,
+    Content,
+    FileUnusable,
+    ServedFile,
+    State,
+)
+
+KIND = "configuration"
+#: The outcome of a fault in whose place the last good version is served.
+LAST_GOOD = "last_good"
+#: Seconds after which a file is read again for whose problem another file, or a package, is to
+#: blame; and such problems.
+AGAIN_SECONDS = 2.0
+OF_OTHERS = frozenset({Cause.NO_PARSER, Cause.SCHEMA_INVALID})
+
+
+class Application(Protocol):
+    """What is needed of Flask's."""
+
+    extensions: dict[str, Any]
+
+
+class ConfigurationKind:
+    """Serves the files of one process.
+
+    Args:
+        declared: the files that the manifest declares, the same object until they change.
+        environ: the environment from which variables in their paths are taken.
+        root: the directory from which relative paths count.
+        last_goods: where good versions are kept.
+        own: files of the service itself, which the manifest does not declare.
+        clock: seconds that never go back.
+    """
+
+    name = KIND
+    scope = Scope.PROCESS
+    need = NEED
+    gates = False
+    causes = MEANINGS
+    outcomes: Mapping[str, str] = {LAST_GOOD: "mend the file, which is noticed by itself"}
+    refusals: frozenset[str] = frozenset({LAST_GOOD})
+
+    def __init__(
+        self,
+        declared: Callable[[], Mapping[str, File]],
+        environ: Mapping[str, str],
+        root: Path,
+        last_goods: LastGoods,
+        own: Iterable[ServedFile[Any]] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.needs: Mapping[str, tuple[str, ...]] = {}
+        self._declared, self._environ, self._root = declared, environ, root
+        self._last_goods, self._clock = last_goods, clock
+        self._mutex = free_after_fork(threading.Lock())
+        #: Files by their names, and for what declarations and variables they are followed.
+        self._files = {file.name: file for file in own}
+        self._own = frozenset(self._files)
+        self._followed_for: tuple[Mapping[str, File], Mapping[str, str | None]] | None = None
+        #: When it is tried again to read what others cannot read or check now.
+        self._again_at = 0.0
+        #: What the faults were made of.
+        self._states: dict[str, State[Any]] = {}
+        self._faults: dict[str, Fault] = {}
+        self._may_write = False
+
+    @property
+    def files(self) -> Mapping[str, ServedFile[Any]]:
+        """What Python callers get, by the names of the files."""
+        self._ensure_read()
+        return self._files
+
+    def follow(self, file: ServedFile[Any]) -> None:
+        """Serve one more file of the service itself."""
+        with self._mutex:
+            self._files = {**self._files, file.name: file}
+            self._own |= {file.name}
+
+    def subjects(self) -> Mapping[str, bool]:
+        """The files, and those that blueprints need."""
+        return dict.fromkeys(sorted({*self.files, *self.needs}), False)
+
+    def basis(self) -> str:
+        """Nothing is attempted, so no failures are counted."""
+        return ""
+
+    def adopt(self) -> bool:
+        """Look at each file; True when what is served, or what is wrong, is another thing."""
+        with self._mutex:
+            self._follow_declared()
+            again = self._clock() >= self._again_at
+            if again:
+                self._again_at = self._clock() + AGAIN_SECONDS
+            for file in self._files.values():
+                problems = file.state.problems
+                # What reads or checks it may have come since.
+                file.refresh(force=again and bool(problems) and problems[0].cause in OF_OTHERS)
+                if self._may_write:
+                    file.settle()
+            states = {name: file.state for name, file in self._files.items()}
+            if self._states.keys() == states.keys() and all(
+                self._states[name] is state for name, state in states.items()
+            ):
+                return False
+            # Replaced whole: other threads read them meanwhile.
+            self._states, before = states, self._states
+            found = (fault for name in states for fault in self._faults_of(self._files[name]))
+            self._faults = {fault.subject: fault for fault in found}
+            return bool(before) or bool(self._faults)
+
+    def faults(self) -> Iterable[Fault]:
+        """What is wrong with files, or with entries of them."""
+        self._ensure_read()
+        undeclared = (self.unmet(name) for name in self.needs if name not in self._files)
+        return (*self._faults.values(), *filter(None, undeclared))
+
+    def unmet(self, subject: str) -> Fault | None:
+        """Why there is nothing to serve of a file; what is old is served, too."""
+        file = self.files.get(subject)
+        if file is None:
+            advice = "the manifest declares no such file, or what it declares cannot be used"
+            return _of(subject, Problem(Cause.MISSING, advice), "", None)
+        return self._faults.get(subject) if file.state.value is None else None
+
+    def explain(self, error: BaseException) -> Fault | None:
+        """The file without which code has failed that asked for its value."""
+        return self.unmet(error.name) if isinstance(error, FileUnusable) else None
+
+    def recheck(self, fault: Fault) -> Fault | None:
+        """The fault as it is now."""
+        self.adopt()
+        return next((one for one in self.faults() if one.subject == fault.subject), None)
+
+    def prepare(self) -> None:
+        """From now on what is good may be written down; directories are made when that is done."""
+        self._may_write = True
+
+    def recover(self, subject: str) -> None:
+        """Nothing is left behind."""
+
+    def repair(self, fault: Fault, work: Work) -> Repair:  # noqa: ARG002 - the protocol's
+        """What can be done has been done by itself."""
+        return Repair(outcome=fault.refusal or Outcome.NOT_FIXABLE)
+
+    def fixes(self) -> Iterable[Fix]:
+        """Nothing runs only because it was healed."""
+        return ()
+
+    def _ensure_read(self) -> None:
+        if self._followed_for is None or self._followed_for[0] is not self._declared():
+            self.adopt()
+
+    def _follow_declared(self) -> None:
+        """Follow what is declared now, and nothing else but the service's own."""
+        declared = self._declared()
+        if self._followed_for is not None:
+            for_declared, values = self._followed_for
+            if for_declared is declared and all(
+                self._environ.get(name) == value for name, value in values.items()
+            ):
+                return
+        files = {name: file for name, file in self._files.items() if name in self._own}
+        before = self._followed_for[0] if self._followed_for else {}
+        for name, file in declared.items():
+            try:
+                path = file.location(self._root, self._environ)
+            except KeyError:
+                path = None
+            read = partial(_read, file, self._root)
+            served = self._files.get(name)
+            if served is None:
+                served = ServedFile(
+                    name,
+                    path,
+                    read,
+                    self._last_goods,
+                    revocable=file.revocable,
+                    clock=self._clock,
+                )
+            elif before.get(name) != file:
+                served.path, served.read, served.revocable = path, read, file.revocable
+                served.refresh(force=True)
+            served.path = path
+            files[name] = served
+        self._files = files
+        variables = {name for file in declared.values() for name in file.variables}
+        values = {name: self._environ.get(name) for name in variables}
+        self._followed_for = (declared, values)
+
+    def _faults_of(self, file: ServedFile[Any]) -> Iterator[Fault]:
+        state = file.state
+        if state.problems:
+            more = f"; and {len(state.problems) - 1} more" if len(state.problems) > 1 else ""
+            yield _of(file.name, state.problems[0], more, state.stale.get(WHOLE))
+        for number, (entry, problem) in enumerate(state.broken.items()):
+            if number == SHOWN_PROBLEMS:
+                break
+            # A key that looks like none may be a value.
+            shown = entry if SHOWN_KEY.fullmatch(entry) else f"entry-{number + 1}"
+            yield _of(f"{file.name}#{shown}", problem, "", state.stale.get(entry))
+
+
+def files(app: Application) -> Mapping[str, ServedFile[Any]]:
+    """The files of the manifest, for code of the application: ``files(app)["pricing"].value``."""
+    kind: ConfigurationKind = app.extensions["auto_fixer"].kinds[KIND]
+    return kind.files
+
+
+def _read(file: File, root: Path, content: bytes) -> Content[Any]:
+    """What the content of a declared file says."""
+    texts = file.format in {Format.INI, Format.ENV}
+    schema = load_schema(file.schema, root, texts=texts) if file.schema else None
+    found = examine(content, file.format, schema, file.entries)
+    pointer = file.entries or ""
+    entries = entries_of(found.value, pointer) if file.entries is not None else {}
+
+    def build(chosen: Mapping[str, object]) -> Any:  # noqa: ANN401 - whatever a file holds
+        others = {n: chosen.get(n) for n in entries if chosen.get(n) is not entries[n]}
+        value = with_entries(found.value, pointer, others) if others else found.value
+        return schema.value(value) if schema else value
+
+    return Content(build, entries, found.broken, found.problems)
+
+
+def _of(subject: str, problem: Problem, more: str, since: float | None) -> Fault:
+    """The fault of a file or an entry, and since when what is old is served in its place."""
+    if since is None:
+        advice, refusal = f"{problem}{more}; nothing is served of it", str(Outcome.NOT_FIXABLE)
+    else:
+        advice = f"{problem}{more}; since {timestamp(since)} its last good version is served"
+        refusal = LAST_GOOD
+    return Fault(kind=KIND, subject=subject, cause=problem.cause, advice=advice, refusal=refusal)
