@@ -1,0 +1,1 @@
+"""The kind of databases: connections, their faults, and their repair."""
