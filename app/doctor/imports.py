@@ -29,6 +29,8 @@ VERY_ALIKE = 0.85
 ALIKE_INSIDE = 0.7
 #: Shorter names are near too many others.
 SHORTEST = 4
+#: What heals needs nothing that is healed: its modules import that in functions, where it is used.
+KINDS = "app.kinds."
 #: Modules of the standard library that the interpreter has in itself, and its tests.
 UNSHADOWED = frozenset({*sys.builtin_module_names, "test"})
 
@@ -49,6 +51,12 @@ class ImportChecker:
         #: The distributions that the listed requirements bring with them.
         self._closure = {
             entry.name for name in requirements.names() for entry in lock.closure(name)
+        }
+        #: The distributions that a heal may bring.
+        self._healed = {
+            entry.name
+            for name in graph.project.optional
+            for entry in lock.closure(self._known[name])
         }
         #: Import name to distributions, of all that is installed; read only when needed.
         self._providers = cache(importlib.metadata.packages_distributions)
@@ -71,8 +79,9 @@ class ImportChecker:
                 if use.unless and not any(map(self._judge, spares)):
                     # A fallback for modules that are all provided for never runs.
                     continue
-                if tolerated and top_level(use.module) in self.graph.project.optional:
-                    # An approved optional package in a part that is only imported with a guard.
+                late = tolerated or (use.deferred and module.startswith(KINDS))
+                if late and self._is_healed(use.module):
+                    # It is asked for when it is needed, and the service does without it meanwhile.
                     continue
                 wrong = self._judge(use)
                 if wrong is not None:
@@ -81,6 +90,11 @@ class ImportChecker:
                     yield replace(wrong, file=file, line=use.line, chain=chain)
             if found.async_view and (lacking := self._of_async_views()):
                 yield replace(lacking, file=file, line=found.async_view)
+
+    def _is_healed(self, module: str) -> bool:
+        """Whether a module is of what is approved and not in the image, or comes along with it."""
+        top = top_level(module)
+        return top in self.graph.project.optional or normalize(top) in self._healed
 
     def _shadows(self) -> Iterator[Finding]:
         """Modules at the root, where Python looks first, that hide another of their name."""

@@ -58,7 +58,7 @@ class Import:
     """One import. ``module`` is absolute; ``names`` are what ``from … import`` takes.
 
     ``prefix`` says that only the beginning of the name is known. ``unless`` are the modules whose
-    absence this import is the fallback for.
+    absence this import is the fallback for. One that is ``deferred`` stands in a function.
     """
 
     module: str
@@ -67,6 +67,7 @@ class Import:
     guard: Guard = Guard.NONE
     prefix: bool = False
     unless: tuple[str, ...] = ()
+    deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ class _Scanner(ast.NodeVisitor):
         self._flags = flags
         self._guard = Guard.NONE
         self._unless: tuple[str, ...] = ()
+        self._deferred = False
         self._calls = DYNAMIC.search(file.content) is not None
         self.found: list[Import] = []
 
@@ -281,6 +283,7 @@ class _Scanner(ast.NodeVisitor):
                 guard=self._guard,
                 prefix=prefix,
                 unless=self._unless,
+                deferred=self._deferred,
             )
         )
 
@@ -314,8 +317,10 @@ class _Scanner(ast.NodeVisitor):
         for part in (*node.decorator_list, node.args):
             self.visit(part)
         forgiving = guards.is_forgiving(node.decorator_list)
+        before, self._deferred = self._deferred, True
         with self._within(Guard.OPTIONAL if forgiving else self._guard):
             self._block(node.body)
+        self._deferred = before
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 

@@ -156,21 +156,21 @@ class TestLock:
 
     def test_extras_in_both_books(self, checkout: Checkout) -> None:
         """Written in another order or not, they say the same; without them it is another thing."""
-        checkout.approve("psycopg[pool,binary]>=3.1")
-        text = checkout.read("orchestrator.toml").replace("psycopg[pool,binary] =", "psycopg =")
+        checkout.approve("httpx[zstd,http2]>=0.28")
+        text = checkout.read("orchestrator.toml").replace("httpx[zstd,http2] =", "httpx =")
         checkout.write("orchestrator.toml", text)
         hashed = f" \\\n    --hash=sha256:{'0' * 64}\n    # via "
-        pins = ("psycopg==3.2.3", "psycopg-binary==3.2.3", "psycopg-pool==3.2.4")
-        parents = ("-r requirements-flask.txt", "psycopg", "psycopg")
+        pins = ("httpx==0.28.1", "h2==4.1.0", "zstandard==0.23.0")
+        parents = ("-r requirements-flask.txt", "httpx", "httpx")
         entries = "".join(f"{p}{hashed}{by}\n" for p, by in zip(pins, parents, strict=True))
         checkout.write(LOCK, checkout.read(LOCK) + entries)
         requirements = checkout.read(TEXT)
-        checkout.write(TEXT, f"{requirements}Psycopg[binary, pool]>=3.1\n")
+        checkout.write(TEXT, f"{requirements}HTTPX[http2, zstd]>=0.28\n")
         assert codes(findings(checkout)) == {"not_installed"}
-        checkout.write(TEXT, f"{requirements}psycopg[binary]>=3.1\n")
+        checkout.write(TEXT, f"{requirements}httpx[http2]>=0.28\n")
         (found,) = [one for one in findings(checkout) if one.code is Code.MAP_DISAGREES]
-        assert "psycopg[pool,binary]>=3.1" in found.message
-        assert "psycopg[binary]>=3.1" in found.message
+        assert "httpx[zstd,http2]>=0.28" in found.message
+        assert "httpx[http2]>=0.28" in found.message
 
 
 class TestRequirementsFile:
