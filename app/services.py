@@ -9,6 +9,7 @@ from functools import partial
 
 from app.access.guessing import Access, FailedAttempts
 from app.access.limits import RateLimits
+from app.access.sessions import Sessions
 from app.access.tokens import Tokens
 from app.edge.client import EdgeClient
 from app.edge.health import EdgeMonitor
@@ -55,6 +56,7 @@ class Services:
         """Wire them together; starts nothing."""
         for kind in standard_kinds(fixer.settings, fixer.manifest, os.environ):
             fixer.add_kind(kind)
+        tokens = Tokens.from_settings(settings)
         tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(
             RegistryFile(settings.edge_functions_file).current,
@@ -101,7 +103,10 @@ class Services:
             metrics=metrics,
             notes=RequestNotes(metrics),
             access=Access(
-                Tokens.from_settings(settings), FailedAttempts(), metrics.authentication_failure
+                tokens,
+                Sessions(fixer.settings.home, tokens),
+                FailedAttempts(),
+                metrics.authentication_failure,
             ),
             limits=RateLimits(fixer.load),
         )

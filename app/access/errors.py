@@ -5,6 +5,7 @@
     AccessRefused
     ├── ChangesDisabled    no token is configured, so nothing can be changed over HTTP
     ├── TokenRequired      the right bearer token is missing
+    ├── StrangeForm        a form was not sent by a page of the caller's own session
     ├── TooManyAttempts    too many wrong tokens came from this origin
     └── RateLimited        this origin has asked too often
 """
@@ -24,6 +25,10 @@ class ChangesDisabled(AccessRefused):
 
 class TokenRequired(AccessRefused):
     """The request has no bearer token, or a wrong one."""
+
+
+class StrangeForm(AccessRefused):
+    """The form comes from another site, or from a page that is older than the session."""
 
 
 class TooManyAttempts(AccessRefused):

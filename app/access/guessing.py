@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.access.sessions import Sessions
 from app.access.tokens import Tokens
 from app.healing.backoff import doubled
 from app.telemetry.metrics import AuthenticationFailure
@@ -132,6 +133,7 @@ class Access:
     """
 
     tokens: Tokens
+    sessions: Sessions
     attempts: FailedAttempts
     count: Callable[[AuthenticationFailure], None]
 

@@ -83,6 +83,12 @@ class Tokens:
                 found = name
         return found
 
+    def digest_of(self, name: str) -> bytes | None:
+        """What stands for the token of that name, None when there is none of it any more."""
+        if self._file is not None:
+            self._file.refresh()
+        return dict(self._known).get(name)
+
     def _load(self, file: Path) -> None:
         try:
             read = _read(file, {name for name, _ in self._fixed})

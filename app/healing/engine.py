@@ -24,6 +24,7 @@ from app.healing.background import BoundedCall, free_after_fork
 from app.healing.budget import Budget, Budgets, FixAttempts
 from app.healing.claims import Claims, Mark, read_mark, write_mark
 from app.healing.home import TROUBLE, Untrusted, make_directory, trouble
+from app.healing.ignored import IgnoredFaults
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
 from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Step, Work
 from app.healing.locks import Busy, Overtaken, has_locks
@@ -61,13 +62,20 @@ class OpenFault:
     """A fault with what has been tried: how that ended, and when it is tried again.
 
     ``outcome`` is None while nothing was tried or refused; ``reason`` says what can be done about
-    the outcome, in a sentence that is safe to show.
+    the outcome, in a sentence that is safe to show. ``since`` is when this process first saw it,
+    in seconds since the epoch.
     """
 
     fault: Fault
     outcome: str | None
     reason: str | None
     budget: Budget
+    since: float
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it the same fault for as long as it is open."""
+        return _key(self.fault)
 
 
 class Engine:
@@ -91,6 +99,8 @@ class Engine:
         #: The attempts that are under way: the process, its claim, and what that says.
         self._active: dict[str, tuple[int, int, Mark]] = {}
         self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
+        #: When each open fault was first seen, by kind, subject and cause.
+        self._since: dict[tuple[str, str, str], float] = {}
         #: What was refused last, so that the log has each refusal once.
         self._refused: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -119,6 +129,11 @@ class Engine:
     def journal(self) -> Journal:
         """What was attempted, by every process of this host."""
         return Journal(self.settings.home / "journal.sqlite3")
+
+    @functools.cached_property
+    def ignored(self) -> IgnoredFaults:
+        """The faults that an operator of this host ignores for a while."""
+        return IgnoredFaults(self.settings.home, self._basis)
 
     @functools.cached_property
     def claims(self) -> Claims:
@@ -204,7 +219,9 @@ class Engine:
 
     def open_faults(self) -> tuple[OpenFault, ...]:
         """The faults with what was tried about them, by any process of this host."""
-        return tuple(self._opened(self.faults()))
+        opened = tuple(self._opened(self.faults()))
+        self._since = {each.key: each.since for each in opened}
+        return opened
 
     def unmet(self, needs: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
         """Why what is needed is not there: needs are names of subjects by their kind's ``need``.
@@ -300,6 +317,7 @@ class Engine:
         """The faults with what was tried about them, in one look at the journal."""
         found = tuple(faults)
         standings = self.budgets.standings((fault.kind, fault.subject) for fault in found)
+        since, now = self._since, time.time()
         opened = []
         for fault in found:
             standing = standings[fault.kind, fault.subject]
@@ -310,7 +328,8 @@ class Engine:
                 outcome = Outcome.MODE
             reason = None if outcome is None else self.advice(fault.kind, outcome)
             left = self.budgets.left((fault.kind, fault.subject), standing.failures)
-            opened.append(OpenFault(fault, outcome, reason, left))
+            first_seen = since.get(_key(fault), now)
+            opened.append(OpenFault(fault, outcome, reason, left, first_seen))
         return opened
 
     def advice(self, kind: str, outcome: str) -> str:
@@ -545,22 +564,32 @@ class Engine:
         Raises:
             UnknownFault: when nothing was known to be wrong with it.
         """
-        fault = self._fault(kind, subject)
+        fault = self.fault(kind, subject)
         self.adopt()
         return self.kinds[kind].recheck(fault)
 
     def under_way(self) -> dict[tuple[str, str], Mark]:
         """The attempts that are being made on this host, by kind and subject."""
-        return {(mark.kind, mark.subject): mark for mark in self.claims.marks() if not mark.outcome}
+        try:
+            marks = self.claims.marks()
+        except OSError:
+            # A home whose name no file system takes: nobody works there.
+            marks = []
+        return {(mark.kind, mark.subject): mark for mark in marks if not mark.outcome}
 
-    def _fault(self, kind: str, subject: str) -> Fault:
+    def fault(self, kind: str, subject: str) -> Fault:
+        """The open fault of a subject.
+
+        Raises:
+            UnknownFault: when nothing is known to be wrong with it.
+        """
         for fault in self.faults():
             if (fault.kind, fault.subject) == (kind, subject):
                 return fault
         raise UnknownFault(kind, subject)
 
     def _approved(self, kind: str, subject: str, plan: str | None) -> Fault:
-        fault = self._fault(kind, subject)
+        fault = self.fault(kind, subject)
         if plan is not None and (fault.plan is None or fault.plan.digest != plan):
             raise PlanChanged(kind, subject)
         return fault

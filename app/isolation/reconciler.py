@@ -18,6 +18,7 @@ from functools import partial
 
 from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.backoff import Backoff, doubled
+from app.healing.engine import OpenFault
 from app.healing.kind import Fault
 from app.isolation.import_marks import DEATHS, source_of
 from app.isolation.importing import first_unmet, import_blueprints
@@ -70,6 +71,7 @@ class Reconciler:
         #: By blueprint whose import ended processes: what its source was, and the child under way.
         self._sources: dict[str, str] = {}
         self._probes: dict[str, BoundedCall[Verdict]] = {}
+        self._opened: tuple[OpenFault, ...] = ()
         self._faults: tuple[Fault, ...] = ()
         self._look_at = 0.0
         #: What was followed last, and whether the application is of an older one.
@@ -118,6 +120,7 @@ class Reconciler:
                 "active": [state.name for state in board.states if state.active],
                 "quarantined": {state.name: state.reason for state in board.quarantined},
                 "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
+                "faults": [[*each.key, each.since] for each in self._opened],
             }
         )
         services.tracing.try_start()
@@ -173,7 +176,8 @@ class Reconciler:
         changed = fixer.adopt()
         if changed or time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + FAULTS_SECONDS
-            before, self._faults = self._faults, fixer.faults()
+            self._opened = fixer.open_faults()
+            before, self._faults = self._faults, tuple(each.fault for each in self._opened)
             changed = changed or self._faults != before
             for fault in self._faults:
                 fixer.heal_in_background(fault)

@@ -1,13 +1,11 @@
 """Runs real Workers (``tests/workers/*.js``) in the Cloudflare runtime, on loopback.
 
-The runtime comes from npm, its versions and hashes from ``tests/workers/package-lock.json``; it is
-kept in ``build/workers`` from one run to the next.
+The runtime comes from npm (``tests/support/npm.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import platform
 import shutil
 import socket
@@ -15,13 +13,12 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.support.npm import installed
 from tests.support.processes import ROOT, answers, stop, wait_until
 
 SOURCES = ROOT / "tests" / "workers"
-KEPT = ROOT / "build" / "workers"
 NAMES = ("healthy", "slow", "failing", "streaming", "redirecting")
 _ARCHITECTURES = {"x86_64": "64", "aarch64": "arm64"}
-_INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 _CONFIG = """using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (services = [{services}], sockets = [{sockets}]);
 """
@@ -33,28 +30,8 @@ _SOCKET = '(name = "{name}", http = (), service = "{name}")'
 
 
 def runtime() -> Path:
-    """The runtime's program, installed when it is not there yet; one process does that at a time.
-
-    Raises:
-        OSError: npm is not there.
-        subprocess.CalledProcessError: npm could not install it.
-    """
-    KEPT.mkdir(parents=True, exist_ok=True)
-    package = f"workerd-linux-{_ARCHITECTURES[platform.machine()]}"
-    program = KEPT / "node_modules" / "@cloudflare" / package / "bin" / "workerd"
-    with (KEPT / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists() or _changed():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCES / name, KEPT)
-            subprocess.run(_INSTALL, cwd=KEPT, check=True, capture_output=True)
-    return program
-
-
-def _changed() -> bool:
-    """Whether another version is wanted than the one that is there."""
-    here = KEPT / "package-lock.json"
-    return not here.exists() or here.read_bytes() != (SOURCES / here.name).read_bytes()
+    """The runtime's program."""
+    return installed(f"@cloudflare/workerd-linux-{_ARCHITECTURES[platform.machine()]}/bin/workerd")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,50 @@
+"""Pages as they were last made: most readers of a page are tabs that ask again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+#: Seconds for which a page counts as up to date.
+FRESH = 1.0
+#: How many pages are kept; what was asked for longest ago goes first.
+MOST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The bytes of a page, and the tag that changes with them."""
+
+    content: bytes
+    tag: str
+    at: float
+
+
+class PageCache:
+    """The pages of one process; safe to use from any thread.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pages: OrderedDict[Hashable, Made] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], str]) -> Made:
+        """A page that is at most a second old, made anew otherwise."""
+        known = self._pages.get(key)
+        if known is not None and self._clock() - known.at < FRESH:
+            return known
+        content = make().encode(errors="replace")
+        made = Made(content, hashlib.sha256(content).hexdigest()[:32], self._clock())
+        self._pages[key] = made
+        while len(self._pages) > MOST:
+            try:
+                self._pages.popitem(last=False)
+            except KeyError:
+                break
+        return made

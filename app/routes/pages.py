@@ -1,0 +1,272 @@
+"""The pages beside the first screen: faults and their stories, and what there is to know.
+
+They work without scripts. A GET changes nothing; a form changes something only for a session that
+a token has begun.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+from flask import Blueprint, Response, abort, current_app, redirect, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from app.access.errors import AccessRefused
+from app.access.permissions import SESSION_COOKIE, require_form, session_name
+from app.access.sessions import LASTS
+from app.healing.engine import PlanChanged, UnknownFault
+from app.healing.ignored import MAX_REASON, Ignored
+from app.healing.kind import Step
+from app.pages import tables
+from app.pages.answer import page
+from app.pages.faults import overview
+from app.pages.plots import BARS, HEIGHT, WIDTH, attempts_over_time
+from app.services import Services
+from app.settings.sources import Environment
+
+pages_bp = Blueprint("pages", __name__)
+
+MAX_FORM = 16 << 10
+#: Attempts that a page lists, and those that its plot counts.
+LISTED, PLOTTED = 100, 5000
+#: For how long a fault may be ignored, in seconds; None until the lock changes.
+ENDS: Mapping[str, int | None] = {"hour": 3600, "day": 86400, "lock": None}
+MESSAGES: Mapping[str, str] = {
+    "begun": "The fix has begun.",
+    "changed": "The plan has changed since that page was made: look at it again.",
+    "closed": "Nothing is wrong with it any more.",
+    "open": "Looked again: it is still at fault.",
+    "ignored": "It is ignored for now.",
+    "unignored": "It is not ignored any more.",
+    "unkept": "That could not be kept: the home cannot be written.",
+}
+
+
+@pages_bp.errorhandler(AccessRefused)
+def _refused(error: AccessRefused) -> BaseResponse:  # noqa: ARG001 - whatever it was
+    """Where to sign in, for who may not do what a form asked for."""
+    return redirect(url_for("pages.sign_in", why="refused"), 303)
+
+
+@pages_bp.get("/fault")
+def fault() -> Response:
+    """One fault: its plan, what was tried, and what can be done; also when it is closed."""
+    kind, subject = request.args.get("kind", ""), request.args.get("subject", "")
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:
+        states = current_app.extensions["blueprints"]
+        attempts = services.fixer.history(LISTED, kind=kind, subject=subject)
+        found = overview(services, states, details=details).of(kind, subject)
+        if found is None and not attempts and kind not in services.fixer.kinds:
+            abort(404)
+        return {
+            "subject": subject,
+            "fault": found,
+            "steps": [str(step) for step in Step],
+            "undo": "Deleting AUTO_FIX_HOME while the service is stopped undoes every fix.",
+            "message": MESSAGES.get(request.args.get("done", "")),
+            "table": tables.attempts(attempts if details else ()),
+        }
+
+    return page("fault.html", build)
+
+
+@pages_bp.get("/kinds/<name>")
+def kind(name: str) -> Response:
+    """What one kind of fault watches, and what is wrong with it."""
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:
+        found = services.fixer.kinds.get(name)
+        if found is None:
+            abort(404)
+        attempts = services.fixer.history(LISTED, kind=name) if details else ()
+        both = (tables.subjects(found, services.fixer), tables.attempts(attempts))
+        return {"heading": f"Faults of {name}", "tables": both}
+
+    return page("tables.html", build)
+
+
+@pages_bp.get("/blueprints")
+def blueprints() -> Response:
+    """The blueprints and what they need."""
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:  # noqa: ARG001
+        states = current_app.extensions["blueprints"]
+        both = (tables.blueprints(states), tables.needs(services.fixer))
+        return {"heading": "Blueprints", "tables": both}
+
+    return page("tables.html", build)
+
+
+@pages_bp.get("/workers")
+def workers() -> Response:
+    """What each worker of this host serves, and what it runs now."""
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:  # noqa: ARG001
+        return {"heading": "Workers", "tables": (tables.workers(services.workers.read()),)}
+
+    return page("tables.html", build)
+
+
+@pages_bp.get("/edge-functions")
+def edge_functions() -> Response:
+    """The edge functions: their checks, calls and latencies."""
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:  # noqa: ARG001
+        return {"heading": "Edge functions", "tables": (tables.edge_functions(services.edge),)}
+
+    return page("tables.html", build)
+
+
+@pages_bp.get("/history")
+def history() -> Response:
+    """The attempts to heal, of one kind, subject or outcome if asked for, with a plot of them."""
+    chosen = {name: request.args.get(name, "") for name in ("kind", "subject", "outcome")}
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:
+        found = services.fixer.history(PLOTTED, **chosen)
+        return {
+            "chosen": chosen,
+            "plot": attempts_over_time(found, time.time()),
+            "bars": BARS,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "table": tables.attempts(found[:LISTED] if details else ()),
+        }
+
+    return page("history.html", build)
+
+
+@pages_bp.get("/settings")
+def settings() -> Response:
+    """The settings of the service and where each comes from; no values."""
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:  # noqa: ARG001
+        found = (tables.settings(Environment.of({**os.environ})),) if details else ()
+        lead = "" if details else "Sign in to see them."
+        return {"heading": "Settings", "lead": lead, "tables": found}
+
+    return page("tables.html", build)
+
+
+@pages_bp.get("/layers")
+def layers() -> Response:
+    """What runs only because it was healed."""
+
+    def build(services: Services, *, details: bool) -> dict[str, object]:
+        found = (tables.layers(services.fixer.fixes()),) if details else ()
+        lead = "Deleting AUTO_FIX_HOME while the service is stopped undoes all of it."
+        return {"heading": "Layers", "lead": lead, "tables": found}
+
+    return page("tables.html", build)
+
+
+@pages_bp.post("/fault")
+def act() -> BaseResponse:
+    """Carry out a fault's plan, look at it again, or ignore it; for a session's own forms alone."""
+    request.max_content_length = MAX_FORM
+    form = request.form
+    require_form(form.get("form_token", ""))
+    services: Services = current_app.extensions["services"]
+    kind, subject = form.get("kind", ""), form.get("subject", "")
+    actions: dict[str, Callable[[], str]] = {
+        "fix": lambda: _fix(services, kind, subject, form.get("plan", "")),
+        "check": lambda: _check(services, kind, subject),
+        "ignore": lambda: _ignore(services, kind, subject, form),
+        "unignore": lambda: _ignore(services, kind, subject, None),
+    }
+    action = actions.get(form.get("action", ""))
+    if action is None:
+        abort(400)
+    try:
+        done = action()
+    except UnknownFault:
+        done = "closed"
+    except PlanChanged:
+        done = "changed"
+    return redirect(url_for("pages.fault", kind=kind, subject=subject, done=done), 303)
+
+
+@pages_bp.get("/sign-in")
+def sign_in() -> Response:
+    """The form that begins a session."""
+    message = "Sign in to change something." if "why" in request.args else None
+    return page("sign_in.html", lambda *_, **__: {"message": message})
+
+
+@pages_bp.post("/sign-in")
+def begin_session() -> BaseResponse:
+    """Begin a session for who sends a token; who guesses has to wait, as everywhere."""
+    request.max_content_length = MAX_FORM
+    services: Services = current_app.extensions["services"]
+    access = services.access
+    caller = access.identify(f"Bearer {request.form.get('token', '')}", request.remote_addr)
+    cookie = access.sessions.begin(caller.name) if caller.name else None
+    if cookie is None:
+        message = "This token does not count."
+        if caller.wait > 0:
+            message = f"Too many wrong tokens: wait {caller.wait:.0f} seconds."
+        elif caller.name:
+            message = "No session can be begun: the home cannot be written."
+        return page(
+            "sign_in.html", lambda *_, **__: {"message": message}, status=HTTPStatus.FORBIDDEN
+        )
+    answer = redirect("/", 303)
+    answer.set_cookie(
+        SESSION_COOKIE,
+        cookie,
+        max_age=LASTS,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
+    return answer
+
+
+@pages_bp.post("/sign-out")
+def sign_out() -> BaseResponse:
+    """End this browser's session."""
+    request.max_content_length = MAX_FORM
+    require_form(request.form.get("form_token", ""))
+    answer = redirect("/", 303)
+    answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="Strict")
+    return answer
+
+
+def _fix(services: Services, kind: str, subject: str, plan: str) -> str:
+    services.fixer.begin_fix(kind, subject, plan)
+    return "begun"
+
+
+def _check(services: Services, kind: str, subject: str) -> str:
+    still = services.fixer.recheck(kind, subject)
+    services.health.refresh()
+    return "closed" if still is None else "open"
+
+
+def _ignore(services: Services, kind: str, subject: str, form: Mapping[str, str] | None) -> str:
+    """Ignore a fault for as long as a form says; without one, no longer."""
+    fixer, now = services.fixer, time.time()
+    found = fixer.fault(kind, subject)
+    ends = ENDS.get(form.get("ends", ""), ENDS["hour"]) if form else 0
+    choice = Ignored(
+        kind=kind,
+        subject=subject,
+        cause=found.cause,
+        reason=(form.get("reason", "") if form else "")[:MAX_REASON],
+        by=session_name() or "",
+        at=now,
+        until=None if ends is None else now + ends,
+        basis=fixer.kinds[kind].basis() if ends is None else "",
+    )
+    try:
+        if form:
+            fixer.ignored.add(choice)
+        else:
+            fixer.ignored.remove(choice)
+    except OSError:
+        return "unkept"
+    return "ignored" if form else "unignored"

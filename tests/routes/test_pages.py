@@ -1,0 +1,187 @@
+"""The pages beside the first screen: read by anybody, changed by a session alone."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.routes.test_main import heading
+from tests.support.http import TOKEN
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from werkzeug.test import TestResponse
+
+    from app.utils.auto_fix import AutoFixer
+    from tests.conftest import World
+    from tests.support.http import Build
+
+LISTS = ("blueprints", "workers", "edge-functions", "history", "settings", "layers")
+FAULT = "/auto-fix/fault?kind=dependency&subject="
+
+
+@pytest.fixture
+def fixer(world: World) -> AutoFixer:
+    """An engine that could heal a package, and has not."""
+    world.publish("healable")
+    return world.fixer(required=("healable",))
+
+
+@pytest.fixture
+def operator(build: Build, fixer: AutoFixer) -> FlaskClient:
+    """A browser with a session."""
+    client = build(AUTO_FIXER=fixer, token=TOKEN).test_client()
+    assert sign_in(client, TOKEN).status_code == 303
+    return client
+
+
+def sign_in(client: FlaskClient, token: str) -> TestResponse:
+    """Send the form that begins a session."""
+    return client.post("/auto-fix/sign-in", data={"token": token})
+
+
+def forms(text: str) -> dict[str, str]:
+    """The hidden members of a page's forms."""
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', text)
+    return {name: unescape(value) for name, value in found}
+
+
+def act(client: FlaskClient, action: str, **changed: str) -> TestResponse:
+    """Send a form of the fault's page."""
+    page = client.get(f"{FAULT}healable").text
+    return client.post("/auto-fix/fault", data={**forms(page), "action": action, **changed})
+
+
+class TestReading:
+    """Anybody may look."""
+
+    @pytest.mark.parametrize("name", LISTS)
+    def test_each_is_there(self, client: FlaskClient, name: str) -> None:
+        """It has a heading, and marks itself in the navigation."""
+        response = client.get(f"/auto-fix/{name}")
+        assert response.status_code == 200
+        assert heading(response.text)
+        assert f'href="/auto-fix/{name}" aria-current="page"' in response.text
+
+    def test_every_kind_has_one(self, operator: FlaskClient, fixer: AutoFixer) -> None:
+        """It is made of what the kind tells, whatever the kind is."""
+        for name in fixer.kinds:
+            assert operator.get(f"/auto-fix/kinds/{name}").status_code == 200
+        assert operator.get("/auto-fix/kinds/none").status_code == 404
+
+    def test_no_values(self, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The page of settings names them and where they come from, and shows no value."""
+        monkeypatch.setenv("LOG_LEVEL", "INFO")
+        text = build().test_client().get("/auto-fix/settings").text
+        row = next(row for row in text.split("<tr>") if ">LOG_LEVEL<" in row)
+        assert "environment" in row
+        assert "<bdi>INFO</bdi>" not in row.replace("<code><bdi>INFO</bdi></code>", "", 1)
+
+    def test_history(self, operator: FlaskClient, fixer: AutoFixer) -> None:
+        """It lists attempts, those that were asked for, and draws them."""
+        assert fixer.safe_import("healable")[0]
+        text = operator.get("/auto-fix/history?outcome=healed").text
+        assert "<svg" in text
+        assert "1 healed, 0 not" in text
+        assert "None was made." in operator.get("/auto-fix/history?outcome=network").text
+
+    def test_a_closed_fault(self, operator: FlaskClient) -> None:
+        """An old tab's address says that nothing is wrong any more."""
+        assert "nothing is wrong with it now" in heading(operator.get(f"{FAULT}other").text)
+        assert operator.get("/auto-fix/fault?kind=no&subject=x").status_code == 404
+
+
+class TestSession:
+    """A form takes a token once."""
+
+    def test_cookie(self, build: Build) -> None:
+        """No script reads it, no other site sends it."""
+        client = build(token=TOKEN).test_client()
+        cookie = sign_in(client, TOKEN).headers["Set-Cookie"]
+        assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+        assert TOKEN not in cookie
+
+    def test_a_wrong_token(self, build: Build) -> None:
+        """It begins nothing, and whoever guesses is slowed down."""
+        client = build(token=TOKEN).test_client()
+        for _ in range(6):
+            refused = sign_in(client, "wrong")
+            assert (refused.status_code, "Set-Cookie" in refused.headers) == (403, False)
+        assert "Too many wrong tokens" in sign_in(client, TOKEN).text
+
+    def test_without_a_token_all_is_read_only(self, build: Build, fixer: AutoFixer) -> None:
+        """There is no form that changes anything, and none is taken."""
+        client = build(AUTO_FIXER=fixer).test_client()
+        text = client.get(f"{FAULT}healable").text
+        assert "Read-only: no token is set." in text
+        assert 'method="post"' not in text
+        assert act(client, "fix").headers["Location"].startswith("/auto-fix/sign-in")
+        assert fixer.fix_attempts == {}
+
+    def test_it_ends(self, operator: FlaskClient) -> None:
+        """Whoever signs out reads as anybody does."""
+        page = operator.get("/").text
+        assert "Signed in as" in page
+        operator.post("/auto-fix/sign-out", data=forms(page))
+        assert "Signed in as" not in operator.get("/").text
+
+
+class TestChanging:
+    """A session's own forms alone change something."""
+
+    def test_the_plan_is_carried_out(self, operator: FlaskClient, fixer: AutoFixer) -> None:
+        """The button of the page heals what the page has shown."""
+        done = act(operator, "fix").headers["Location"]
+        assert "done=begun" in done
+        assert fixer.begin_fix is not None
+        fixer.heal(fixer.dependency.diagnostician.absent("healable"))
+        assert "nothing is wrong with it now" in heading(operator.get(done).text)
+
+    def test_another_plan(self, operator: FlaskClient, fixer: AutoFixer) -> None:
+        """Nothing is done when the plan has changed since the page was made."""
+        assert "done=changed" in act(operator, "fix", plan="0" * 64).headers["Location"]
+        assert fixer.fix_attempts == {}
+
+    @pytest.mark.parametrize("token", ["", "0" * 64, "é"])
+    def test_a_form_of_another_site(
+        self, operator: FlaskClient, fixer: AutoFixer, token: str
+    ) -> None:
+        """It cannot know the session's form token."""
+        refused = act(operator, "fix", form_token=token)
+        assert refused.headers["Location"].startswith("/auto-fix/sign-in")
+        assert fixer.fix_attempts == {}
+
+    def test_another_origin(self, operator: FlaskClient) -> None:
+        """A browser that says where the form is from has to name this origin."""
+        page = operator.get(f"{FAULT}healable").text
+        data = {**forms(page), "action": "check"}
+        for origin in ("https://evil.example.com", "null"):
+            refused = operator.post("/auto-fix/fault", data=data, headers={"Origin": origin})
+            assert refused.headers["Location"].startswith("/auto-fix/sign-in")
+        own = operator.post("/auto-fix/fault", data=data, headers={"Origin": "http://localhost"})
+        assert "done=open" in own.headers["Location"]
+
+    def test_check_again(self, operator: FlaskClient, fixer: AutoFixer) -> None:
+        """A fault is closed only when its check passes."""
+        assert "done=open" in act(operator, "check").headers["Location"]
+        fixer.safe_import("healable")
+        assert (
+            "done=closed"
+            in act(operator, "check", kind="dependency", subject="healable").headers["Location"]
+        )
+
+    def test_ignoring(self, operator: FlaskClient) -> None:
+        """An ignored fault stands apart, with whose choice it is and why, until it ends."""
+        act(operator, "ignore", reason="known & planned", ends="day")
+        text = operator.get("/?ignored").text
+        assert 'class="fault"' not in text
+        assert "by <bdi>default</bdi>: <bdi>known &amp; planned</bdi>" in text
+        act(operator, "unignore")
+        assert 'class="fault"' in operator.get("/?again").text
+
+    def test_an_action_that_there_is_not(self, operator: FlaskClient) -> None:
+        """It is a bad request."""
+        assert act(operator, "explode").status_code == 400
