@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from app.kinds.configuration import formats
-from app.kinds.configuration.causes import Broken, Pointer, Problem, Value, parse_pointer
+from app.kinds.configuration.causes import Broken, Cause, Pointer, Problem, Value, parse_pointer
 from app.kinds.configuration.formats import Format
 from app.kinds.configuration.schemas import Schema
 
@@ -47,11 +47,14 @@ def examine(
     found = schema.problems(document.value) if schema else ()
     if not found:
         return Examined(document.value)
+    # A key that is missing because it is misspelt is one problem.
+    slips = {(one.pointer[:-1], key) for one in found for key in one.nearest}
     lines = document.locate({problem.pointer for problem in found})
     located = [
         replace(problem, line=line, column=column)
         for problem in found
         for line, column in [lines[problem.pointer]]
+        if problem.cause is not Cause.MISSING_KEY or (problem.pointer, problem.key) not in slips
     ]
     located.sort(key=lambda problem: (problem.line, problem.column))
     base, collection = _collection(document.value, entries)

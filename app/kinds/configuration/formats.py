@@ -9,13 +9,10 @@ from pathlib import Path
 
 from app.kinds.configuration.causes import Broken, Cause, Pointer, Problem, Value
 from app.kinds.configuration.parsing import parsers
-from app.kinds.configuration.parsing.parsers import Document, Unparsable
+from app.kinds.configuration.parsing.parsers import MAX_DEPTH, TOO_DEEP, Document, Unparsable
 from app.kinds.configuration.parsing.positions import line_and_column
 from app.kinds.configuration.parsing.yaml_nodes import parse_yaml
 
-#: How deep tables and lists may be nested: what compares or checks them is recursive.
-MAX_DEPTH = 64
-TOO_DEEP = f"is nested deeper than {MAX_DEPTH}"
 #: How texts begin that are not UTF-8; the longer ones first, which begin as others do.
 MARKS = (
     (b"\xff\xfe\0\0", "UTF-32"),

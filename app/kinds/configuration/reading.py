@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 from app.kinds.configuration.causes import Broken, Cause, Problem
@@ -13,37 +14,38 @@ from app.settings.files import read_bounded, signature_of
 MAX_BYTES = 8 << 20
 #: How often a file is read that changes each time while it is read.
 MAX_READS = 5
+#: Seconds. A file system's clock ticks every ten milliseconds, so a change that comes sooner after
+#: another one may leave no trace.
+SETTLED_AFTER = 0.02
 
 
 def read(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The content of a regular file, which did not change while it was read.
+    """The content of a regular file of at most ``limit`` bytes, as it was at one moment.
+
+    One that changes while it is read is read again. Waits a fiftieth of a second where it has just
+    been changed.
 
     Raises:
-        Broken: it is missing, unreadable or too large.
+        Broken: it is missing, unreadable or too large, or changes all the time.
     """
     try:
         for _ in range(MAX_READS):
-            before = signature_of(path)
-            found = path.stat()
+            before, found = signature_of(path), path.stat()
             if not stat.S_ISREG(found.st_mode):
-                raise Broken(Problem(Cause.UNREADABLE, "this is no regular file"))
+                raise Broken(Problem(Cause.UNREADABLE, "is no regular file"))
             if found.st_size > limit:
-                raise _too_large(limit)
+                raise Broken(Problem(Cause.TOO_LARGE, f"is larger than {limit} bytes"))
+            if 0 <= (age := time.time() - found.st_ctime) < SETTLED_AFTER:
+                time.sleep(SETTLED_AFTER - age)
             content = read_bounded(path, limit)
             if signature_of(path) == before:
                 return content
     except (FileNotFoundError, NotADirectoryError):
-        raise Broken(Problem(Cause.MISSING, "there is no such file")) from None
+        raise Broken(Problem(Cause.MISSING, "does not exist")) from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "unknown error"
         raise Broken(Problem(Cause.UNREADABLE, f"cannot be read ({reason})")) from None
     except ValueError:
-        # It has grown since, or was replaced; a name that is none has no signature either.
-        if signature_of(path) is None:
-            raise Broken(Problem(Cause.MISSING, "there is no such file")) from None
-        raise _too_large(limit) from None
+        # It was replaced since by what is none, or too large; a name with a NUL is none either.
+        raise Broken(Problem(Cause.UNREADABLE, "is no regular file, or too large")) from None
     raise Broken(Problem(Cause.UNREADABLE, "changes all the time while it is read"))
-
-
-def _too_large(limit: int) -> Broken:
-    return Broken(Problem(Cause.TOO_LARGE, f"is larger than {limit} bytes"))

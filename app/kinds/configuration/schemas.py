@@ -100,13 +100,11 @@ class JsonSchema:
             where = shown_pointer(tuple(error.absolute_path))
             message = f"the schema is no JSON Schema: {where} cannot be used"
             raise Broken(Problem(Cause.SCHEMA_INVALID, message)) from None
-        # What jsonschema needs itself is its own to import.
-        needs = vars(validators)
-        self._unresolvable = needs["referencing"].exceptions.Unresolvable
+        self._unresolvable = library("referencing.exceptions").Unresolvable
         # Nothing is fetched: what is not in this registry is unknown.
-        self._validator = validator(
-            schema, registry=needs["SPECIFICATIONS"], format_checker=validator.FORMAT_CHECKER
-        )
+        registry = library("jsonschema_specifications").REGISTRY
+        checker = validator.FORMAT_CHECKER
+        self._validator = validator(schema, registry=registry, format_checker=checker)
 
     def problems(self, value: Value) -> tuple[Problem, ...]:
         """All that can be found, each with its pointer."""
@@ -140,10 +138,8 @@ def _of_error(error: ValidationError) -> Iterator[Problem]:
                 yield unknown_key(pointer, key, known.keys() - error.instance.keys())
     elif keyword == "type":
         yield wrong_type(pointer, [wanted] if isinstance(wanted, str) else wanted)
-    elif keyword in {"anyOf", "oneOf"} and all(
-        one.validator == "type" and not one.path for one in error.context or ()
-    ):
-        kinds = (one.validator_value for one in error.context or ())
+    elif error.context and all(one.validator == "type" and not one.path for one in error.context):
+        kinds = (one.validator_value for one in error.context)
         yield wrong_type(pointer, (k for w in kinds for k in ([w] if isinstance(w, str) else w)))
     elif keyword in LIMITS:
         allowed = ", ".join(map(_shown, wanted)) if keyword == "enum" else _shown(wanted)

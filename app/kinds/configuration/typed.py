@@ -51,6 +51,8 @@ WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `\w+`")
 LIMIT = re.compile(r"Expected `[^`]+` (?P<limit>.+)", re.DOTALL)
 MISSING = re.compile(r"Object missing required field `(?P<key>.+)`", re.DOTALL)
 TABLES = (dict, Mapping, MutableMapping)
+#: What a TypedDict says of its keys, which is no part of their types.
+MARKS = (typing.Required, typing.NotRequired)
 LISTS = (list, tuple, set, frozenset, Sequence, MutableSequence, Set)
 
 
@@ -158,7 +160,7 @@ def shape_of(wanted: Wanted, value: Value) -> Shape | None:
     if origin in {typing.Union, types.UnionType}:
         shapes = (shape_of(one, value) for one in arguments)
         return next((s for s in shapes if s and (not s.tag[0] or _is_tagged(value, s))), None)
-    if origin in {typing.Annotated, typing.Required, typing.NotRequired}:
+    if origin is typing.Annotated:
         return shape_of(arguments[0], value)
     if isinstance(value, dict):
         if origin in TABLES:
@@ -195,10 +197,12 @@ def _shape_of_class(wanted: type) -> Shape | None:
             closed=True,
         )
     if typing.is_typeddict(wanted):
-        hints = typing.get_type_hints(wanted, include_extras=True)
+        keys: dict[str | int, Wanted] = {
+            key: typing.get_args(one)[0] if typing.get_origin(one) in MARKS else one
+            for key, one in typing.get_type_hints(wanted, include_extras=True).items()
+        }
         required: frozenset[str] = wanted.__required_keys__  # type: ignore[attr-defined]
-        members: dict[str | int, Wanted] = dict(hints.items())
-        return Shape(members, required, closed=True)
+        return Shape(keys, required, closed=True)
     return None
 
 

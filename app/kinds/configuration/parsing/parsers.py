@@ -18,6 +18,9 @@ from app.kinds.configuration.parsing import positions
 from app.kinds.configuration.parsing.positions import Found, line_and_column
 from app.settings import sources
 
+#: How deep tables and lists may be nested: what compares or checks them is recursive.
+MAX_DEPTH = 64
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH}"
 TRAILING_COMMA = "a comma with nothing behind it"
 #: Python reads no number with more digits.
 MAX_DIGITS = 4300
@@ -80,12 +83,15 @@ def parse_toml(text: str) -> Document:
         said = str(error)
     except ValueError:
         raise _huge_number(text) from None
-    found = AT.search(said)
-    offset = len(text.rstrip())
-    if found and found[1]:
-        offset = positions.offset_of(text, int(found[1]), int(found[2]))
+    found, end = AT.search(said), len(text.rstrip())
+    offset = positions.offset_of(text, int(found[1]), int(found[2])) if found and found[1] else end
     if said.startswith(TWICE):
-        raise Unparsable(Cause.DUPLICATE_KEY, "a key or table is here twice", offset)
+        # It is said behind the value, which may have several lines.
+        start = positions.last_statement(text[:offset]) if said.startswith("Cannot") else offset
+        raise Unparsable(Cause.DUPLICATE_KEY, "a key or table is here twice", start)
+    if offset >= end:
+        # What is not closed is shown where it begins.
+        offset = positions.stray_quote(text) or offset
     raise Unparsable(Cause.SYNTAX, reason(AT.sub("", said)), offset)
 
 
@@ -137,6 +143,8 @@ def parse_ini(text: str) -> Document:
         value = {name: dict(parser[name]) for name in parser.sections()}
         return Document(value, text, positions.walk_ini)
     except (configparser.DuplicateOptionError, configparser.DuplicateSectionError) as error:
+        # Faults of syntax are told after the whole text by the parser, and before it here.
+        parse_ini(text[: positions.offset_of(text, error.lineno or 1)])
         cause, said, line = Cause.DUPLICATE_KEY, "a key or section is here twice", error.lineno
     except configparser.MissingSectionHeaderError as error:
         cause, said, line = Cause.SYNTAX, "expected [section] before the first key", error.lineno

@@ -88,6 +88,22 @@ def walk_toml(text: str) -> Iterable[Found]:
     return _TomlWalk(text).found
 
 
+def last_statement(text: str) -> int:
+    """The offset of the last header or key with its value in a TOML text."""
+    return _TomlWalk(text).statement
+
+
+def stray_quote(text: str) -> int | None:
+    """The offset of the first quote in a TOML text that opens what is not closed."""
+    end = 0
+    for piece in TOML_PIECE.finditer(text):
+        if text[end : piece.start()].strip():
+            break
+        end = piece.end()
+    quote = re.compile("[\"']").search(text, end)
+    return quote.start() if quote else None
+
+
 class _TomlWalk:
     """Goes through the pieces of a text from the first to the last."""
 
@@ -98,7 +114,11 @@ class _TomlWalk:
         #: The arrays of tables, with the index of the last table of each.
         self._arrays: dict[Pointer, int] = {}
         base: Pointer = ()
+        #: Where the last header or key began.
+        self.statement = 0
         while piece := self._piece():
+            if piece != "\n":
+                self.statement = self._pieces[self._next].start()
             if piece == "[":
                 base = self._header()
             elif piece == "\n":

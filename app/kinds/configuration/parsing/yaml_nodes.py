@@ -16,7 +16,13 @@ from app.kinds.configuration.causes import (
     library,
     shown_key,
 )
-from app.kinds.configuration.parsing.parsers import Document, Unparsable, reason
+from app.kinds.configuration.parsing.parsers import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    Document,
+    Unparsable,
+    reason,
+)
 from app.kinds.configuration.parsing.positions import Found
 
 #: One of ruamel.yaml, which does not say in its types what its nodes have.
@@ -49,13 +55,18 @@ class YamlNodes:
         yaml = ruamel.YAML(typ="safe", pure=True)
         # The later one counts, as the standard has it.
         yaml.composer.warn_double_anchors = False
+        # Where it knows of no limit it ends with a RecursionError, after seconds.
+        yaml.max_depth = MAX_DEPTH + 1
         try:
             self._root: Node = yaml.compose(text)
         except ruamel.error.MarkedYAMLError as error:
+            problem = error.problem or error.context or ""
             # What is not closed is shown where it begins.
-            at_end = "end of stream" in error.problem or "<stream end>" in error.problem
-            mark = (at_end and error.context_mark) or error.problem_mark
-            said = reason(str(error.problem)).removesuffix(", but found").removesuffix(", but got")
+            unclosed = "end of stream" in problem or "<stream end>" in problem
+            mark = (unclosed and error.context_mark) or error.problem_mark
+            said = reason(problem).removesuffix(", but found").removesuffix(", but got")
+            if problem.startswith("maximum depth"):
+                said = TOO_DEEP
             raise Unparsable(Cause.SYNTAX, said, mark.index if mark else 0) from None
         except ruamel.reader.ReaderError as error:
             message = "a character that YAML does not allow"
