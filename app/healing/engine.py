@@ -26,7 +26,18 @@ from app.healing.claims import Claims, Mark, read_mark, write_mark
 from app.healing.home import TROUBLE, Untrusted, make_directory, trouble
 from app.healing.ignored import IgnoredFaults
 from app.healing.journal import RESET, Attempt, Journal, Rates, Total
-from app.healing.kind import ADVICE, REFUSALS, Fault, Fix, Kind, Outcome, Repair, Step, Work
+from app.healing.kind import (
+    ADVICE,
+    REFUSALS,
+    Fault,
+    Fix,
+    Kind,
+    Measuring,
+    Outcome,
+    Repair,
+    Step,
+    Work,
+)
 from app.healing.locks import Busy, Overtaken, has_locks
 from app.healing.report import Check
 from app.settings.declarations import HealingSettings, Mode
@@ -240,6 +251,10 @@ class Engine:
             if kind.gates
             for subject in needs.get(kind.need, ())
         )
+
+    def measuring(self) -> dict[str, Measuring]:
+        """The kinds that measure their subjects, by their names."""
+        return {name: kind for name, kind in self.kinds.items() if isinstance(kind, Measuring)}
 
     def explain(self, error: BaseException) -> Fault | None:
         """The fault that an exception of somebody's code comes from, when a kind knows that."""

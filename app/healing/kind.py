@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Scope(StrEnum):
@@ -274,3 +274,23 @@ class Kind(Protocol):
 
     def fixes(self) -> Iterable[Fix]:
         """What runs only because it was healed."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A kind that measures its subjects in each process, beside their faults.
+
+    ``gauges`` and ``counters`` have the names of series, each with what it is. A gauge's values are
+    added up over the processes; a counter never goes back while a process lives.
+    """
+
+    @property
+    def gauges(self) -> Mapping[str, str]:
+        """The series whose values go up and down."""
+
+    @property
+    def counters(self) -> Mapping[str, str]:
+        """The series that only go up, whose names end in ``_total``."""
+
+    def measure(self) -> Mapping[str, Mapping[str, Any]]:
+        """By subject: JSON values by the names of the series, and by others for who looks."""

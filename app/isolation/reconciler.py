@@ -113,12 +113,17 @@ class Reconciler:
                     logger.info("blueprint is back", extra={"fields": {"blueprint": name}})
             else:
                 self._builds.failed()
+        measured = {}
+        for name, kind in services.fixer.measuring().items():
+            measured[name] = kind.measure()
+            services.metrics.measured(name, kind.counters, measured[name])
         services.workers.write(
             {
                 "booted_at": self._booted_at,
                 "mode": str(services.fixer.mode),
                 "active": [state.name for state in board.states if state.active],
                 "quarantined": {state.name: state.reason for state in board.quarantined},
+                "measured": measured,
                 "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
                 "faults": [[*each.key, each.since] for each in self._opened],
             }

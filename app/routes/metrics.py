@@ -8,7 +8,7 @@ Mode, health and blueprints are those of the worker that answers.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -91,8 +91,9 @@ class SystemCollector(Collector):
             {(state.name,): state.active for state in states},
             "blueprint",
         )
-        living = len(services.workers.read())
-        yield _gauge("auto_fix_workers", "Living workers of the host", {(): living})
+        workers = services.workers.read()
+        yield _gauge("auto_fix_workers", "Living workers of the host", {(): len(workers)})
+        yield from measured_series(services.fixer, workers)
         yield from edge_series(services.edge)
 
 
@@ -157,6 +158,17 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
         {(str(mode),): mode == fixer.mode for mode in Mode},
         "mode",
     )
+
+
+def measured_series(fixer: AutoFixer, workers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    """What kinds of fault measure of their subjects, added up over the living workers."""
+    for name, kind in fixer.measuring().items():
+        for series, text in kind.gauges.items():
+            sums: dict[tuple[str, ...], float] = defaultdict(float)
+            for worker in workers:
+                for subject, measured in worker.get("measured", {}).get(name, {}).items():
+                    sums[subject,] += measured.get(series, 0)
+            yield _gauge(series, f"{text}, in all workers of the host", sums, name)
 
 
 def health_series(reading: HealthReading) -> Iterator[Metric]:

@@ -10,11 +10,11 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.healing.journal import Attempt
 
@@ -100,6 +100,18 @@ class Metrics:
             blueprint: whose it is, of those of the manifest.
         """
         self._count(lambda series: series.hook_failure(blueprint))
+
+    def measured(
+        self, kind: str, counters: Mapping[str, str], subjects: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Count what a kind of fault has counted of its subjects since it was last asked.
+
+        Args:
+            kind: its name.
+            counters: the names of its series, with what each is.
+            subjects: by subject, how far this process has counted, by the names of the series.
+        """
+        self._count(lambda series: series.measured(kind, counters, subjects))
 
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt to heal that is over; one that comes too early is counted later.

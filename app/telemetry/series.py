@@ -18,9 +18,10 @@ import fcntl
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import Counter, Histogram, Metric, disable_created_metrics, values
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -99,6 +100,9 @@ class Series:
             ["module", "outcome"],
             buckets=HEAL_SECONDS,
         )
+        #: The counters of kinds of fault by name, and how far each subject has been counted.
+        self._measured: dict[str, Counter] = {}
+        self._counted: dict[tuple[str, str], float] = {}
         #: What counts requests, by the labels that they get: finding that takes longer than this.
         self._known: dict[
             tuple[str, str, int], tuple[Callable[[], None], Callable[[float], None]]
@@ -130,6 +134,18 @@ class Series:
         """Count a hook that raised."""
         self._hooks.labels(blueprint).inc()
 
+    def measured(
+        self, kind: str, counters: Mapping[str, str], subjects: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Count what a kind has counted since it was last asked."""
+        for name, text in counters.items():
+            if name not in self._measured:
+                self._measured[name] = Counter(name, text, [kind], registry=None)
+            for subject, measured in subjects.items():
+                before = self._counted.get((name, subject), 0.0)
+                self._counted[name, subject] = measured[name]
+                self._measured[name].labels(subject).inc(max(0.0, measured[name] - before))
+
     def heal(self, attempt: Attempt) -> None:
         """Count an attempt."""
         self._heal_seconds.labels(attempt.subject, str(attempt.outcome)).observe(attempt.seconds)
@@ -138,7 +154,8 @@ class Series:
         """The series, summed over the living and the dead that have counted in the directory."""
         if self._directory is None:
             counters = (self._requests, self._refused, self._not_authenticated, self._hooks)
-            own = (*counters, self._request_seconds, self._heal_seconds)
+            histograms = (self._request_seconds, self._heal_seconds)
+            own = (*counters, *self._measured.values(), *histograms)
             return [metric for series in own for metric in series.collect()]
         # A file is empty for the moment in which its process makes it.
         files = [str(path) for path in self._directory.glob("*.db") if path.stat().st_size]

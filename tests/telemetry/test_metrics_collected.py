@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
+from app.isolation.hot_application import HotApplication
 from app.settings.declarations import Settings
 from tests.conftest import World
+from tests.healing.counter import CounterKind
 from tests.support.blueprints import BLUEPRINTS
 from tests.support.exposition import Exposition, read
+from tests.support.processes import wait_until
 
 ROUTE = "/api/edge-functions"
 
@@ -168,3 +172,43 @@ def test_requirements_that_cannot_be_read(client: FlaskClient, world: World) -> 
     """Requirements that cannot be read list nothing, and cost the answer nothing."""
     world.settings.lock.with_suffix(".txt").mkdir()
     assert client.get("/metrics").status_code == 200
+
+
+class TurnedKind(CounterKind):
+    """Counters whose turns are measured."""
+
+    gauges: Mapping[str, str] = {"counter_hands": "Hands on it"}
+    counters: Mapping[str, str] = {"counter_turns_total": "Turns"}
+    turns = 3
+
+    def measure(self) -> dict[str, dict[str, object]]:
+        """Each has been turned as often."""
+        each: dict[str, object] = {"counter_hands": 2, "counter_turns_total": self.turns}
+        return {name: {**each, "hands": ["left", "right"]} for name in self.names}
+
+
+class TestMeasured:
+    """What a kind of fault measures of its subjects."""
+
+    def test_of_this_process(
+        self, build: Callable[..., Flask], world: World, tmp_path: Path
+    ) -> None:
+        """Its gauges and counters are exposed by subject, and no count is counted twice."""
+        turned = TurnedKind(tmp_path, "doors", "steps")
+        for name in turned.names:
+            (tmp_path / f"{name}.count").write_text("7")
+        fixer = world.fixer()
+        fixer.add_kind(turned)
+        hot = HotApplication(lambda given: build(**{"AUTO_FIXER": fixer, **(given or {})}))
+        client = hot.app.test_client()
+        assert scrape(client).find("counter_turns_total", counter="doors") == []
+        hot.start()
+        try:
+            wait_until(lambda: scrape(client).find("counter_turns_total", counter="doors") == [3])
+            turned.turns = 5
+            wait_until(lambda: scrape(client).find("counter_turns_total", counter="steps") == [5])
+            assert scrape(client).find("counter_hands", counter="doors") == [2]
+            (worker,) = hot.services.workers.read()
+            assert worker["measured"]["counter"]["doors"]["hands"] == ["left", "right"]
+        finally:
+            hot.stop()
