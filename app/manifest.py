@@ -7,22 +7,17 @@ fault are read by that kind.
 
 from __future__ import annotations
 
-import logging
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.settings.files import FollowedFile, read_bounded
-
-logger = logging.getLogger(__name__)
+from app.settings.files import read_bounded
 
 FILE = "orchestrator.toml"
 MAX_BYTES = 1 << 20
-#: Seconds between two looks at the file.
-LOOK_SECONDS = 0.4
 #: Faults whose messages are shown at once; of any others, their lines.
 SHOWN_FAULTS = 20
 PACKAGES, BLUEPRINT = "packages", "blueprint"
@@ -121,13 +116,15 @@ class Manifest:
     """What the file says, and what is wrong with it.
 
     ``tables`` has those of kinds of fault: the table's name, to its entries by their names, as
-    their kind has read them.
+    their kind has read them. ``whole`` says that the text is TOML: of any other one nobody knows
+    what it was to describe.
     """
 
     blueprints: tuple[Blueprint, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     faults: tuple[ManifestFault, ...] = ()
+    whole: bool = True
 
     def advice(self) -> str:
         """Every fault with its line, safe to show; of many, the first ones say what it is."""
@@ -165,51 +162,20 @@ def parse(text: str, tables: Mapping[str, Table] = {}) -> Manifest:
 def read(path: Path, tables: Mapping[str, Table] = {}) -> Manifest:
     """Read a manifest's file; one that cannot be read is a fault, and nothing else."""
     try:
-        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        return Manifest(faults=(ManifestFault(line, "", "the text is not UTF-8"),))
+        return parse_content(read_bounded(path, MAX_BYTES), tables)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return Manifest(faults=(ManifestFault(0, "", f"cannot be read ({reason})"),))
+
+
+def parse_content(content: bytes, tables: Mapping[str, Table] = {}) -> Manifest:
+    """Read the bytes of a manifest; whatever they are, nothing is raised."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Manifest(faults=(ManifestFault(line, "", "the text is not UTF-8"),), whole=False)
     return parse(text, tables)
-
-
-class ManifestFile:
-    """The manifest as it follows its file; safe to use from any thread.
-
-    While the file cannot be read, or names no blueprint although it named some before, what it
-    last held stays, with the faults beside it: an editor may have emptied it and not written it
-    yet. Faults that are new are logged.
-    """
-
-    def __init__(self, path: Path, tables: Mapping[str, Table] = {}) -> None:
-        self.path = path
-        self._tables = tables
-        self._current = Manifest()
-        self._file = FollowedFile(path, self._load, look_seconds=LOOK_SECONDS)
-
-    @property
-    def current(self) -> Manifest:
-        """What the file says now, the same object until it changes.
-
-        Costs a ``stat`` every 0.4 s at most.
-        """
-        self._file.refresh()
-        return self._current
-
-    def _load(self) -> None:
-        before, found = self._current, read(self.path, self._tables)
-        if not found.blueprints and (before.blueprints or (before.packages and not found.packages)):
-            message = "no blueprint of it can be used; what it last said counts"
-            faults = (*found.faults, ManifestFault(0, "", message))
-            found = replace(before, faults=faults)
-        self._current = found
-        if found.faults and found.faults != before.faults:
-            fields = {"faults": found.advice()}
-            logger.warning("the manifest has faults", extra={"fields": fields})
-        elif before.faults and not found.faults:
-            logger.info("the manifest has no faults any more")
 
 
 class _Parser:
@@ -225,7 +191,6 @@ class _Parser:
                 self._headers.setdefault(_bare(header["name"]), number)
         self._tables = tables
         self._faults: list[ManifestFault] = []
-        #: Whether the text is TOML: where it is not, nobody knows what it was to describe.
         self._whole = True
 
     def parse(self) -> Manifest:
@@ -246,7 +211,7 @@ class _Parser:
             allowed = ", ".join([PACKAGES, BLUEPRINT, *self._tables])
             self._fault(name, None, f"{name!r} is no table of the manifest; there are {allowed}")
         faults = sorted(self._faults, key=lambda fault: fault.line)
-        return Manifest(tuple(blueprints.values()), packages, tables, tuple(faults))
+        return Manifest(tuple(blueprints.values()), packages, tables, tuple(faults), self._whole)
 
     def _document(self) -> dict[str, Any]:
         """The tables of the text; each by itself where it is no TOML as a whole."""
@@ -313,9 +278,10 @@ class _Parser:
             try:
                 found[entry] = read(entry, value)
             except Unusable as unusable:
-                place = name if name == PACKAGES else f"{name}.{entry}"
-                key = entry if name == PACKAGES else unusable.key
-                self._fault(place, key, f"{place}{f'.{key}' if key else ''} {unusable}")
+                place, key = f"{name}.{entry}", unusable.key
+                line = self._line(name, entry) if name == PACKAGES else self._line(place, key)
+                message = f"{place}{f'.{key}' if key else ''} {unusable}"
+                self._faults.append(ManifestFault(line, place, message))
         return found
 
     def _package(self, name: str, value: Any) -> str:  # noqa: ANN401 - whatever a file holds

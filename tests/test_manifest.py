@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from app.kinds.configuration.last_good import LastGood, LastGoods, Version
+from app.kinds.configuration.manifest_file import ManifestFile
 from app.manifest import (
     CORE,
     CORE_NAMES,
     FILE,
     MAX_BYTES,
-    ManifestFile,
     Table,
     Unusable,
     parse,
@@ -411,7 +412,7 @@ class TestFollowed:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """What was served goes on, with a fault that is logged once; mended, it is gone."""
-        caplog.set_level(logging.INFO, logger="app.manifest")
+        caplog.set_level(logging.INFO, logger="app.kinds.configuration.served")
         before = file.current
         harm(file.path)
         wait_until(lambda: file.current.faults)
@@ -419,7 +420,7 @@ class TestFollowed:
         assert (found.blueprints, found.packages) == (before.blueprints, before.packages)
         assert found.tables == before.tables
         assert found.faults[-1].message.endswith("what it last said counts")
-        assert [r.message for r in caplog.records] == ["the manifest has faults"]
+        assert [r.message for r in caplog.records] == ["file cannot be used as it is"]
         fresh = file.path.with_name("fresh")
         fresh.write_text(ORDERS)
         if file.path.is_dir():
@@ -429,8 +430,30 @@ class TestFollowed:
         assert [each.name for each in file.current.blueprints] == ["orders"]
 
     def test_a_wrong_table(self, file: ManifestFile) -> None:
-        """It costs what it describes."""
+        """What it describes is served as it was; a process that begins then does not serve it."""
         file.path.write_text(EXAMPLE.replace('"shop.orders:bp"', "1"))
         wait_until(lambda: file.current.faults)
-        assert [each.name for each in file.current.blueprints] == ["pages"]
+        assert [each.name for each in file.current.blueprints] == ["orders", "pages"]
         assert [fault.line for fault in file.current.faults] == [7]
+        later = ManifestFile(file.path, TABLES)
+        assert [each.name for each in later.current.blueprints] == ["pages"]
+
+    def test_after_a_restart(self, file: ManifestFile) -> None:
+        """What was last good counts, but for what has been removed since."""
+        home, text = file.path.parent / "home", EXAMPLE.encode()
+        LastGoods(home).update(FILE, lambda _: LastGood((Version(text, 1.0),)))
+        for content in (b"", b"\xff", EXAMPLE.replace('"shop.orders:bp"', "1").encode()):
+            file.path.write_bytes(content)
+            found = ManifestFile(file.path, TABLES, home).current
+            assert [each.name for each in found.blueprints] == ["orders", "pages"]
+            assert found.packages == file.current.packages
+            assert found.faults
+        file.path.write_text(ORDERS)
+        found = ManifestFile(file.path, TABLES, home).current
+        assert ([each.name for each in found.blueprints], found.faults) == (["orders"], ())
+
+    def test_what_is_no_toml(self, file: ManifestFile) -> None:
+        """What can be read of it counts, and nothing is taken for removed."""
+        file.path.write_text(f'{ORDERS}[blueprint.new]\nimport = "shop.new:bp"\n[blueprint.pages\n')
+        wait_until(lambda: file.current.faults)
+        assert {each.name for each in file.current.blueprints} == {"orders", "pages", "new"}

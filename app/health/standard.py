@@ -13,7 +13,6 @@ from app.health.checks import Group, HealthCheck
 from app.health.process import Load, WallClock
 from app.health.service import HealthService
 from app.isolation.states import BlueprintBoard
-from app.manifest import FILE, ManifestFile
 from app.settings.declarations import HealingSettings, Mode
 from app.utils.auto_fix import AutoFixer
 
@@ -53,7 +52,6 @@ def health_service(
         HealthCheck(name="auto_fixer", kind="engine", run=fixer.health_report, groups=ready),
         HealthCheck(name="blueprints", kind="blueprint", run=board.checks, groups=ready),
         *others,
-        HealthCheck(name="manifest", kind="manifest", run=partial(manifest_checks, fixer.manifest)),
         HealthCheck(name="journal", kind="journal", run=partial(journal_checks, fixer.journal)),
         HealthCheck(name="worker_pool", kind="workers", run=load.checks),
         HealthCheck(name="clock", kind="clock", run=WallClock().checks),
@@ -74,16 +72,6 @@ def journal_checks(journal: Journal) -> Iterable[Check]:
         yield replace(check, fallback=JOURNAL_FALLBACKS.get(journal.lacks or ""))
     else:
         yield replace(check, reason="journal_unusable", advice=JOURNAL_ADVICE)
-
-
-def manifest_checks(manifest: ManifestFile) -> Iterable[Check]:
-    """Whether all that the manifest says can be used; what cannot is not served or not healed."""
-    found = manifest.current
-    check = Check(name="manifest", kind="manifest", subject=FILE, ok=not found.faults)
-    if check.ok:
-        yield check
-    else:
-        yield replace(check, reason="manifest_invalid", advice=found.advice())
 
 
 def home_checks(settings: HealingSettings, *, leases: bool = False) -> Iterable[Check]:

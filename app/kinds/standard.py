@@ -10,10 +10,11 @@ from app.healing.kind import ADVICE, Kind
 from app.kinds.configuration import declaration
 from app.kinds.configuration.kind import ConfigurationKind
 from app.kinds.configuration.last_good import LastGoods
+from app.kinds.configuration.manifest_file import ManifestFile
 from app.kinds.dependency.kind import DependencyKind
 from app.kinds.environment import variables
 from app.kinds.environment.kind import EnvironmentKind
-from app.manifest import ManifestFile, Table
+from app.manifest import Table
 from app.settings.declarations import HealingSettings
 
 #: The tables of the manifest that belong to kinds.
@@ -47,5 +48,5 @@ def standard_kinds(
     root, last_goods = settings.manifest.parent, LastGoods(settings.home)
     return (
         EnvironmentKind(declared, environ, settings.secrets),
-        ConfigurationKind(files, environ, root, last_goods),
+        ConfigurationKind(files, environ, root, last_goods, [manifest.served]),
     )

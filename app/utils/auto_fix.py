@@ -23,6 +23,7 @@ from app.healing.budget import Budget
 from app.healing.engine import Engine
 from app.healing.kind import Fault, Kind, Outcome, Repair
 from app.healing.report import HealthReport
+from app.kinds.configuration.manifest_file import ManifestFile
 from app.kinds.dependency.catalog import CRITICAL, Catalog
 from app.kinds.dependency.diagnosing.failure import import_cleanly, missing_module
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
@@ -32,7 +33,7 @@ from app.kinds.dependency.layers import Layers
 from app.kinds.dependency.on_disk import find_on_disk, only_importing_tells, state_of_path
 from app.kinds.dependency.requirements import check_module_name, top_level
 from app.kinds.standard import TABLES
-from app.manifest import Blueprint, ManifestFile
+from app.manifest import Blueprint
 from app.settings.declarations import HealingSettings, Mode
 from app.settings.errors import InvalidModuleName
 
@@ -84,7 +85,7 @@ class AutoFixer(Engine):
     @functools.cached_property
     def manifest(self) -> ManifestFile:
         """What is served and what that needs, as it follows its file."""
-        return ManifestFile(self.settings.manifest, TABLES)
+        return ManifestFile(self.settings.manifest, TABLES, self.settings.home)
 
     @functools.cached_property
     def dependency_map(self) -> dict[str, str]:

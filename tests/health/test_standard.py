@@ -118,7 +118,13 @@ class TestStandard:
     def test_where_nothing_is_healed(self, world: World, mode: Mode) -> None:
         """Home, installer and index matter where there is leave to heal alone."""
         names = {check.name for check in self._service(world, mode=mode).force().report.checks}
-        assert names == {"clock", "edge_functions", "journal", "manifest", "worker_pool"}
+        assert names == {
+            "clock",
+            "configuration_orchestrator_toml",
+            "edge_functions",
+            "journal",
+            "worker_pool",
+        }
         assert world.index.looks == 0
 
     def test_readiness_asks_nobody(self, world: World) -> None:

@@ -19,7 +19,7 @@ from tests.serving.house import all_workers, reason, status, working
 from tests.support.processes import Server, wait_until
 
 #: What each worker logs once.
-LOGGED = "the manifest has faults"
+LOGGED = "file cannot be used as it is"
 
 
 @pytest.fixture
@@ -34,8 +34,15 @@ def shop(world: World) -> Shop:
 
 def manifest_check(server: Server) -> dict[str, object]:
     """What health says of the manifest; nothing is known of it just after the start."""
-    checks = server.get("/api/auto-fix/health").json()["checks"]
-    return {"ok": None, **checks.get("manifest", {})}
+    checks = server.get("/api/auto-fix/health").json()["checks"].values()
+    found = [check for check in checks if str(check["subject"]).startswith(FILE)]
+    failed = [check for check in found if not check["ok"]]
+    return {
+        "ok": not failed if found else None,
+        "critical": any(check["critical"] for check in failed),
+        "reasons": {check["reason"] for check in failed},
+        "advice": " ".join(str(check["advice"]) for check in failed),
+    }
 
 
 def failing(server: Server) -> dict[str, object]:
@@ -105,23 +112,28 @@ class TestHarmed:
     """What happens to the file."""
 
     @pytest.mark.parametrize(
-        "harm",
+        ("harm", "cause"),
         [
-            lambda path: path.write_text(""),
-            lambda path: path.write_bytes(b"\xff\xfe\x00"),
-            Path.unlink,
-            lambda path: (path.unlink(), path.mkdir()),
-            lambda path: path.write_text("[blueprint.apples]\nimport = 1\n"),
+            (lambda path: path.write_text(""), "configuration_entry_invalid"),
+            (lambda path: path.write_bytes(b"\xff\xfe\x00"), "configuration_syntax"),
+            (Path.unlink, "configuration_missing"),
+            (lambda path: (path.unlink(), path.mkdir()), "configuration_unreadable"),
+            (
+                lambda path: path.write_text("[blueprint.apples]\nimport = 1\n"),
+                "configuration_entry_invalid",
+            ),
         ],
         ids=["emptied", "no text", "removed", "directory", "no blueprint"],
     )
-    def test_what_was_served_goes_on(self, shop: Shop, harm: Callable[[Path], object]) -> None:
+    def test_what_was_served_goes_on(
+        self, shop: Shop, harm: Callable[[Path], object], cause: str
+    ) -> None:
         """Health shows the fault and its line, each worker logs it once; corrected, it is gone."""
         with shop.serve() as server:
             harm(shop.manifest)
             found = wait_until(lambda: failing(server), timeout=20)
-            assert (found["critical"], found["reason"]) == (False, "manifest_invalid")
-            assert "what it last said counts" in str(found["advice"])
+            assert (found["critical"], found["reasons"]) == (False, {cause})
+            assert "its last good version is served" in str(found["advice"])
             answers(server, {"/apples": {200}, "/pears": {200}, "/readyz": {200}})
             wait_until(lambda: server.log.read_text().count(LOGGED) == 2)
             if shop.manifest.is_dir():
@@ -132,15 +144,15 @@ class TestHarmed:
             assert server.log.read_text().count(LOGGED) == 2
 
     def test_a_wrong_table_costs_what_it_describes(self, shop: Shop) -> None:
-        """The others are served, and the advice has the line of each fault."""
+        """It is served as it was, the others as they are, and each fault's line is told."""
         with shop.serve() as server:
             text = shop.text("apples", "pears", "plums", pears="prefix = 1")
             shop.manifest.write_text(f"{text}\n[nonsense]\n[blueprint.bad]\nimport = \n")
-            answers(server, {"/apples": {200}, "/pears": {404}, "/plums": {200}})
+            answers(server, {"/apples": {200}, "/pears": {200}, "/plums": {200}})
             advice = str(wait_until(lambda: failing(server), timeout=20)["advice"])
             lines = shop.manifest.read_text().split("\n")
             for wrong in ("prefix = 1", "[nonsense]", "import = "):
-                assert f"{FILE} line {lines.index(wrong) + 1}: " in advice
+                assert f"line {lines.index(wrong) + 1}: " in advice
 
     def test_the_core_cannot_be_taken(self, shop: Shop) -> None:
         """A table of its name is a fault, and the probes answer."""

@@ -59,14 +59,16 @@ class Content(Generic[T]):
         entries: those that stand alone, in their order, broken ones included.
         broken: what is wrong with each of them that cannot be used.
         problems: why the file as a whole cannot be used; empty where it can.
-        hollow: why it is not served where something was before; None for any other content.
+        hollow: why it is served only where nothing good is known; empty for any other content.
+        torn: whether nobody can say which entries were there: none is taken for removed.
     """
 
     build: Callable[[Mapping[str, object]], T]
     entries: Mapping[str, object] = field(default_factory=dict)
     broken: Mapping[str, Problem] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    hollow: Problem | None = None
+    hollow: tuple[Problem, ...] = ()
+    torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class State(Generic[T]):
 
     Attributes:
         value: None where nothing can be served.
-        version: the newest that can be used.
+        version: the newest that is whole and can be used.
         entries: those that are served, each with the version that it comes from.
         broken: what is wrong with each entry that cannot be used as it is now.
         problems: why the file as a whole cannot be used as it is now; empty where it can.
@@ -95,18 +97,20 @@ class State(Generic[T]):
         Raises:
             Broken: no value can be made of it.
         """
-        entries = {}
+        entries = {**self.entries} if content.torn else {}
         for name, entry in content.entries.items():
             if name not in content.broken:
                 entries[name] = (entry, version)
             elif name in self.entries:
                 entries[name] = self.entries[name]
         value = content.build({name: entry for name, (entry, _) in entries.items()})
-        return State(value, version, entries, content.broken, (), self.stale)
+        good = self.version if content.hollow or content.torn else version
+        return State(value, good, entries, content.broken, (), self.stale)
 
     def since(self, now: float) -> State[T]:
         """The same, with since when what is old is served: from now on where it was not before."""
-        old = [name for name, (_, version) in self.entries.items() if version is not self.version]
+        newest = self.version.at if self.version is not None else 0.0
+        old = [n for n, (_, one) in self.entries.items() if one.at < newest or n in self.broken]
         if self.problems and self.value is not None:
             old.append(WHOLE)
         return replace(self, stale={name: self.stale.get(name, now) for name in old})
@@ -295,14 +299,13 @@ class ServedFile(Generic[T]):
         version = known if known and known.content == content else Version(content, now)
         try:
             found = self.read(content)
-            problems = found.problems
-            if found.hollow is not None and before.value is not None:
-                problems = (found.hollow,)
+            problems = found.problems or (found.hollow if before.version else ())
             if not problems:
                 served = State(stale=before.stale) if self.revocable else before
                 state = served.followed_by(found, version)
-                gone = self._removed | before.entries.keys() - found.entries.keys()
-                self._removed = gone - (state.entries.keys() - state.broken.keys())
+                if not found.torn:
+                    gone = self._removed | before.entries.keys() - found.entries.keys()
+                    self._removed = gone - (state.entries.keys() - state.broken.keys())
                 return state
         except Broken as broken:
             problems = (broken.problem,)
