@@ -26,13 +26,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from app.healing.background import free_after_fork
+from app.healing.background import BoundedCall, free_after_fork
 from app.healing.home import Untrusted, is_ours, make_directory
 from app.kinds.dependency.diagnosis import Cause
 from app.kinds.dependency.on_disk import distributions, is_as_recorded
@@ -45,6 +46,8 @@ NO_RENAME = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP})
 KEPT_IN_QUARANTINE = 5
 #: Age in nanoseconds at which a directory's time stamp can be trusted to tell the next change.
 SETTLED = 100_000_000
+#: How many files of a layer are written to the disk at once.
+SYNCS = 8
 #: Layers of another lock or interpreter are kept for this many seconds after their last use: a
 #: process of the previous release may still be ending its requests.
 KEY_KEPT = 7 * 24 * 3600.0
@@ -209,16 +212,22 @@ class Layers:
         manifest.write_text(json.dumps(asdict(layer), indent=1), encoding="utf-8")
         make_directory(self._committed)
         # What is renamed has to be on the disk before its name is, or a power cut leaves half.
-        for directory, _, files in os.walk(stage.directory):
-            for name in (*files, "."):
-                _sync(os.path.join(directory, name))  # noqa: PTH118 - one for each file
+        paths = [
+            os.path.join(directory, name)  # noqa: PTH118 - one for each file
+            for directory, _, files in os.walk(stage.directory)
+            for name in (*files, ".")
+        ]
+        # File systems write in one go what is asked for meanwhile: one after another takes tenfold.
+        shares = (paths[first::SYNCS] for first in range(min(SYNCS, len(paths))))
+        for call in [BoundedCall(partial(_sync, share), "sync") for share in shares]:
+            call.wait(threading.TIMEOUT_MAX)
         try:
             stage.directory.rename(self._committed / stage.directory.name)
         except OSError as error:
             if error.errno not in NO_RENAME:
                 raise
             self._copy(stage)
-        _sync(str(self._committed))
+        _sync([str(self._committed)])
 
     def _copy(self, stage: Stage) -> None:
         """Commit where no directory can be renamed: the manifest last, which makes it a layer."""
@@ -406,12 +415,13 @@ class Layers:
         return layer
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync(paths: Iterable[str]) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _own(directory: Path, form: re.Pattern[str] = OWN) -> list[Path]:
