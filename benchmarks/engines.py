@@ -71,8 +71,15 @@ class Setting:
 
 
 def environ(**values: str) -> dict[str, str]:
-    """Return this process's environment with uv on the path and none of our own settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTO_FIX_")}
+    """Return this process's environment with uv on the path and none of our own settings.
+
+    Python's own are none of it either: without bytecode an import is not what it is in a service.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AUTO_FIX_", "PYTHON"))
+    }
     path = os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath)))
     return {**kept, "PATH": path, "LOG_LEVEL": "ERROR", **values}
 
