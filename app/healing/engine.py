@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether the home can take a fix.
 HOME_LOOK = 2.0
+#: Seconds that a heal waits for its row in a journal that is locked.
+JOURNAL_PATIENCE = 0.3
 #: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment
 #: must not use the whole budget up.
 BACKGROUND_PAUSE = 1.0
@@ -454,7 +456,7 @@ class Engine:
             error_class=repair.error_class,
             at=time.time(),
         )
-        recorded = self.journal.append(row)
+        recorded = self._record(row)
         # The next holder records what stays marked once more, which counts once.
         with self._mutex, suppress(OSError):
             del self._active[attempt]
@@ -471,6 +473,16 @@ class Engine:
                 fields = {"subject": row.subject, "outcome": str(row.outcome)}
                 logger.exception("observer failed", extra={"fields": fields})
         return repair
+
+    def _record(self, row: Attempt) -> bool:
+        """Write a row to the journal; False when others have it: then it is written a while later.
+
+        A request may be waiting for the heal, and has no need to wait for the journal.
+        """
+        try:
+            return BoundedCall(partial(self.journal.append, row), "journal").wait(JOURNAL_PATIENCE)
+        except TimeoutError:
+            return False
 
     def _begin(self, claim: int, step: Step) -> None:
         """Have everybody on this host see which step of an attempt is under way."""
@@ -494,7 +506,7 @@ class Engine:
         if fix is None and not mark.outcome:
             fields = {"kind": mark.kind, "subject": mark.subject, "attempt": mark.attempt}
             logger.warning("an earlier heal was interrupted", extra={"fields": fields})
-        recorded = self.journal.append(
+        recorded = self._record(
             Attempt(
                 attempt=mark.attempt,
                 kind=mark.kind,

@@ -198,10 +198,12 @@ class Journal:
             host=attempt.host or socket.gethostname(),
             pid=attempt.pid or os.getpid(),
         )
-        written = self._write((*self._unwritten, signed), self._busy_timeout)
-        if not written and all(each.attempt != signed.attempt for each in tuple(self._unwritten)):
+        waiting = tuple(self._unwritten)
+        # Remembered first, so that it counts while others have the file.
+        if all(each.attempt != signed.attempt for each in waiting):
             self._unwritten.append(signed)
-        return written
+            waiting = (*waiting, signed)
+        return self._write(waiting, self._busy_timeout)
 
     def write_waiting(self) -> bool:
         """Write what could not be written before, waiting for nobody; False when it cannot be."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from app.healing.budget import MAX_RETRIES
 from app.healing.journal import (
     FIELDS,
     KEPT_UNWRITTEN,
@@ -29,6 +30,7 @@ from app.settings.declarations import Mode
 from tests.conftest import World
 from tests.healing.engines import answers, crowd, release, run, standing, start
 from tests.support.index import Fault
+from tests.support.processes import wait_until
 
 WRITE_50 = """
 from app.healing.journal import Attempt, Journal
@@ -397,6 +399,23 @@ class TestLocked:
             assert fixer.fix_attempts == {}
         fixer.adopt()
         assert fixer.fix_attempts == {"prey": 1}
+
+    def test_nobody_waits_for_it(self, world: World) -> None:
+        """A heal ends while others have the journal, its row counts at once and follows."""
+        world.publish("prey")
+        world.index.faults["prey"] = Fault.NOT_FOUND
+        fixer = world.fixer()
+        fixer.reset("prey")
+        fixer.journal._busy_timeout = patience = 100.0
+        with closing(sqlite3.connect(world.settings.home / "journal.sqlite3")) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            started = time.monotonic()
+            assert not fixer.safe_import("prey")[0]
+            assert not fixer.safe_import("prey")[0]
+            assert time.monotonic() - started < patience
+            assert fixer.budget_of("dependency", "prey").attempts_left == MAX_RETRIES - 2
+            lock.execute("ROLLBACK")
+            wait_until(lambda: fixer.fix_attempts == {"prey": 2})
 
     @pytest.mark.parametrize(
         ("fault", "outcome"), [(None, "healed"), (Fault.NOT_FOUND, "not_found")]
