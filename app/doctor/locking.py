@@ -193,7 +193,8 @@ def check_locks(
     """How the locks differ from what the requirements and the index give now.
 
     The locked versions are kept where they fit, and their hashes are taken from the index anew:
-    so a hash that somebody wrote by hand shows. Newly uploaded files of a version are none.
+    so a hash that somebody wrote by hand shows, and so does a pin that has only an sdist. Newly
+    uploaded files of a version are none.
 
     Raises:
         Unavailable, BadFile: as :func:`compile_locks` does; BadFile also for an unreadable lock.
@@ -205,12 +206,16 @@ def check_locks(
             if not path.is_file():
                 found.append(LockDifference(lock.name, "", "there is no such lock"))
                 continue
-            here = _pins(path)
-            bare = HASH.sub("", path.read_bytes().decode("utf-8-sig"))
-            (copy / lock.name).write_text(bare, encoding="utf-8")
-            _compile(copy, lock, environ, options or LockOptions())
+            here, given = _pins(path), options or LockOptions()
+            _drop_hashes(path, copy / lock.name)
+            _compile(copy, lock, environ, given)
             there = _pins(copy / lock.name)
+            _drop_hashes(copy / lock.name, copy / lock.name)
+            _compile(copy, lock, environ, replace(given, wheels=True))
             reasons = {
+                "has no wheel, and no sdist is ever built": (
+                    here.keys() & there.keys() - _pins(copy / lock.name).keys()
+                ),
                 "is in the lock, but nothing asks for it": here.keys() - there.keys(),
                 "is asked for, but is not in the lock": there.keys() - here.keys(),
                 "has a hash that the index does not know": {
@@ -220,6 +225,12 @@ def check_locks(
             for reason, pins in reasons.items():
                 found += [LockDifference(lock.name, pin, reason) for pin in sorted(pins)]
     return tuple(found)
+
+
+def _drop_hashes(lock: Path, copy: Path) -> None:
+    """Copy a lock without its hashes: uv takes them from the index then."""
+    bare = HASH.sub("", lock.read_bytes().decode("utf-8-sig"))
+    copy.write_text(bare, encoding="utf-8")
 
 
 def _pins(path: Path) -> dict[str, frozenset[str]]:

@@ -195,6 +195,22 @@ class TestLock:
         locked.write(TEXT, before[TEXT])
         assert locked.run("lock", "--upgrade", "--json").json == {"written": [], "changes": {}}
 
+    @pytest.mark.parametrize("another", [True, False])
+    def test_check_sees_what_has_no_wheel(
+        self, locked: Checkout, world: World, *, another: bool
+    ) -> None:
+        """A pin that has an sdist alone is named, whether or not another version has a wheel."""
+        if another:
+            world.publish("alpha", "1.1")
+        wheel = next(world.index.directory.glob("alpha-1.0-*"))
+        sdist = build_sdist(world.index.directory, "alpha", "1.0")
+        locked.write(LOCK, locked.read(LOCK).replace(sha256(wheel), sha256(sdist)))
+        wheel.unlink()
+        ended = locked.run("lock", "--check")
+        assert ended.code == (1 if another else 65)
+        said = ended.out + ended.err
+        assert "has no wheel, and no sdist is ever built" in said.partition("alpha")[2]
+
 
 def index_findings(checkout: Checkout, **environ: str) -> list[dict[str, Any]]:
     """What doctor finds by asking the index."""
