@@ -54,7 +54,9 @@ class Services:
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:
         """Wire them together; starts nothing."""
-        for kind in standard_kinds(fixer.settings, fixer.manifest, os.environ):
+        for kind in standard_kinds(
+            fixer.settings, fixer.manifest, os.environ, lambda name: fixer.safe_import(name)[0]
+        ):
             fixer.add_kind(kind)
         tokens = Tokens.from_settings(settings)
         tracing = Tracing(settings.otlp_endpoint, fixer)

@@ -78,7 +78,12 @@ def healing_engine(found: HealingSettings | None = None) -> AutoFixer:
     """An engine that may do what the settings allow."""
     fixer = AutoFixer(found or settings())
     more = (click.get_current_context().find_object(Setup) or Setup()).kinds
-    for kind in (*standard_kinds(fixer.settings, fixer.manifest, os.environ), *more):
+    for kind in (
+        *standard_kinds(
+            fixer.settings, fixer.manifest, os.environ, lambda name: fixer.safe_import(name)[0]
+        ),
+        *more,
+    ):
         fixer.add_kind(kind)
     return fixer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,8 @@ from app.kinds.configuration import declaration
 from app.kinds.configuration.kind import ConfigurationKind
 from app.kinds.configuration.last_good import LastGoods
 from app.kinds.configuration.manifest_file import ManifestFile
+from app.kinds.database import declaration as databases
+from app.kinds.database.kind import DatabaseKind
 from app.kinds.dependency.kind import DependencyKind
 from app.kinds.environment import variables
 from app.kinds.environment.kind import EnvironmentKind
@@ -21,9 +23,10 @@ from app.settings.declarations import HealingSettings
 TABLES: Mapping[str, Table] = {
     variables.TABLE: variables.READER,
     declaration.TABLE: declaration.READER,
+    databases.TABLE: databases.READER,
 }
 NOTHING: Mapping[str, Any] = {}
-KINDS = (DependencyKind, EnvironmentKind, ConfigurationKind)
+KINDS = (DependencyKind, EnvironmentKind, ConfigurationKind, DatabaseKind)
 #: What each cause of each kind means for somebody who only asked for a page.
 MEANINGS: Mapping[str, str] = {
     cause: meaning for kind in KINDS for cause, meaning in kind.causes.items()
@@ -36,9 +39,15 @@ OUTCOMES: Mapping[str, str] = {
 
 
 def standard_kinds(
-    settings: HealingSettings, manifest: ManifestFile, environ: MutableMapping[str, str]
+    settings: HealingSettings,
+    manifest: ManifestFile,
+    environ: MutableMapping[str, str],
+    install: Callable[[str], bool] = lambda _: False,
 ) -> tuple[Kind, ...]:
-    """The kinds that a process has beside that of packages, for its manifest and environment."""
+    """The kinds that a process has beside that of packages, for its manifest and environment.
+
+    ``install`` heals a package that is missing, and says whether it can be imported by then.
+    """
 
     def table(name: str) -> Mapping[str, Any]:
         return manifest.current.tables.get(name, NOTHING)
@@ -49,4 +58,6 @@ def standard_kinds(
     return (
         EnvironmentKind(declared, environ, settings.secrets),
         ConfigurationKind(files, environ, root, last_goods, [manifest.served]),
+        # Behind the environment, whose variables its URLs have.
+        DatabaseKind(partial(table, databases.TABLE), environ, settings.home, install),
     )

@@ -1,0 +1,162 @@
+"""What can be wrong with a database, and which of it an exception says.
+
+Causes are told by SQLSTATE, by a driver's error number and by the exception's class, never by the
+text of a message: that is translated, and changes between versions.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """What can be wrong with a database."""
+
+    DNS = "database_dns"
+    REFUSED = "database_refused"
+    UNREACHABLE = "database_unreachable"
+    TLS = "database_tls"
+    AUTHENTICATION = "database_authentication"
+    NO_DATABASE = "database_no_database"
+    TOO_MANY_CONNECTIONS = "database_too_many_connections"
+    STARTING_UP = "database_starting_up"
+    SHUTTING_DOWN = "database_shutting_down"
+    WRONG_ROLE = "database_wrong_role"
+    TIMEOUT = "database_timeout"
+    POOL_EXHAUSTED = "database_pool_exhausted"
+    STALE_CONNECTIONS = "database_stale_connections"
+    MIGRATION_PENDING = "database_migration_pending"
+    DRIVER_MISSING = "database_driver_missing"
+    DISK_FULL = "database_disk_full"
+    INVALID_URL = "database_invalid_url"
+
+
+#: What each cause means for somebody who only asked for a page.
+MEANINGS: Mapping[str, str] = {
+    Cause.DNS: "The name of the database's host cannot be resolved.",
+    Cause.REFUSED: "The database's host refuses connections.",
+    Cause.UNREACHABLE: "The database cannot be reached.",
+    Cause.TLS: "No trusted encrypted connection to the database can be made.",
+    Cause.AUTHENTICATION: "The database refuses this service's credentials.",
+    Cause.NO_DATABASE: "The server does not have the database.",
+    Cause.TOO_MANY_CONNECTIONS: "The database has no connection left.",
+    Cause.STARTING_UP: "The database is starting.",
+    Cause.SHUTTING_DOWN: "The database is shutting down.",
+    Cause.WRONG_ROLE: "The database only answers reads at present.",
+    Cause.TIMEOUT: "The database does not answer in time.",
+    Cause.POOL_EXHAUSTED: "All connections to the database are in use.",
+    Cause.STALE_CONNECTIONS: "The connection to the database was lost.",
+    Cause.MIGRATION_PENDING: "The database waits for a migration.",
+    Cause.DRIVER_MISSING: "The driver of the database is not installed.",
+    Cause.DISK_FULL: "The disk of the database is full.",
+    Cause.INVALID_URL: "The address of the database cannot be used.",
+}
+#: What a server says of itself, by SQLSTATE; two letters stand for a class of them.
+SQLSTATES: Mapping[str, Cause] = {
+    "08": Cause.UNREACHABLE,
+    "25006": Cause.WRONG_ROLE,
+    "28": Cause.AUTHENTICATION,
+    "3D000": Cause.NO_DATABASE,
+    "53100": Cause.DISK_FULL,
+    "53300": Cause.TOO_MANY_CONNECTIONS,
+    "57014": Cause.TIMEOUT,
+    "57P01": Cause.SHUTTING_DOWN,
+    "57P02": Cause.SHUTTING_DOWN,
+    "57P03": Cause.STARTING_UP,
+}
+#: The same of MySQL and MariaDB, by error number.
+MYSQL_ERRORS: Mapping[int, Cause] = {
+    1021: Cause.DISK_FULL,
+    1040: Cause.TOO_MANY_CONNECTIONS,
+    1044: Cause.AUTHENTICATION,
+    1045: Cause.AUTHENTICATION,
+    1049: Cause.NO_DATABASE,
+    1053: Cause.SHUTTING_DOWN,
+    1203: Cause.TOO_MANY_CONNECTIONS,
+    1290: Cause.WRONG_ROLE,
+    1836: Cause.WRONG_ROLE,
+    2003: Cause.UNREACHABLE,
+    2006: Cause.STALE_CONNECTIONS,
+    2013: Cause.STALE_CONNECTIONS,
+    2026: Cause.TLS,
+    3024: Cause.TIMEOUT,
+}
+#: What a connection meets before a server has said anything, by class, the narrowest first.
+NETWORK_ERRORS: tuple[tuple[type[OSError], Cause], ...] = (
+    (socket.gaierror, Cause.DNS),
+    (ConnectionRefusedError, Cause.REFUSED),
+    # A socket file that is not there: no server listens.
+    (FileNotFoundError, Cause.REFUSED),
+    (TimeoutError, Cause.TIMEOUT),
+    (OSError, Cause.UNREACHABLE),
+)
+
+
+def network_cause(error: OSError) -> Cause:
+    """The cause of what a connection has met on its way to a server."""
+    return next(cause for kind, cause in NETWORK_ERRORS if isinstance(error, kind))
+
+
+def sqlstate_cause(sqlstate: str) -> Cause | None:
+    """What a SQLSTATE says of the database itself; None where it speaks of a statement."""
+    return SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2])
+
+
+def cause_of(error: BaseException) -> Cause | None:
+    """What an exception of SQLAlchemy or of a driver says of the database.
+
+    None for any other exception, and where it is a statement that was wrong.
+    """
+    chain = tuple(_chain(error))
+    if not any(_is_database_error(each) for each in chain):
+        return None
+    return next(filter(None, map(_cause_of_one, chain)), None)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it comes from, the deepest first."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = getattr(error, "orig", None) or error.__cause__ or error.__context__
+    return reversed(found)
+
+
+def _classes(error: BaseException) -> set[str]:
+    """The classes of an exception with the package that each is from, as ``psycopg.Error``."""
+    return {f"{each.__module__.partition('.')[0]}.{each.__name__}" for each in type(error).__mro__}
+
+
+def _is_database_error(error: BaseException) -> bool:
+    wanted = {"sqlalchemy.SQLAlchemyError", "psycopg.Error", "pymysql.MySQLError", "app.Failed"}
+    return not wanted.isdisjoint(_classes(error))
+
+
+def _cause_of_one(error: BaseException) -> Cause | None:
+    classes = _classes(error)
+    if "app.Failed" in classes:
+        return Cause(error.cause)  # type: ignore[attr-defined]
+    if "sqlalchemy.TimeoutError" in classes:
+        return Cause.POOL_EXHAUSTED
+    if "psycopg.Error" in classes:
+        return _psycopg_cause(error, classes)
+    if "pymysql.MySQLError" in classes:
+        number = error.args[0] if error.args else None
+        return MYSQL_ERRORS.get(number) if isinstance(number, int) else None
+    if getattr(error, "connection_invalidated", False):
+        return Cause.STALE_CONNECTIONS
+    return network_cause(error) if isinstance(error, OSError) else None
+
+
+def _psycopg_cause(error: BaseException, classes: set[str]) -> Cause | None:
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate:
+        return sqlstate_cause(sqlstate)
+    if "psycopg.ConnectionTimeout" in classes:
+        return Cause.TIMEOUT
+    if "psycopg.OperationalError" not in classes:
+        return None
+    # Without SQLSTATE no server has answered: either none was there, or it went away.
+    return Cause.UNREACHABLE if getattr(error, "pgconn", None) else Cause.STALE_CONNECTIONS

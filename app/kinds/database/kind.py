@@ -1,0 +1,341 @@
+"""The kind of databases: what is declared is probed, and connected anew when it can be.
+
+A repair makes the connections of this process anew, to whichever host of the URL does what the
+database's role says. No statement is ever run again, no limit raised, no host tried that the URL
+does not name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.healing.background import free_after_fork
+from app.healing.backoff import doubled
+from app.healing.kind import Fault, Fix, Outcome, Plan, Repair, Scope, Step, Work
+from app.kinds.database.causes import MEANINGS, Cause, cause_of
+from app.kinds.database.declaration import NEED, Database
+from app.kinds.database.engines import Databases, name_of
+from app.kinds.database.probe import Probed
+from app.kinds.database.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+KIND = "database"
+#: The outcome of a repair after which the database still fails.
+STILL_FAILING = "still_failing"
+#: The subject of an error of a database that the manifest does not declare.
+UNDECLARED = "undeclared"
+#: Seconds that the first look waits for its probes, so that the first request knows of them.
+FIRST_WAIT = 1.0
+#: Seconds that a repair lasts at most, and its first and longest pause between two probes.
+LONGEST_REPAIR, FIRST_PAUSE, LAST_PAUSE = 10.0, 0.1, 1.0
+#: Seconds for which something counts that only requests meet.
+MET_SECONDS = 30.0
+#: Causes that only requests meet: a probe would find nothing.
+MET = frozenset({Cause.DISK_FULL, Cause.POOL_EXHAUSTED})
+#: Causes for which requests are not stopped: there is much that still works.
+PARTIAL = frozenset({*MET, Cause.MIGRATION_PENDING, Cause.STALE_CONNECTIONS})
+#: Causes in which a server may keep the threads waiting that it has not answered yet.
+HANGS = frozenset({Cause.TIMEOUT, Cause.UNREACHABLE})
+#: What can be done about each cause; of those in OPERATOR nobody else can do it.
+ADVICE: Mapping[Cause, str] = {
+    Cause.DNS: "the name of its host cannot be resolved",
+    Cause.REFUSED: "its host refuses connections: is the server running?",
+    Cause.UNREACHABLE: "its host cannot be reached, or does not speak the protocol",
+    Cause.TLS: "no trusted TLS connection is made: look at sslmode and at the certificates",
+    Cause.AUTHENTICATION: "user or password are refused: set those that the server knows",
+    Cause.NO_DATABASE: "the server has no database of that name",
+    Cause.TOO_MANY_CONNECTIONS: "the server has no connection left: lower the pools, or raise its"
+    " limit",
+    Cause.STARTING_UP: "the server is starting",
+    Cause.SHUTTING_DOWN: "the server is shutting down",
+    Cause.WRONG_ROLE: "the hosts that answer take no writes",
+    Cause.TIMEOUT: "it does not answer in time",
+    Cause.POOL_EXHAUSTED: "every connection of the pool is in use",
+    Cause.STALE_CONNECTIONS: "the server has ended connections that were in use",
+    Cause.MIGRATION_PENDING: "it waits for migrations",
+    Cause.DRIVER_MISSING: "a package that it is reached with is missing",
+    Cause.DISK_FULL: "the disk of the server is full",
+    Cause.INVALID_URL: "its URL cannot be used",
+}
+OPERATOR = frozenset(
+    {
+        Cause.TLS,
+        Cause.AUTHENTICATION,
+        Cause.NO_DATABASE,
+        Cause.POOL_EXHAUSTED,
+        Cause.MIGRATION_PENDING,
+        Cause.DISK_FULL,
+        Cause.INVALID_URL,
+    }
+)
+STEPS: Mapping[Cause, str] = {
+    Cause.DNS: "resolve the name anew",
+    Cause.STARTING_UP: "wait until the server has started",
+    Cause.WRONG_ROLE: "look for a host of the URL that takes writes",
+    Cause.DRIVER_MISSING: "install the packages that are approved for it",
+}
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has happened to a database since the process began; ``down_since`` is monotonic."""
+
+    reconnects: int = 0
+    failovers: int = 0
+    seconds_down: float = 0.0
+    down_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What a request has met, and when by the monotonic clock."""
+
+    cause: Cause
+    at: float
+
+
+class DatabaseKind:
+    """Watches the declared databases of one process.
+
+    Args:
+        declared: the databases that the manifest declares, the same object until they change.
+        environ: the process's environment, which has the variables of their URLs.
+        home: where the processes of a host tell each other what they found.
+        install: imports a package, which is healed where it is missing; whether that went well.
+    """
+
+    name = KIND
+    scope = Scope.PROCESS
+    gates = True
+    need = NEED
+    causes = MEANINGS
+    outcomes: Mapping[str, str] = {
+        STILL_FAILING: "the database still fails; it is looked at all the time"
+    }
+    refusals: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        declared: Callable[[], Mapping[str, Database]],
+        environ: Mapping[str, str],
+        home: Path,
+        install: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self.needs: Mapping[str, tuple[str, ...]] = {}
+        self.counts: dict[str, Counts] = {}
+        self.databases = Databases(declared, environ, self._host, self._failed)
+        self._declared = declared
+        self._environ = environ
+        self._directory = home / "databases"
+        self._install = install
+        self._mutex = free_after_fork(threading.RLock())
+        self._watches: dict[str, Watch] = {}
+        self._met: dict[str, _Met] = {}
+        self._faults: dict[str, Fault] = {}
+        #: What the connections of this process were made for: URL and host.
+        self._connected: dict[str, tuple[str, str]] = {}
+
+    def subjects(self) -> Mapping[str, bool]:
+        """The declared databases, each with whether it is critical."""
+        return {name: database.critical for name, database in sorted(self._declared().items())}
+
+    def basis(self) -> str:
+        """Failures count until they are forgotten: nothing here changes what they came from."""
+        return ""
+
+    def last(self, subject: str) -> Probed:
+        """What was found out about a declared database last.
+
+        Raises:
+            KeyError: no such database is declared.
+        """
+        return self._watch(self._declared()[subject]).last
+
+    def adopt(self) -> bool:
+        """Take over what probes have found, and begin those that are due; whether a fault changed.
+
+        The first look waits a moment for them.
+        """
+        with self._mutex:
+            declared = self._declared()
+            new = [name for name in declared if name not in self._watches]
+            watches = [self._watch(database) for database in declared.values()]
+            for watch in watches:
+                watch.look()
+            until = time.monotonic() + FIRST_WAIT
+            for name in new:
+                self._watches[name].wait(max(0.0, until - time.monotonic()))
+                self._watches[name].look()
+            before = self._faults
+            faults = {watch.database.name: self._assess(watch) for watch in watches}
+            # Replaced whole: other threads read it meanwhile.
+            self._faults = {name: fault for name, fault in faults.items() if fault is not None}
+            return self._faults != before
+
+    def faults(self) -> Iterable[Fault]:
+        """What is wrong with a declared database, as far as probes and requests have met it."""
+        return tuple(self._faults.values())
+
+    def unmet(self, subject: str) -> Fault | None:
+        """Why a database does not do what its role says; None while that is not known to be so."""
+        fault = self._faults.get(subject)
+        return None if fault is None or fault.cause in PARTIAL else fault
+
+    def explain(self, error: BaseException) -> Fault | None:
+        """What an error of a database in somebody's code says of it; looks at it at once."""
+        cause = cause_of(error)
+        if cause is None:
+            return None
+        declared = self._declared()
+        name = name_of(error) or (next(iter(declared)) if len(declared) == 1 else UNDECLARED)
+        self._failed(name, cause)
+        known = self._faults.get(name)
+        if cause in MET or known is None:
+            return self._fault(name, cause, "")
+        return known
+
+    def recheck(self, fault: Fault) -> Fault | None:
+        """The fault as a probe finds it that is made now."""
+        database = self._declared().get(fault.subject)
+        if database is not None:
+            self._watch(database).probe()
+            self.adopt()
+        return self._faults.get(fault.subject)
+
+    def prepare(self) -> None:
+        """Nothing has to be made: probes make their directory."""
+
+    def recover(self, subject: str) -> None:
+        """Nothing is left behind."""
+
+    def repair(self, fault: Fault, work: Work) -> Repair:
+        """Connect anew until a probe says that the database does what it has to."""
+        database = self._declared().get(fault.subject)
+        if database is None:
+            return Repair(outcome=Outcome.HEALED)
+        watch = self._watch(database)
+        deadline = time.monotonic() + min(work.deadline, LONGEST_REPAIR)
+        installed: list[str] = []
+        if fault.cause == Cause.DRIVER_MISSING:
+            work.begin(Step.STAGE)
+            # Each package is an attempt of its own, by the rules of packages.
+            installed = [name for name in watch.last.detail.split() if self._install(name)]
+        work.begin(Step.PROBE)
+        tries = 0
+        while True:
+            self.databases.dispose(fault.subject)
+            found = watch.probe()
+            self.adopt()
+            if self._faults.get(fault.subject) is None:
+                done = (*installed, f"connection to {found.host}" if found.host else "connection")
+                return Repair(outcome=Outcome.HEALED, installed=done)
+            pause = doubled(FIRST_PAUSE, LAST_PAUSE, tries) * random.uniform(0.5, 1.0)  # noqa: S311
+            tries += 1
+            if time.monotonic() + pause >= deadline:
+                return Repair(outcome=STILL_FAILING, error_class=found.cause or "")
+            time.sleep(pause)
+
+    def fixes(self) -> Iterable[Fix]:
+        """Nothing runs only because it was healed."""
+        return ()
+
+    def _watch(self, database: Database) -> Watch:
+        """The watch over a database as it is declared now."""
+        with self._mutex:
+            watch = self._watches.get(database.name)
+            if watch is None or watch.database != database:
+                watch = self._watches[database.name] = Watch(
+                    database, self._environ, self._directory
+                )
+            return watch
+
+    def _host(self, name: str) -> str:
+        watch = self._watches.get(name)
+        return watch.last.host if watch is not None else ""
+
+    def _failed(self, name: str, cause: Cause) -> None:
+        """Note what a request has met, and look at the database at once."""
+        if cause in MET:
+            self._met[name] = _Met(cause, time.monotonic())
+        watch = self._watches.get(name)
+        if watch is not None and cause != Cause.POOL_EXHAUSTED:
+            watch.wake()
+
+    def _assess(self, watch: Watch) -> Fault | None:
+        """What is wrong with a database now; brings its connections in step with that."""
+        name, last = watch.database.name, watch.last
+        if not watch.known:
+            return None
+        cause = Cause(last.cause) if last.cause else None
+        well = cause is None or cause in PARTIAL
+        self._count(name, last, well=well)
+        if well:
+            self._follow_host(name, (watch.address, last.host))
+        elif cause in HANGS:
+            self.databases.cut_off(name, watch.database.connect_timeout)
+        met = self._met.get(name)
+        if well and met is not None and self._still_so(name, met):
+            cause = met.cause
+        if cause is None:
+            return None
+        detail = last.detail if cause == last.cause else ""
+        if cause == Cause.MIGRATION_PENDING:
+            detail = ", ".join(last.pending)
+        elif cause == Cause.POOL_EXHAUSTED:
+            detail = "; ".join(sorted(set(self.databases.holders(name))))
+        return self._fault(name, cause, detail)
+
+    def _still_so(self, name: str, met: _Met) -> bool:
+        if met.cause == Cause.POOL_EXHAUSTED:
+            usage = self.databases.usage(name)
+            return usage.in_use >= usage.most > 0
+        return time.monotonic() - met.at < MET_SECONDS
+
+    def _count(self, name: str, last: Probed, *, well: bool) -> None:
+        """Count and log when a database goes down and comes back."""
+        counts = self.counts.setdefault(name, Counts())
+        fields: dict[str, object] = {"database": name, "host": last.host}
+        if not well and counts.down_since is None:
+            counts.down_since = time.monotonic()
+            fields["cause"] = last.cause
+            logger.warning("database is down", extra={"fields": fields})
+        elif well and counts.down_since is not None:
+            seconds = time.monotonic() - counts.down_since
+            counts.down_since = None
+            counts.seconds_down += seconds
+            counts.reconnects += 1
+            self.databases.dispose(name)
+            fields["seconds"] = round(seconds, 3)
+            logger.info("database is back", extra={"fields": fields})
+
+    def _follow_host(self, name: str, now: tuple[str, str]) -> None:
+        """Make the connections anew that were made for another host or URL."""
+        before = self._connected.get(name)
+        if before == now:
+            return
+        self._connected[name] = now
+        if before is None:
+            return
+        self.databases.dispose(name)
+        if before[1] != now[1]:
+            self.counts[name].failovers += 1
+            fields = {"database": name, "before": before[1], "host": now[1]}
+            logger.warning("database is served by another host", extra={"fields": fields})
+
+    def _fault(self, name: str, cause: Cause, detail: str) -> Fault:
+        advice = f"database {name}: {ADVICE[cause]}{f' ({detail})' if detail else ''}"
+        if cause in OPERATOR or name == UNDECLARED:
+            refusal = Outcome.NOT_FIXABLE
+            return Fault(kind=KIND, subject=name, cause=cause, advice=advice, refusal=refusal)
+        steps = (*filter(None, [STEPS.get(cause)]), f"connect database {name} anew")
+        digest = hashlib.sha256("\0".join((cause, *steps)).encode()).hexdigest()[:16]
+        plan = Plan(steps=steps, digest=digest)
+        return Fault(kind=KIND, subject=name, cause=cause, advice=advice, plan=plan)
