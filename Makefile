@@ -94,7 +94,8 @@ audit: setup ## look up known vulnerabilities of what the lock names
 
 .PHONY: transcripts
 transcripts: setup ## record the transcripts of the documentation anew
-	@RECORD_TRANSCRIPTS=1 $(BIN)/python -m pytest -q tests/cli/test_transcripts.py
+	@RECORD_TRANSCRIPTS=1 $(BIN)/python -m pytest -q tests/cli/test_transcripts.py \
+		tests/container/test_secret.py
 
 .PHONY: bench
 bench: setup ## measure, and print tables

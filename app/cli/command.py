@@ -21,6 +21,7 @@ import click
 
 from app.healing.kind import Kind
 from app.kinds.standard import standard_kinds
+from app.manifest import CORE
 from app.settings.declarations import HealingSettings, Mode, adopt
 from app.settings.errors import (
     CommandError,
@@ -85,6 +86,8 @@ def healing_engine(found: HealingSettings | None = None) -> AutoFixer:
         *more,
     ):
         fixer.add_kind(kind)
+    # What they need is a fault of its kind where it is not met.
+    fixer.watch((*CORE, *fixer.manifest.current.blueprints))
     return fixer
 
 

@@ -84,7 +84,11 @@ def status(output: Output) -> int:
     output.line(f"faults    {len(faults) or 'none'}")
     if faults:
         output.line()
-        output.table(FAULTS, [{**one, "reason": one["reason"] or one["advice"]} for one in faults])
+        for one in faults:
+            # That nothing here mends it says less than how it is mended.
+            if not one["reason"] or (one["advice"] and one["outcome"] == Outcome.NOT_FIXABLE):
+                one["reason"] = one["advice"]
+        output.table(FAULTS, faults)
     if counters["modules"]:
         output.line()
         budgets = counters["budgets"]
@@ -102,9 +106,7 @@ def health(output: Output) -> int:
     fixer = reading_engine()
     fixer.adopt()
     with output.working("importing the blueprints"):
-        blueprints = (*CORE, *fixer.manifest.current.blueprints)
-        fixer.watch(blueprints)
-        for blueprint in blueprints:
+        for blueprint in (*CORE, *fixer.manifest.current.blueprints):
             # As the service does: without what it needs it is not imported.
             if not any(fixer.unmet(blueprint.needs)):
                 fixer.resilient_blueprint_import(

@@ -140,6 +140,15 @@ class TestDeclared:
         assert "SHOP_KEY is not set: set text (Token of the shop)" in ended.out
         assert "SHOP_SIZE in the environment is not a whole number" in ended.out
 
+    def test_is_an_open_fault(self, checkout: Checkout) -> None:
+        """Of a blueprint that needs it: ``status`` shows it with its advice."""
+        checkout.write("orchestrator.toml", VARIABLE)
+        (fault,) = checkout.run("status", "--json").json["faults"]
+        assert (fault["kind"], fault["subject"]) == ("environment", "SHOP_KEY")
+        assert (fault["cause"], fault["needed_by"]) == ("environment_missing", ["shop.orders"])
+        assert "Token of the shop" in checkout.run("status").out
+        assert checkout.run("status", "--json", SHOP_KEY=SECRET).json["faults"] == []
+
     def test_an_example(self, checkout: Checkout) -> None:
         """A .env file that says what each is for; it reads back as the defaults."""
         checkout.write("orchestrator.toml", VARIABLE)

@@ -20,10 +20,15 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 PROMPT = "$ "
+#: Set by ``make transcripts``: then they are written anew.
+RECORD = "RECORD_TRANSCRIPTS"
+#: The place of what needs a Docker engine.
+CONTAINER = "container"
 #: What is another one each time, and what stands for it in a comparison.
 VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:Z|[+-]\d\d:\d\d)"), "MOMENT"),
-    (re.compile(r"(?<=\bweb-1 )\d+"), "PID"),
+    (re.compile(r"(?<=\bweb-1 )\d+|^\d+(?= /)", re.MULTILINE), "PID"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "CONTAINER"),
     (re.compile(r"(?<![=\d.])\b\d+\.\d+\b(?!\.)"), "SECONDS"),
 )
 
