@@ -11,7 +11,6 @@ from app.healing.kind import Fault
 from app.isolation.import_marks import ImportMarks
 from app.isolation.watchdog import watchdog
 from app.manifest import Blueprint
-from app.settings.declarations import Mode
 from app.utils.auto_fix import AutoFixer
 
 logger = logging.getLogger(__name__)
@@ -55,8 +54,6 @@ def import_blueprints(
         if marks.crashed(blueprint.name, blueprint.module):
             fields = {"blueprint": blueprint.name, "import": blueprint.module}
             logger.error("blueprint's import ended its process", extra={"fields": fields})
-            if fixer.mode is Mode.HEAL:
-                fixer.dependency.suspect(blueprint.module, marks.died_at(blueprint.name))
             continue
         watchdog.prolong()
         fixer.resilient_blueprint_import(

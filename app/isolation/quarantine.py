@@ -60,11 +60,14 @@ def init_app(app: Flask, states: Iterable[BlueprintState]) -> None:
 
 
 def missing_in_a_view(error: Exception) -> Response:
-    """A lazy import that fails is healed in the background; the next request may find it."""
+    """A lazy import that fails is healed in the background; the next request may find it.
+
+    One of an approved package that may not be healed is no fault of the code either.
+    """
     fixer: AutoFixer = current_app.extensions["auto_fixer"]
     diagnosis = fixer.diagnose(error)
     heal = fixer.heal_in_background(diagnosis)
-    if heal is None and not diagnosis.fixable:
+    if heal is None and diagnosis.plan is None:
         return unexpected_problem(error)
     if heal is not None:
         with suppress(TimeoutError):

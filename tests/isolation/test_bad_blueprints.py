@@ -216,7 +216,7 @@ class TestCrashing:
             assert statuses(server, "/good") == {200}
             assert server.get("/livez").status == 200
             wait_until(lambda: "a layer ended the process" in server.log_text, timeout=LIVE)
-            wait_until(lambda: "crashed_probe" in server.log_text, timeout=LIVE)
+            wait_until(lambda: "set_aside" in server.log_text, timeout=LIVE)
             assert statuses(server, "/crashes") == {503}
             assert server.log_text.count("Booting worker") <= 3
             assert "background turn failed" not in server.log_text

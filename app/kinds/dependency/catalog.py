@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -29,7 +30,7 @@ CRITICAL = frozenset({"flask"})
 
 
 class InstallOutcome(StrEnum):
-    """The outcomes of this kind alone. All were attempted but the last, which was refused."""
+    """The outcomes of this kind alone. All were attempted but the last two, which were refused."""
 
     NOT_FOUND = "not_found"
     HASH_MISMATCH = "hash_mismatch"
@@ -44,6 +45,7 @@ class InstallOutcome(StrEnum):
     CRASHED_PROBE = "crashed_probe"
 
     NOT_LOCKED = "not_locked"
+    SET_ASIDE = "set_aside"
 
 
 #: What an operator can do about each, and about those that every kind knows.
@@ -76,6 +78,10 @@ INSTALL_ADVICE: Mapping[str, str] = {
     InstallOutcome.PROBE_FAILED: "the installed wheels do not import; they are in quarantine",
     InstallOutcome.CRASHED_PROBE: (
         "importing the installed wheels crashed or hung; they are in quarantine"
+    ),
+    InstallOutcome.SET_ASIDE: (
+        "what the lock names ended a process that imported it and is in quarantine: choose another"
+        " version of it and run make lock"
     ),
     InstallOutcome.NOT_LOCKED: "the lock does not have it: run make lock and build the image anew",
 }
@@ -133,6 +139,8 @@ class Catalog:
         self._lock_path = lock_path
         self._wheelhouse = wheelhouse
         self._allow_unlocked = allow_unlocked
+        #: The modules whose fix has ended a process; of the locked version none is made again.
+        self.set_aside: Callable[[], AbstractSet[str]] = frozenset
 
     @cached_property
     def lock(self) -> Lock:
@@ -212,6 +220,8 @@ class Catalog:
             refusal = Outcome.NEEDS_RESTART
         elif not missing:
             refusal = Outcome.NOT_FIXABLE
+        elif top_level(module) in self.set_aside():
+            refusal = InstallOutcome.SET_ASIDE
         pins = tuple(entry.pin for entry in missing) if closure else (requirement,)
         return InstallPlan(
             steps=tuple(f"install {pin}" for pin in pins),

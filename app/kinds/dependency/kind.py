@@ -11,9 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Step, Work
@@ -32,6 +30,7 @@ from app.kinds.dependency.installer.install import Installer
 from app.kinds.dependency.installer.spares import Spares
 from app.kinds.dependency.installer.together import Together, imported_by
 from app.kinds.dependency.installer.tools import Tools
+from app.kinds.dependency.layer_imports import LayerImports
 from app.kinds.dependency.layers import Layer, Layers, Stage, interpreter_key
 from app.kinds.dependency.lock import LockedDistribution
 from app.kinds.dependency.on_disk import (
@@ -44,12 +43,7 @@ from app.kinds.dependency.on_disk import (
 )
 from app.kinds.dependency.probe import Verdict, probe
 from app.kinds.dependency.requirements import read_requirements, requirement_name, top_level
-from app.kinds.dependency.staged import (
-    imported_anywhere,
-    is_there,
-    needs_import,
-    objection,
-)
+from app.kinds.dependency.staged import is_there, needs_import, objection
 from app.manifest import PACKAGES
 from app.settings.declarations import DEFAULT_LOCK, HealingSettings
 from app.settings.files import FollowedFile
@@ -93,7 +87,7 @@ class DependencyKind:
     gates = False
     causes = MEANINGS
     outcomes = INSTALL_ADVICE
-    refusals: frozenset[str] = frozenset({InstallOutcome.NOT_LOCKED})
+    refusals: frozenset[str] = frozenset({InstallOutcome.NOT_LOCKED, InstallOutcome.SET_ASIDE})
 
     def __init__(
         self,
@@ -108,6 +102,8 @@ class DependencyKind:
     ) -> None:
         self.catalog = catalog
         self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
+        catalog.set_aside = self.layers.deadly
+        self._imports_from_layers = LayerImports(self.layers, settings.home / "layer-imports")
         self.diagnostician = Diagnostician(catalog, first_party)
         self._first_party = first_party
         #: The modules of the blueprints, which are imported one after another at boot.
@@ -166,7 +162,8 @@ class DependencyKind:
 
         One that is found on disk is there: whether it imports shows when somebody tries.
         """
-        for name in self.subjects():
+        set_aside = self.layers.deadly() & self.catalog.dependency_map.keys()
+        for name in dict.fromkeys((*self.subjects(), *sorted(set_aside))):
             if name in sys.modules:
                 continue
             report = self._reports.get(name)
@@ -218,8 +215,24 @@ class DependencyKind:
         self.layers.sweep(subject)
 
     def adopt(self) -> bool:
-        """Put committed layers on ``sys.path``; costs one ``stat`` when there is no new one."""
-        return self.layers.load()
+        """Put committed layers on ``sys.path``; costs one ``stat`` when there is no new one.
+
+        Those that have ended a process are set aside.
+        """
+        self._imports_from_layers.watch()
+        new = self.layers.load()
+        try:
+            if self._imports_from_layers.contain(self._survives):
+                self.layers.load()
+                new = True
+        except OSError as error:
+            fields = {"error": str(error)}
+            logger.debug("a layer cannot be set aside", extra={"fields": fields})
+        return new
+
+    def _survives(self, modules: AbstractSet[str]) -> bool:
+        names, deadline = ",".join(sorted(modules)), self._settings.probe_deadline
+        return not probe(names, (), deadline=deadline, environ=self._environ).crashed
 
     def fixes(self) -> Iterable[Fix]:
         """The committed layers; the requirements file beside the lock says which are listed."""
@@ -256,35 +269,12 @@ class DependencyKind:
             logger.warning("a damaged layer cannot be set aside", extra={"fields": fields})
             return False
 
-    def suspect(self, module: str, died_at: float) -> None:
-        """A process died at a time, in seconds since the epoch, while it imported a module.
-
-        The layers that are older than that, and that the module imports from, are set aside when a
-        child that imports the same from them dies, too.
-        """
-        for layer in self.layers.committed():
-            if datetime.fromisoformat(layer.at).timestamp() > died_at:
-                continue
-            names = imported_anywhere(module, layer.subject, self.layers.site(layer))
-            deadline = self._settings.probe_deadline
-            if (
-                names
-                and probe(",".join(names), (), deadline=deadline, environ=self._environ).crashed
-            ):
-                with suppress(OSError):
-                    why = "a layer ended the process that imported it, it is set aside"
-                    self.layers.set_aside(layer, why, deadly=True)
-        self.layers.load()
-
     def repair(self, fault: Fault, work: Work) -> Repair:
         """Stage, probe and commit what the fault's plan says."""
         plan = fault.plan
         if not isinstance(plan, InstallPlan):
             return Repair(outcome=Outcome.NOT_FIXABLE)
         started = time.monotonic()
-        if self.layers.is_deadly(plan.module):
-            detail = "what the lock names has ended a worker; it is in quarantine"
-            return Repair(outcome=InstallOutcome.CRASHED_PROBE, error_class="worker", detail=detail)
         # A layer that has lost what it brought would stand before the new one.
         self.layers.set_aside_damaged({plan.module})
         work.begin(Step.STAGE)

@@ -27,7 +27,7 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -137,6 +137,11 @@ class Layers:
                 raise Untrusted(directory.name)
             make_directory(directory)
         (self._committed / USED).touch()
+
+    @property
+    def directory(self) -> Path:
+        """Where the committed layers are."""
+        return self._committed
 
     @property
     def staging(self) -> Path:
@@ -255,7 +260,8 @@ class Layers:
         os.utime(directory, ns=(now, now))
         make_directory(self._quarantine)
         shutil.move(directory, self._quarantine / directory.name)
-        newest_first = sorted(_own(self._quarantine), key=_modified, reverse=True)
+        others = (path for path in _own(self._quarantine) if not self._is_deadly(path))
+        newest_first = sorted(others, key=_modified, reverse=True)
         for path in newest_first[KEPT_IN_QUARANTINE:]:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -291,18 +297,21 @@ class Layers:
         importlib.invalidate_caches()
         return changed
 
-    def is_deadly(self, subject: str) -> bool:
-        """Whether a layer of the subject, of this lock and interpreter, has ended processes."""
-        for path in _own(self._quarantine):
-            with suppress(OSError):
-                if _subject(path) == subject and (path / DEADLY).read_text() == self.key:
-                    return True
-        return False
+    def deadly(self) -> frozenset[str]:
+        """The subjects of which a layer, of this lock and interpreter, has ended processes."""
+        found = _own(self._quarantine)
+        return frozenset(_subject(path) for path in found if self._is_deadly(path))
+
+    def _is_deadly(self, path: Path) -> bool:
+        try:
+            return (path / DEADLY).read_text(encoding="utf-8") == self.key
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def set_aside(self, layer: Layer, why: str, *, deadly: bool = False) -> None:
         """Take a layer out of use, which the log gets as the event ``why``.
 
-        One that is ``deadly`` is remembered for as long as it lies in quarantine.
+        One that is ``deadly`` is remembered until the lock or the interpreter changes.
 
         Raises:
             OSError: when the home cannot be written, or another process was faster.

@@ -63,15 +63,6 @@ def needs_import(site: Path, module: str, asked_by: Iterable[str]) -> tuple[str,
     return tuple(names)
 
 
-def imported_anywhere(module: str, top: str, site: Path) -> tuple[str, ...]:
-    """What a module imports of a package in a directory, whatever stands around the imports."""
-    spec = find_on_disk(module)
-    if spec is None or not (spec.origin or "").endswith(".py"):
-        return ()
-    names = _imports(Path(str(spec.origin)), top, anywhere=True)
-    return tuple(dict.fromkeys(name for name in names if _file_of(site, name) is not None))
-
-
 def is_there(site: Path, module: str) -> bool:
     """Whether a module can still be found in a directory."""
     return _file_of(site, module) is not None
@@ -132,13 +123,13 @@ def _file_of(site: Path, module: str) -> str | None:
     return name
 
 
-def _imports(path: Path, module: str, *, anywhere: bool = False) -> Iterator[str]:
-    """What a module imports of another as it begins, or where no condition counts ``anywhere``."""
+def _imports(path: Path, module: str) -> Iterator[str]:
+    """What a module imports of another as it begins."""
     try:
         tree = ast.parse(read_bounded(path, MAX_SOURCE_BYTES))
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return
-    for node in ast.walk(tree) if anywhere else tree.body:
+    for node in tree.body:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
