@@ -54,14 +54,19 @@ class Services:
     @classmethod
     def create(cls, settings: Settings, fixer: AutoFixer) -> Services:
         """Wire them together; starts nothing."""
+        registry = RegistryFile(settings.edge_functions_file, home=fixer.settings.home)
         for kind in standard_kinds(
-            fixer.settings, fixer.manifest, os.environ, lambda name: fixer.safe_import(name)[0]
+            fixer.settings,
+            fixer.manifest,
+            os.environ,
+            lambda name: fixer.safe_import(name)[0],
+            () if registry.served is None else (registry.served,),
         ):
             fixer.add_kind(kind)
         tokens = Tokens.from_settings(settings)
         tracing = Tracing(settings.otlp_endpoint, fixer)
         edge = EdgeClient(
-            RegistryFile(settings.edge_functions_file).current,
+            registry.current,
             fixer.load,
             installed=fixer.installed,
             home=fixer.settings.home,

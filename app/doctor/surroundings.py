@@ -9,7 +9,7 @@ from pathlib import Path
 from app.doctor.findings import Code, Finding, error, note, warning
 from app.doctor.project import Graph, Project
 from app.doctor.scan import SourceFile
-from app.edge.registry import load_registry
+from app.edge.registry import RegistryFile
 from app.healing.home import TROUBLE, trouble
 from app.healing.kind import Fault, Outcome
 from app.kinds.dependency.catalog import INSTALL_ADVICE
@@ -97,7 +97,7 @@ def check_surroundings(
 ) -> Iterator[Finding]:
     """What keeps edge functions from being served and fixes from being made; changes nothing."""
     healing, path = settings.healing, settings.edge_functions_file
-    registry = load_registry(path)
+    registry = RegistryFile(path).current()
     for fault in registry.error.faults if registry.error else ():
         advice = "the example in edge-functions.example.toml shows the format"
         yield error(Code.EDGE_FILE_INVALID, fault.message, advice, str(path), fault.line or 0)

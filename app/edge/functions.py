@@ -78,9 +78,9 @@ class EdgeFunction:
 class EdgeRegistry:
     """What the file registers, in its order.
 
-    ``error`` is there when the file cannot be used as it is now: the functions are then those of
-    its last version that could be. With ``unset`` only some entries cannot be: those, by name, that
-    have a variable that is not set. ``configured`` is false when no file is named.
+    ``error`` is there when the file, or a function of it, cannot be used as it is now: those are
+    served then as they were last good. ``unset`` has the functions, by name, that lack a variable.
+    ``configured`` is false when no file is named.
     """
 
     functions: tuple[EdgeFunction, ...] = ()

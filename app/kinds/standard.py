@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from app.kinds.configuration import declaration
 from app.kinds.configuration.kind import ConfigurationKind
 from app.kinds.configuration.last_good import LastGoods
 from app.kinds.configuration.manifest_file import ManifestFile
+from app.kinds.configuration.served import ServedFile
 from app.kinds.database import declaration as databases
 from app.kinds.database.kind import DatabaseKind
 from app.kinds.dependency.kind import DependencyKind
@@ -43,21 +44,28 @@ def standard_kinds(
     manifest: ManifestFile,
     environ: MutableMapping[str, str],
     install: Callable[[str], bool] = lambda _: False,
+    files: Iterable[ServedFile[Any]] = (),
 ) -> tuple[Kind, ...]:
     """The kinds that a process has beside that of packages, for its manifest and environment.
 
-    ``install`` heals a package that is missing, and says whether it can be imported by then.
+    Args:
+        settings: where state is kept, and secrets are.
+        manifest: what declares their subjects.
+        environ: the environment of the process.
+        install: heals a package that is missing; says whether it can be imported by then.
+        files: those of the service itself, which the manifest does not declare.
     """
 
     def table(name: str) -> Mapping[str, Any]:
         return manifest.current.tables.get(name, NOTHING)
 
     declared = partial(table, variables.TABLE)
-    files = partial(table, declaration.TABLE)
+    declared_files = partial(table, declaration.TABLE)
+    own = (manifest.served, *files)
     root, last_goods = settings.manifest.parent, LastGoods(settings.home)
     return (
         EnvironmentKind(declared, environ, settings.secrets),
-        ConfigurationKind(files, environ, root, last_goods, [manifest.served]),
+        ConfigurationKind(declared_files, environ, root, last_goods, own),
         # Behind the environment, whose variables its URLs have.
         DatabaseKind(partial(table, databases.TABLE), environ, settings.home, install),
     )

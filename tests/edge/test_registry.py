@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,17 +14,33 @@ import pytest
 from app.edge.client import EdgeClient
 from app.edge.errors import RegistryError
 from app.edge.functions import EdgeFunction, EdgeRegistry, Priority
-from app.edge.registry import RegistryFile, load_registry, parse_registry
+from app.edge.registry import FILE, RegistryFile, read_registry
+from app.kinds.configuration.causes import Broken
+from app.kinds.configuration.last_good import LastGood, LastGoods, Version
 from app.routes.bodies import edge_functions as bodies
 from app.web.json_bodies import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def _read(text: str, environ: Mapping[str, str] = {}) -> EdgeRegistry:
+    """What a text registers where nothing was before."""
+    content = read_registry(environ, text.encode())
+    assert content.problems == ()
+    return content.build({n: f for n, f in content.entries.items() if n not in content.broken})
+
+
 def _faults(text: str) -> list[tuple[int | None, str]]:
-    with pytest.raises(RegistryError) as caught:
-        parse_registry(text)
-    return [(fault.line, fault.message) for fault in caught.value.faults]
+    """All that is wrong with a text, of which nothing is registered."""
+    try:
+        content = read_registry({}, text.encode())
+    except Broken as broken:
+        return [(broken.problem.line, broken.problem.message)]
+    if content.problems:
+        return [(problem.line, problem.message) for problem in content.problems]
+    error = content.build({}).error
+    assert error is not None
+    return [(fault.line, fault.message) for fault in error.faults]
 
 
 def _table(**values: object) -> str:
@@ -40,7 +57,7 @@ class TestRegistry:
     def test_the_example_is_valid(self) -> None:
         """The shipped example registers functions, and only under reserved names."""
         environ = {"ORDERS_TOKEN": "x"}
-        registry = load_registry(ROOT / "edge-functions.example.toml", environ)
+        registry = RegistryFile(ROOT / "edge-functions.example.toml", environ).current()
         assert registry.error is None
         assert registry.functions
         assert all(".example.com" in function.url for function in registry.functions)
@@ -64,22 +81,22 @@ class TestRegistry:
             "max_response": 7,
             "stream": True,
         }
-        (function,) = parse_registry(_table(**given)).functions
+        (function,) = _read(_table(**given)).functions
         assert json.loads(json.dumps(asdict(function))) == {**given, "headers": []}
         assert function.priority is Priority.HIGH
 
     def test_defaults(self) -> None:
         """A name and a URL are enough; a closing slash of the URL is dropped."""
-        (function,) = parse_registry(_table(url="http://127.0.0.1:8787/")).functions
+        (function,) = _read(_table(url="http://127.0.0.1:8787/")).functions
         assert function == EdgeFunction(name="orders", url="http://127.0.0.1:8787")
 
     def test_no_file_named(self) -> None:
         """With no file configured there are no functions and nothing is wrong."""
-        assert load_registry(None) == EdgeRegistry()
+        assert RegistryFile(None).current() == EdgeRegistry()
 
     def test_empty_file(self) -> None:
         """An empty file registers nothing and is right."""
-        assert parse_registry("") == EdgeRegistry(configured=True)
+        assert _read("") == EdgeRegistry(configured=True)
 
     @pytest.mark.parametrize(
         "value",
@@ -194,7 +211,7 @@ class TestRegistry:
         """A name that is taken is reported with the line of the one that has it."""
         ((line, message),) = _faults(_table() + _table())
         assert line == 5
-        assert message == 'the name "orders" is taken by the function of line 1'
+        assert message == 'the name "orders" is taken by the function 1'
 
     def test_unknown_top_level_key(self) -> None:
         """A misspelt table is a fault, not silence."""
@@ -241,7 +258,7 @@ class TestRegistry:
     def test_two_thousand_functions(self) -> None:
         """A large registry is read in file order."""
         text = "".join(_table(name=f"f{n}") for n in range(2000))
-        assert [function.name for function in parse_registry(text).functions][1999] == "f1999"
+        assert [function.name for function in _read(text).functions][1999] == "f1999"
 
 
 class TestRegistryFile:
@@ -253,7 +270,7 @@ class TestRegistryFile:
         return tmp_path / "functions.toml"
 
     def _rejected(self, file: Path) -> RegistryError:
-        registry = load_registry(file)
+        registry = RegistryFile(file).current()
         assert registry.functions == ()
         assert registry.configured
         assert registry.error is not None
@@ -271,31 +288,31 @@ class TestRegistryFile:
         """A broken file is reported with its line, in the log as well."""
         file.write_text("[[function]]\nname = 'a'\nurl = 'nonsense'\n")
         assert str(self._rejected(file)).startswith("line 3: ")
-        assert [vars(record)["fields"]["line"] for record in caplog.records] == [3]
+        assert vars(caplog.records[0])["fields"]["why"].startswith("line 3, column 1: ")
 
     def test_directory(self, tmp_path: Path) -> None:
         """A directory is no registry."""
-        assert "a regular file" in str(self._rejected(tmp_path))
+        assert "no regular file" in str(self._rejected(tmp_path))
 
     def test_endless_device(self) -> None:
         """A device that never ends is not read."""
-        assert "a regular file" in str(self._rejected(Path(os.devnull).with_name("zero")))
+        assert "no regular file" in str(self._rejected(Path(os.devnull).with_name("zero")))
 
     def test_not_utf8(self, file: Path) -> None:
         """Text in another encoding is reported with its line."""
         file.write_bytes(b"# fine\n# caf\xe9\n")
-        assert str(self._rejected(file)) == "line 2: the text is not UTF-8"
+        assert str(self._rejected(file)) == "line 2: this is not valid TOML: is no UTF-8"
 
     def test_too_large(self, file: Path) -> None:
         """A file of nine megabytes is refused."""
         file.write_bytes(b"#" * (9 * 1024 * 1024))
-        assert "a smaller file" in str(self._rejected(file))
+        assert "is larger than" in str(self._rejected(file))
 
     def test_relative_path(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A relative path counts from the directory that the service was started in."""
         file.write_text(_table())
         monkeypatch.chdir(file.parent)
-        assert len(load_registry(Path(file.name)).functions) == 1
+        assert len(RegistryFile(Path(file.name)).current().functions) == 1
 
 
 class TestHeaders:
@@ -308,12 +325,12 @@ url = "https://orders.example.com"
 """
 
     def _read(self, line: str, **environ: str) -> EdgeFunction:
-        (function,) = parse_registry(self.TEXT % line, environ).functions
+        (function,) = _read(self.TEXT % line, environ).functions
         return function
 
     def _fault(self, line: str, **environ: str) -> tuple[int | None, str]:
         try:
-            error = parse_registry(self.TEXT % line, environ).error
+            error = _read(self.TEXT % line, environ).error
         except RegistryError as raised:
             error = raised
         assert error is not None
@@ -440,6 +457,20 @@ class TestFollowing:
         now[0] = 5.0
         assert [f.name for f in source.current().functions] == ["c"]
         assert source.current().error is None
+
+    def test_one_broken_function(self, tmp_path: Path, now: list[float]) -> None:
+        """It is served as it was, its siblings as they are, also after a restart."""
+        file, home = tmp_path / "functions.toml", tmp_path / "home"
+        text = _table(name="a") + _table(name="b")
+        LastGoods(home).update(FILE, lambda _: LastGood((Version(text.encode(), 1.0),)))
+        file.write_text(
+            _table(name="a", timeout=0) + _table(name="b", timeout=9) + _table(name="c")
+        )
+        registry = RegistryFile(file, {}, home, clock=lambda: now[0]).current()
+        assert {f.name: f.timeout for f in registry.functions} == {"a": 5.0, "b": 9.0, "c": 5.0}
+        assert "timeout must be" in str(registry.error)
+        registry = RegistryFile(file, {}, clock=lambda: now[0]).current()
+        assert [f.name for f in registry.functions] == ["b", "c"]
 
     def test_file_that_appears(self, tmp_path: Path, now: list[float]) -> None:
         """A file that is not there at the start is read when it comes."""
