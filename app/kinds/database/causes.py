@@ -7,6 +7,7 @@ text of a message: that is translated, and changes between versions.
 from __future__ import annotations
 
 import socket
+import sqlite3
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
@@ -31,6 +32,12 @@ class Cause(StrEnum):
     DRIVER_MISSING = "database_driver_missing"
     DISK_FULL = "database_disk_full"
     INVALID_URL = "database_invalid_url"
+    # Of databases that are files.
+    LOCKED = "database_locked"
+    READONLY = "database_readonly"
+    CORRUPT = "database_corrupt"
+    MISSING_DIRECTORY = "database_missing_directory"
+    NOT_A_DATABASE = "database_not_a_database"
 
 
 #: What each cause means for somebody who only asked for a page.
@@ -52,6 +59,11 @@ MEANINGS: Mapping[str, str] = {
     Cause.DRIVER_MISSING: "The driver of the database is not installed.",
     Cause.DISK_FULL: "The disk of the database is full.",
     Cause.INVALID_URL: "The address of the database cannot be used.",
+    Cause.LOCKED: "The database is locked by who writes to it.",
+    Cause.READONLY: "The file of the database cannot be written.",
+    Cause.CORRUPT: "The file of the database is damaged.",
+    Cause.MISSING_DIRECTORY: "The directory of the database is not there.",
+    Cause.NOT_A_DATABASE: "The file of the database is something else.",
 }
 #: What a server says of itself, by SQLSTATE; two letters stand for a class of them.
 SQLSTATES: Mapping[str, Cause] = {
@@ -82,6 +94,21 @@ MYSQL_ERRORS: Mapping[int, Cause] = {
     2013: Cause.STALE_CONNECTIONS,
     2026: Cause.TLS,
     3024: Cause.TIMEOUT,
+}
+#: The same of SQLite, by primary result code. What it cannot open or read may be many things, which
+#: ``sqlite.examine`` tells apart.
+SQLITE_CODES: Mapping[int, Cause] = {
+    sqlite3.SQLITE_BUSY: Cause.LOCKED,
+    sqlite3.SQLITE_LOCKED: Cause.LOCKED,
+    sqlite3.SQLITE_PROTOCOL: Cause.LOCKED,
+    sqlite3.SQLITE_READONLY: Cause.READONLY,
+    sqlite3.SQLITE_PERM: Cause.READONLY,
+    sqlite3.SQLITE_CANTOPEN: Cause.UNREACHABLE,
+    sqlite3.SQLITE_IOERR: Cause.UNREACHABLE,
+    sqlite3.SQLITE_NOMEM: Cause.UNREACHABLE,
+    sqlite3.SQLITE_CORRUPT: Cause.CORRUPT,
+    sqlite3.SQLITE_NOTADB: Cause.NOT_A_DATABASE,
+    sqlite3.SQLITE_FULL: Cause.DISK_FULL,
 }
 #: What a connection meets before a server has said anything, by class, the narrowest first.
 NETWORK_ERRORS: tuple[tuple[type[OSError], Cause], ...] = (
@@ -131,7 +158,7 @@ def _classes(error: BaseException) -> set[str]:
 
 def _is_database_error(error: BaseException) -> bool:
     wanted = {"sqlalchemy.SQLAlchemyError", "psycopg.Error", "pymysql.MySQLError", "app.Failed"}
-    return not wanted.isdisjoint(_classes(error))
+    return isinstance(error, sqlite3.Error) or not wanted.isdisjoint(_classes(error))
 
 
 def _cause_of_one(error: BaseException) -> Cause | None:
@@ -142,9 +169,8 @@ def _cause_of_one(error: BaseException) -> Cause | None:
         return Cause.POOL_EXHAUSTED
     if "psycopg.Error" in classes:
         return _psycopg_cause(error, classes)
-    if "pymysql.MySQLError" in classes:
-        number = error.args[0] if error.args else None
-        return MYSQL_ERRORS.get(number) if isinstance(number, int) else None
+    if isinstance(error, sqlite3.Error) or "pymysql.MySQLError" in classes:
+        return _numbered_cause(error)
     if getattr(error, "connection_invalidated", False):
         return Cause.STALE_CONNECTIONS
     return network_cause(error) if isinstance(error, OSError) else None
@@ -160,3 +186,11 @@ def _psycopg_cause(error: BaseException, classes: set[str]) -> Cause | None:
         return None
     # Without SQLSTATE no server has answered: either none was there, or it went away.
     return Cause.UNREACHABLE if getattr(error, "pgconn", None) else Cause.STALE_CONNECTIONS
+
+
+def _numbered_cause(error: BaseException) -> Cause | None:
+    if isinstance(error, sqlite3.Error):
+        # The lowest byte of an extended code is the primary one.
+        return SQLITE_CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    number = error.args[0] if error.args else None
+    return MYSQL_ERRORS.get(number) if isinstance(number, int) else None

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from app.healing.background import free_after_fork
-from app.kinds.database import postgres
+from app.kinds.database import postgres, sqlite
 from app.kinds.database.causes import Cause, cause_of
 from app.kinds.database.declaration import READ_WRITE, Address, Database
 
@@ -176,6 +176,9 @@ class Databases:
         if address.dialect == "sqlite":
             url, arguments = connect_arguments(database, address)
             engine = sqlalchemy.create_engine(url, connect_args=arguments)
+            path = sqlite.path_of(address.url)
+            if path is not None:
+                sqlite.connect_anew_when_replaced(engine, path)
         else:
             name, pool = database.name, database.pool
             engine = sqlalchemy.create_engine(

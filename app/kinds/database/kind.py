@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +20,13 @@ from pathlib import Path
 from app.healing.background import free_after_fork
 from app.healing.backoff import doubled
 from app.healing.kind import Fault, Fix, Outcome, Plan, Repair, Scope, Step, Work
+from app.kinds.database import sqlite
+from app.kinds.database.backups import Schedule, Unsound, backups_of
 from app.kinds.database.causes import MEANINGS, Cause, cause_of
-from app.kinds.database.declaration import NEED, Database
+from app.kinds.database.declaration import NEED, Database, InvalidURL
 from app.kinds.database.engines import Databases, name_of
 from app.kinds.database.probe import Probed
+from app.kinds.database.sqlite import NoBackup
 from app.kinds.database.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -30,6 +34,8 @@ logger = logging.getLogger(__name__)
 KIND = "database"
 #: The outcome of a repair after which the database still fails.
 STILL_FAILING = "still_failing"
+#: That of one whose file is damaged and has no sound backup.
+NO_BACKUP = "no_backup"
 #: The subject of an error of a database that the manifest does not declare.
 UNDECLARED = "undeclared"
 #: Seconds that the first look waits for its probes, so that the first request knows of them.
@@ -39,9 +45,17 @@ LONGEST_REPAIR, FIRST_PAUSE, LAST_PAUSE = 10.0, 0.1, 1.0
 #: Seconds for which something counts that only requests meet.
 MET_SECONDS = 30.0
 #: Causes that only requests meet: a probe would find nothing.
-MET = frozenset({Cause.DISK_FULL, Cause.POOL_EXHAUSTED})
+MET = frozenset({Cause.DISK_FULL, Cause.POOL_EXHAUSTED, *sqlite.DAMAGED})
 #: Causes for which requests are not stopped: there is much that still works.
-PARTIAL = frozenset({*MET, Cause.MIGRATION_PENDING, Cause.STALE_CONNECTIONS})
+PARTIAL = frozenset(
+    {
+        Cause.DISK_FULL,
+        Cause.POOL_EXHAUSTED,
+        Cause.MIGRATION_PENDING,
+        Cause.STALE_CONNECTIONS,
+        Cause.LOCKED,
+    }
+)
 #: Causes in which a server may keep the threads waiting that it has not answered yet.
 HANGS = frozenset({Cause.TIMEOUT, Cause.UNREACHABLE})
 #: What can be done about each cause; of those in OPERATOR nobody else can do it.
@@ -64,6 +78,11 @@ ADVICE: Mapping[Cause, str] = {
     Cause.DRIVER_MISSING: "a package that it is reached with is missing",
     Cause.DISK_FULL: "the disk of the server is full",
     Cause.INVALID_URL: "its URL cannot be used",
+    Cause.LOCKED: "somebody who writes has locked it for longer than its connect_timeout",
+    Cause.READONLY: "this user may not write its file, or to the file's directory",
+    Cause.CORRUPT: "its file is damaged",
+    Cause.MISSING_DIRECTORY: "the directory of its file is not there",
+    Cause.NOT_A_DATABASE: "its file is no database",
 }
 OPERATOR = frozenset(
     {
@@ -74,6 +93,7 @@ OPERATOR = frozenset(
         Cause.MIGRATION_PENDING,
         Cause.DISK_FULL,
         Cause.INVALID_URL,
+        Cause.READONLY,
     }
 )
 STEPS: Mapping[Cause, str] = {
@@ -118,7 +138,8 @@ class DatabaseKind:
     need = NEED
     causes = MEANINGS
     outcomes: Mapping[str, str] = {
-        STILL_FAILING: "the database still fails; it is looked at all the time"
+        STILL_FAILING: "the database still fails; it is looked at all the time",
+        NO_BACKUP: "no backup of the file passes its check: restore one by hand",
     }
     refusals: frozenset[str] = frozenset()
 
@@ -139,6 +160,7 @@ class DatabaseKind:
         self._mutex = free_after_fork(threading.RLock())
         self._watches: dict[str, Watch] = {}
         self._met: dict[str, _Met] = {}
+        self._schedule = Schedule()
         self._faults: dict[str, Fault] = {}
         #: What the connections of this process were made for: URL and host.
         self._connected: dict[str, tuple[str, str]] = {}
@@ -170,6 +192,7 @@ class DatabaseKind:
             watches = [self._watch(database) for database in declared.values()]
             for watch in watches:
                 watch.look()
+                self._back_up(watch)
             until = time.monotonic() + FIRST_WAIT
             for name in new:
                 self._watches[name].wait(max(0.0, until - time.monotonic()))
@@ -229,7 +252,21 @@ class DatabaseKind:
             # Each package is an attempt of its own, by the rules of packages.
             installed = [name for name in watch.last.detail.split() if self._install(name)]
         work.begin(Step.PROBE)
-        tries = 0
+        path, tries = self._file(database), 0
+        if path is not None:
+            try:
+                restored = sqlite.mend(
+                    path, fault.cause, copies=database.backups, wait=database.connect_timeout
+                )
+            except NoBackup:
+                return Repair(outcome=NO_BACKUP)
+            except sqlite3.Error as error:
+                return Repair(outcome=STILL_FAILING, error_class=type(error).__name__)
+            self._met.pop(fault.subject, None)
+            if restored is not None:
+                installed.append(restored.name)
+                fields = {"database": fault.subject, "backup": restored.name}
+                logger.warning("database was restored from a backup", extra={"fields": fields})
         while True:
             self.databases.dispose(fault.subject)
             found = watch.probe()
@@ -256,6 +293,23 @@ class DatabaseKind:
                     database, self._environ, self._directory
                 )
             return watch
+
+    def _file(self, database: Database) -> Path | None:
+        """The file that a database is; None where it is none."""
+        try:
+            address = database.address(self._environ)
+        except InvalidURL:
+            return None
+        return sqlite.path_of(address.url) if address.dialect == "sqlite" else None
+
+    def _back_up(self, watch: Watch) -> None:
+        """Have a file backed up that is well; one whose copy is damaged is damaged itself."""
+        database, path = watch.database, self._file(watch.database)
+        if database.backups is not None and path is not None and watch.last.cause is None:
+            error = self._schedule.look(path, database.backups)
+            cause = Cause.CORRUPT if isinstance(error, Unsound) else error and cause_of(error)
+            if cause:
+                self._failed(database.name, cause)
 
     def _host(self, name: str) -> str:
         watch = self._watches.get(name)
@@ -332,10 +386,18 @@ class DatabaseKind:
 
     def _fault(self, name: str, cause: Cause, detail: str) -> Fault:
         advice = f"database {name}: {ADVICE[cause]}{f' ({detail})' if detail else ''}"
-        if cause in OPERATOR or name == UNDECLARED:
+        database = self._declared().get(name)
+        path = None if database is None else self._file(database)
+        lost = cause in sqlite.DAMAGED and not (
+            path and database and database.backups and backups_of(path, database.backups)
+        )
+        if lost:
+            advice += ", and there is no backup: restore one by hand"
+        known = STEPS if path is None else sqlite.STEPS
+        if database is None or lost or (cause in OPERATOR and cause not in known):
             refusal = Outcome.NOT_FIXABLE
             return Fault(kind=KIND, subject=name, cause=cause, advice=advice, refusal=refusal)
-        steps = (*filter(None, [STEPS.get(cause)]), f"connect database {name} anew")
+        steps = (*filter(None, [known.get(cause)]), f"connect database {name} anew")
         digest = hashlib.sha256("\0".join((cause, *steps)).encode()).hexdigest()[:16]
         plan = Plan(steps=steps, digest=digest)
         return Fault(kind=KIND, subject=name, cause=cause, advice=advice, plan=plan)

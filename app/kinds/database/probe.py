@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from app.kinds.database import postgres
+from app.kinds.database import postgres, sqlite
 from app.kinds.database.causes import Cause, cause_of
 from app.kinds.database.declaration import READ_WRITE, Address, Database, InvalidURL
 from app.kinds.database.postgres import Conversation, Failed, Host, conversation
@@ -55,7 +55,8 @@ def probe(
         elif address.dialect == "postgresql":
             found = _probe_hosts(database, address, preferred, known)
         else:
-            found = _probe_any(database, address)
+            path = sqlite.path_of(address.url) if address.dialect == "sqlite" else None
+            found = _probe_any(database, address) if path is None else _probe_file(database, path)
     except InvalidURL as invalid:
         found = Probed(cause=Cause.INVALID_URL, detail=str(invalid))
     except Failed as failed:
@@ -108,6 +109,16 @@ def _pending(directory: Path, applied: set[str]) -> tuple[str, ...]:
     except (OSError, ValueError):
         # The doctor says so: the database itself is not to blame.
         return ()
+
+
+def _probe_file(database: Database, path: Path) -> Probed:
+    write = database.role == READ_WRITE
+    cause = sqlite.examine(path, write=write, wait=database.connect_timeout)
+    pending: tuple[str, ...] = ()
+    if cause is None and database.migrations is not None:
+        pending = _pending(database.migrations, sqlite.versions(path, database.connect_timeout))
+        cause = Cause.MIGRATION_PENDING if pending else None
+    return Probed(cause=cause, host=path.name, role=database.role, pending=pending)
 
 
 def _probe_any(database: Database, address: Address) -> Probed:

@@ -1,82 +1,63 @@
-"""SQLite files: what is wrong with one, backups of it, and putting the newest of them in its place.
-
-Nothing is ever dropped: a file that is replaced is set aside with its companions, and stays.
-"""
+"""Databases that are SQLite files: what is wrong with one, and what can be done about it."""
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import shutil
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.healing.home import LEAST_BYTES, free_bytes, make_directory
-from app.healing.locks import Busy, exclusive
+from app.kinds.database.backups import connected, passes, restore
+from app.kinds.database.causes import Cause, cause_of
+from app.settings.errors import OrchestratorError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
-class SQLiteCause(StrEnum):
-    """What can be wrong with a database that is a file."""
-
-    LOCKED = "database_locked"
-    READONLY = "database_readonly"
-    CORRUPT = "database_corrupt"
-    MISSING_DIRECTORY = "database_missing_directory"
-    NOT_A_DATABASE = "database_not_a_database"
-    DISK_FULL = "database_disk_full"
-    UNREACHABLE = "database_unreachable"
-
-
-#: Causes by SQLite's primary result codes; what is not here is no fault of the file.
-CAUSES = {
-    sqlite3.SQLITE_BUSY: SQLiteCause.LOCKED,
-    sqlite3.SQLITE_LOCKED: SQLiteCause.LOCKED,
-    sqlite3.SQLITE_PROTOCOL: SQLiteCause.LOCKED,
-    sqlite3.SQLITE_READONLY: SQLiteCause.READONLY,
-    sqlite3.SQLITE_PERM: SQLiteCause.READONLY,
-    sqlite3.SQLITE_CANTOPEN: SQLiteCause.READONLY,
-    sqlite3.SQLITE_CORRUPT: SQLiteCause.CORRUPT,
-    sqlite3.SQLITE_NOTADB: SQLiteCause.NOT_A_DATABASE,
-    sqlite3.SQLITE_FULL: SQLiteCause.DISK_FULL,
-    sqlite3.SQLITE_IOERR: SQLiteCause.UNREACHABLE,
-    sqlite3.SQLITE_NOMEM: SQLiteCause.UNREACHABLE,
+#: Causes for which a backup takes the file's place.
+DAMAGED = frozenset({Cause.CORRUPT, Cause.NOT_A_DATABASE})
+#: What is done about each cause of a file, as a plan shows it.
+STEPS = {
+    Cause.LOCKED: "wait until the lock is released",
+    Cause.DISK_FULL: "write the write-ahead log into the file, which makes room",
+    Cause.MISSING_DIRECTORY: "make the directory, and put the newest sound backup into it",
+    Cause.CORRUPT: "set the file aside, and put the newest sound backup in its place",
+    Cause.NOT_A_DATABASE: "set the file aside, and put the newest sound backup in its place",
 }
-#: Those for which a backup takes the file's place.
-DAMAGED = frozenset({SQLiteCause.CORRUPT, SQLiteCause.NOT_A_DATABASE})
-#: What may lie beside a file and belongs to it: SQLite would replay it into any other one there.
-COMPANIONS = ("-wal", "-shm", "-journal")
-#: Backups of one file that are kept.
-BACKUPS = 3
-BACKUP = re.compile(r".*\.backup-(\d{6,})")
 
 
-def cause_of(error: BaseException, path: Path) -> SQLiteCause | None:
+class NoBackup(OrchestratorError):
+    """No backup of a damaged file passes ``quick_check``."""
+
+
+def path_of(url: str) -> Path | None:
+    """The file that a URL of SQLite's names; None for a database in memory, or a URI of its own."""
+    name = url.partition(":///")[2].partition("?")[0]
+    return None if not name or name.startswith((":memory:", "file:")) else Path(name)
+
+
+def cause_at(path: Path, error: BaseException) -> Cause | None:
     """Why SQLite refused something, by its result code and by what is at ``path`` now.
 
     None for what is wrong with a statement, and for what is no error of SQLite's.
     """
-    code = getattr(error, "sqlite_errorcode", None)
-    cause = None if code is None else CAUSES.get(code & 0xFF)
-    if cause is None or cause in DAMAGED or cause is SQLiteCause.LOCKED:
+    cause = cause_of(error)
+    if cause is None or cause in DAMAGED or cause is Cause.LOCKED:
         return cause
-    # Each of the others is also what SQLite says when it cannot make a companion.
+    # Each of the others is also what SQLite says when it cannot make a companion of the file.
     if not path.parent.is_dir():
-        return SQLiteCause.MISSING_DIRECTORY
+        return Cause.MISSING_DIRECTORY
     if path.is_dir():
-        return SQLiteCause.NOT_A_DATABASE
+        return Cause.NOT_A_DATABASE
     if free_bytes(path.parent) < LEAST_BYTES:
-        return SQLiteCause.DISK_FULL
-    if code == sqlite3.SQLITE_CANTOPEN and os.access(path.parent, os.W_OK):
-        return SQLiteCause.UNREACHABLE
+        return Cause.DISK_FULL
+    if not os.access(path.parent, os.W_OK):
+        return Cause.READONLY
     return cause
 
 
-def examine(path: Path, *, write: bool, wait: float, thorough: bool = False) -> SQLiteCause | None:
+def examine(path: Path, *, write: bool, wait: float, thorough: bool = False) -> Cause | None:
     """What is wrong with the file at ``path``; None when it does what it is for.
 
     One that is not there is made by who connects first, where its directory lets that be done.
@@ -87,188 +68,89 @@ def examine(path: Path, *, write: bool, wait: float, thorough: bool = False) -> 
         wait: seconds for which others may lock it.
         thorough: reads all of it, its indexes too, which takes as long as that takes.
     """
-    if path.parent.is_dir() and write and not os.access(path.parent, os.W_OK):
-        return SQLiteCause.READONLY
-    if path.parent.is_dir() and write and free_bytes(path.parent) < LEAST_BYTES:
-        return SQLiteCause.DISK_FULL
-    if path.parent.is_dir() and not path.exists():
-        return None
+    if path.parent.is_dir():
+        if write and not os.access(path.parent, os.W_OK):
+            return Cause.READONLY
+        if write and free_bytes(path.parent) < LEAST_BYTES:
+            return Cause.DISK_FULL
+        if not path.exists():
+            return None
     try:
         with connected(path, "rw" if write else "ro", wait) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if write:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("ROLLBACK")
-            if thorough and not _passes(connection, "integrity_check"):
-                return SQLiteCause.CORRUPT
+            if thorough and not passes(connection, "integrity_check"):
+                return Cause.CORRUPT
     except sqlite3.Error as error:
         # Nothing is wrong with these statements: a file that cannot be read by them is garbled.
-        return cause_of(error, path) or SQLiteCause.CORRUPT
+        return cause_at(path, error) or Cause.CORRUPT
     return None
 
 
-def checkpoint(path: Path, wait: float) -> None:
-    """Have the write-ahead log written into the file and emptied, which makes room.
-
-    Raises:
-        sqlite3.Error: when that cannot be done.
-    """
-    with connected(path, "rw", wait) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-
-
-def backups_of(path: Path, directory: Path) -> list[Path]:
-    """The backups of a file, newest first."""
-    # By what a link of the operator's leads to, not by what the link is called.
-    name = path.resolve().name
-    found = [one for one in directory.glob(f"{name}.backup-*") if BACKUP.fullmatch(one.name)]
-    return sorted(found, key=_number, reverse=True)
+def versions(path: Path, wait: float) -> set[str]:
+    """The migrations that Alembic has written down in a file; none where it has written none."""
+    if not path.exists():
+        return set()
+    with connected(path, "ro", wait) as connection:
+        try:
+            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        except sqlite3.OperationalError:
+            return set()
+    return {str(version) for (version,) in rows}
 
 
-def mend(path: Path, cause: SQLiteCause, *, backups: Path | None, wait: float) -> Path | None:
+def mend(path: Path, cause: str, *, copies: Path | None, wait: float) -> Path | None:
     """Do what can be done about a cause; which backup took the file's place, if one did.
 
     Whether it has helped says ``examine``, which also waits for a lock to be released.
 
+    Args:
+        path: the file.
+        cause: what ``examine`` or a statement found.
+        copies: the directory of its backups.
+        wait: seconds for which others may lock it.
+
     Raises:
+        NoBackup: the file is damaged, and no backup can take its place.
         sqlite3.Error: when the file does not let that be done.
         OSError: when the disk does not do its part.
     """
-    if cause is SQLiteCause.MISSING_DIRECTORY:
+    if cause == Cause.MISSING_DIRECTORY:
         make_directory(path.parent)
-    elif cause is SQLiteCause.DISK_FULL and path.exists():
-        checkpoint(path, wait)
-    lost = cause in DAMAGED or (cause is SQLiteCause.MISSING_DIRECTORY and not path.exists())
-    return restore(path, backups) if lost and backups is not None else None
+        lost = not path.exists()
+    else:
+        # A statement may have met a damage that is mended by now.
+        lost = cause in DAMAGED and examine(path, write=False, wait=wait, thorough=True) in DAMAGED
+    if cause == Cause.DISK_FULL and path.exists():
+        with connected(path, "rw", wait) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    restored = restore(path, copies) if lost and copies is not None else None
+    if lost and restored is None and cause in DAMAGED:
+        raise NoBackup(path.name)
+    return restored
 
 
-def back_up(path: Path, directory: Path, *, keep: int = BACKUPS, wait: float = 5.0) -> Path | None:
-    """Copy a database in use, and keep the newest few copies that pass ``quick_check``.
+def connect_anew_when_replaced(engine: Engine, path: Path) -> None:
+    """Have a pool give out no connection to a file in whose place there is another one."""
+    from sqlalchemy import event
+    from sqlalchemy.exc import DisconnectionError
 
-    A copy that does not pass is no backup, and replaces none. None, too, while another process
-    makes one.
+    def connect(_: object, record: object) -> None:
+        record.info["file"] = _identity(path)  # type: ignore[attr-defined]
 
-    Raises:
-        sqlite3.Error: when it cannot be read.
-        OSError: when the copy cannot be written.
-    """
-    path = path.resolve()
-    make_directory(directory)
+    def checkout(_: object, record: object, __: object) -> None:
+        if record.info.get("file") != _identity(path):  # type: ignore[attr-defined]
+            raise DisconnectionError
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "checkout", checkout)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        with exclusive(directory / f".{path.name}.lock", wait=0.0):
-            before = backups_of(path, directory)
-            number = _number(before[0]) + 1 if before else 1
-            fresh = directory / f".{path.name}.partial"
-            try:
-                with connected(path, "rw", wait) as source, fresh_file(fresh) as target:
-                    # At one go: a copy in parts begins anew with each write of another process.
-                    source.backup(target, pages=-1)
-                if not passes_quick_check(fresh):
-                    return None
-                _sync(fresh)
-                made = fresh.rename(directory / f"{path.name}.backup-{number:06}")
-                _sync(directory)
-            finally:
-                fresh.unlink(missing_ok=True)
-            for older in before[max(keep, 1) - 1 :]:
-                older.unlink(missing_ok=True)
-            return made
-    except Busy:
+        found = path.stat()
+    except OSError:
         return None
-
-
-def restore(path: Path, directory: Path) -> Path | None:
-    """Put the newest backup that passes ``quick_check`` in a file's place; which one it was.
-
-    What was there is set aside whole, as ``NAME.corrupt-TIME`` with its companions. Where there is
-    no such backup nothing is touched, and the answer is None. Connections that are open have the
-    file that was set aside.
-
-    Raises:
-        OSError: when the disk does not do its part; the backup is in place then, or nothing is.
-    """
-    path = path.resolve()
-    fresh = path.with_name(f"{path.name}.restoring")
-    try:
-        for backup in backups_of(path, directory):
-            shutil.copyfile(backup, fresh)
-            if not passes_quick_check(fresh):
-                continue
-            if path.exists():
-                _belong_alike(fresh, path)
-            _sync(fresh)
-            _set_aside(path)
-            fresh.replace(path)
-            _sync(path.parent)
-            return backup
-    finally:
-        fresh.unlink(missing_ok=True)
-    return None
-
-
-def passes_quick_check(path: Path) -> bool:
-    """Whether a file that nobody uses is a sound database."""
-    with suppress(sqlite3.Error), connected(path, "ro&immutable=1", 0.0) as connection:
-        return _passes(connection, "quick_check")
-    return False
-
-
-@contextmanager
-def connected(path: Path, mode: str, wait: float) -> Iterator[sqlite3.Connection]:
-    """A connection without implicit transactions, which waits so many seconds for others."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    with closing(sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)) as connection:
-        yield connection
-
-
-@contextmanager
-def fresh_file(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a new file, for this user alone."""
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    with connected(path, "rw", 0.0) as connection:
-        yield connection
-
-
-def _passes(connection: sqlite3.Connection, check: str) -> bool:
-    found: tuple[str] = connection.execute(f"PRAGMA {check}(1)").fetchone()
-    return found == ("ok",)
-
-
-def _set_aside(path: Path) -> None:
-    """Give the file a second name, and its companions another: the file is never away.
-
-    Who finds no file makes an empty one, and who finds an old log replays it into the new file.
-    """
-    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
-    with suppress(FileNotFoundError):
-        try:
-            aside.hardlink_to(path)
-        except OSError as error:
-            if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK}:
-                raise
-            path.rename(aside)
-    for suffix in COMPANIONS:
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-
-
-def _belong_alike(fresh: Path, path: Path) -> None:
-    """Give a file the owner, as far as that may be done, and the mode of another."""
-    shutil.copymode(path, fresh)
-    with suppress(PermissionError):
-        os.chown(fresh, path.stat().st_uid, path.stat().st_gid)
-
-
-def _number(backup: Path) -> int:
-    """Its place among the backups: no clock, which may go back, decides which one is newest."""
-    found = BACKUP.fullmatch(backup.name)
-    return int(found[1]) if found else 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return found.st_dev, found.st_ino

@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from app.healing.locks import exclusive
 from app.kinds.database import sqlite
-from app.kinds.database.sqlite import SQLiteCause, back_up, backups_of, examine, mend, restore
+from app.kinds.database.backups import COMPANIONS, Unsound, back_up, backups_of, is_due, restore
+from app.kinds.database.causes import Cause
+from app.kinds.database.sqlite import cause_at, examine, mend
 from tests.campaign.homes import MOUNT, UMOUNT
 
 ROWS = 400
@@ -107,14 +109,14 @@ class TestCauses:
         other = fill(path.with_name("other.sqlite3"), journal)
         with connect(other) as holder:
             holder.execute("BEGIN EXCLUSIVE")
-            assert examine(other, write=True, wait=WAIT) is SQLiteCause.LOCKED
+            assert examine(other, write=True, wait=WAIT) is Cause.LOCKED
             reader = examine(other, write=False, wait=WAIT)
-            assert reader is (None if journal == "WAL" else SQLiteCause.LOCKED)
+            assert reader is (None if journal == "WAL" else Cause.LOCKED)
             with connect(other) as connection:
                 connection.execute("PRAGMA busy_timeout = 1")
                 with pytest.raises(sqlite3.OperationalError) as caught:
                     connection.execute("DELETE FROM orders")
-            assert sqlite.cause_of(caught.value, other) is SQLiteCause.LOCKED
+            assert cause_at(other, caught.value) is Cause.LOCKED
             patient = ThreadPoolExecutor()
             look = patient.submit(examine, other, write=True, wait=60.0)
             assert not wait([look], timeout=0.5).done
@@ -125,31 +127,31 @@ class TestCauses:
     def test_missing_directory(self, path: Path) -> None:
         """A directory that is gone is named as that, by a look and by a failing statement."""
         lost = path.parent / "gone" / "shop.sqlite3"
-        assert examine(lost, write=True, wait=WAIT) is SQLiteCause.MISSING_DIRECTORY
+        assert examine(lost, write=True, wait=WAIT) is Cause.MISSING_DIRECTORY
         with pytest.raises(sqlite3.OperationalError) as caught:
             sqlite3.connect(lost)
-        assert sqlite.cause_of(caught.value, lost) is SQLiteCause.MISSING_DIRECTORY
+        assert cause_at(lost, caught.value) is Cause.MISSING_DIRECTORY
         assert not lost.parent.exists()
 
     @pytest.mark.parametrize("content", [b"no database, only text\n" * 500, os.urandom(8192)])
     def test_not_a_database(self, path: Path, content: bytes) -> None:
         """What is something else is not taken for a database that broke."""
         path.write_bytes(content)
-        assert examine(path, write=True, wait=WAIT) is SQLiteCause.NOT_A_DATABASE
+        assert examine(path, write=True, wait=WAIT) is Cause.NOT_A_DATABASE
         assert path.read_bytes() == content
 
     def test_a_directory_in_its_place(self, path: Path) -> None:
         """A directory is no database either."""
         other = path.with_name("directory")
         other.mkdir()
-        assert examine(other, write=True, wait=WAIT) is SQLiteCause.NOT_A_DATABASE
+        assert examine(other, write=True, wait=WAIT) is Cause.NOT_A_DATABASE
 
     def test_a_garbled_statement(self, path: Path) -> None:
         """An error of a statement, or of anything else, is no fault of the database."""
         with connect(path) as connection, pytest.raises(sqlite3.Error) as caught:
             connection.execute("SELECT nothing FROM nowhere")
-        assert sqlite.cause_of(caught.value, path) is None
-        assert sqlite.cause_of(ValueError("database is locked"), path) is None
+        assert cause_at(path, caught.value) is None
+        assert cause_at(path, ValueError("database is locked")) is None
 
     def test_an_index_that_lies(self, path: Path) -> None:
         """Only a thorough look reads the indexes."""
@@ -157,7 +159,7 @@ class TestCauses:
             connection.execute("PRAGMA writable_schema = ON")
             connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'item)', 'id)')")
         assert examine(path, write=True, wait=WAIT) is None
-        assert examine(path, write=True, wait=WAIT, thorough=True) is SQLiteCause.CORRUPT
+        assert examine(path, write=True, wait=WAIT, thorough=True) is Cause.CORRUPT
 
 
 @pytest.fixture
@@ -195,8 +197,8 @@ class TestDisks:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             with pytest.raises(sqlite3.Error) as caught:
                 repeat(connection, "INSERT INTO orders (item) SELECT hex(zeroblob(4500))")
-        assert sqlite.cause_of(caught.value, path) is SQLiteCause.DISK_FULL
-        assert examine(path, write=True, wait=WAIT) is SQLiteCause.DISK_FULL
+        assert cause_at(path, caught.value) is Cause.DISK_FULL
+        assert examine(path, write=True, wait=WAIT) is Cause.DISK_FULL
         with pytest.raises((OSError, sqlite3.Error)):
             back_up(path, disk / "backups")
         assert not list((disk / "backups").glob("shop*"))
@@ -214,9 +216,9 @@ class TestDisks:
                 connection.execute("PRAGMA wal_autocheckpoint = 0")
                 with pytest.raises(sqlite3.Error) as caught:
                     repeat(connection, "UPDATE orders SET weight = weight + 1")
-            assert sqlite.cause_of(caught.value, path) is SQLiteCause.DISK_FULL
-            assert examine(path, write=True, wait=WAIT) is SQLiteCause.DISK_FULL
-            assert mend(path, SQLiteCause.DISK_FULL, backups=None, wait=WAIT) is None
+            assert cause_at(path, caught.value) is Cause.DISK_FULL
+            assert examine(path, write=True, wait=WAIT) is Cause.DISK_FULL
+            assert mend(path, Cause.DISK_FULL, copies=None, wait=WAIT) is None
         assert examine(path, write=True, wait=WAIT, thorough=True) is None
 
     def test_read_only(self, mounted: Callable[..., Path]) -> None:
@@ -224,11 +226,11 @@ class TestDisks:
         path = fill(mounted() / "shop.sqlite3", "DELETE")
         before = path.read_bytes()
         mounted("remount,ro")
-        assert examine(path, write=True, wait=WAIT) is SQLiteCause.READONLY
+        assert examine(path, write=True, wait=WAIT) is Cause.READONLY
         assert examine(path, write=False, wait=WAIT, thorough=True) is None
         with pytest.raises(sqlite3.OperationalError) as caught, connect(path) as connection:
             connection.execute("DELETE FROM orders")
-        assert sqlite.cause_of(caught.value, path) is SQLiteCause.READONLY
+        assert cause_at(path, caught.value) is Cause.READONLY
         assert path.read_bytes() == before
 
 
@@ -254,8 +256,8 @@ class TestBackups:
         content = bytearray(path.read_bytes())
         content[3 * 4096 : 6 * 4096] = os.urandom(3 * 4096)
         path.write_bytes(content)
-        with suppress(sqlite3.Error):
-            assert back_up(path, backups, keep=1) is None
+        with pytest.raises((sqlite3.Error, Unsound)):
+            back_up(path, backups, keep=1)
         assert {one: one.read_bytes() for one in backups.iterdir() if one.is_file()} == before
 
     def test_while_others_write(self, path: Path, backups: Path) -> None:
@@ -282,6 +284,15 @@ class TestBackups:
         for one in backups_of(path, backups):
             assert (rows(one) - ROWS) % 2 == 0
         assert written[0] > 0
+
+    def test_are_made_when_due(self, path: Path, backups: Path) -> None:
+        """None is made while the newest is new; one from the future counts for nothing."""
+        assert back_up(path, backups, every=3600.0) is None
+        newest = backups_of(path, backups)[0]
+        for age in (-7200.0, 7200.0):
+            os.utime(newest, (0, time.time() - age))
+            assert is_due(path, backups, 3600.0)
+        assert back_up(path, backups, every=3600.0) is not None
 
     def test_by_one_at_a_time(self, path: Path, backups: Path) -> None:
         """Of two processes that want one at once, the second makes none."""
@@ -316,7 +327,7 @@ class TestRestored:
                 assert rows(path) > 0
                 return
             assert cause in sqlite.DAMAGED
-            restored = mend(path, cause, backups=backups, wait=WAIT)
+            restored = mend(path, cause, copies=backups, wait=WAIT)
             assert restored == backups_of(path, backups)[0]
             aside, aside_shm, aside_log = set_aside(path)
             assert (aside_shm.name[-4:], aside_log.name[-4:]) == ("-shm", "-wal")
@@ -336,13 +347,13 @@ class TestRestored:
         path.write_bytes(content[: len(content) // 2] if where == "end" else content)
         cause = examine(path, write=True, wait=WAIT, thorough=True)
         assert cause in sqlite.DAMAGED
-        assert mend(path, cause, backups=backups, wait=WAIT) is not None
+        assert mend(path, cause, copies=backups, wait=WAIT) is not None
         assert examine(path, write=True, wait=WAIT, thorough=True) is None
         assert rows(path) == ROWS
 
     def test_a_log_of_another_file(self, path: Path, backups: Path) -> None:
         """The log of the damaged file, or its journal, is not replayed into the backup."""
-        for suffix in sqlite.COMPANIONS:
+        for suffix in COMPANIONS:
             path.with_name(path.name + suffix).write_bytes(os.urandom(5000))
         path.write_bytes(b"gone" * 999)
         assert restore(path, backups) is not None
@@ -379,15 +390,15 @@ class TestRestored:
         path.unlink()
         path.parent.rmdir()
         cause = examine(path, write=True, wait=WAIT)
-        assert cause is SQLiteCause.MISSING_DIRECTORY
-        assert mend(path, cause, backups=backups, wait=WAIT) is not None
+        assert cause is Cause.MISSING_DIRECTORY
+        assert mend(path, cause, copies=backups, wait=WAIT) is not None
         assert rows(path) == ROWS
         assert path.parent.stat().st_mode & 0o777 == 0o700
 
     def test_without_backups_the_directory_is_made(self, path: Path) -> None:
         """And nothing in it: who connects makes the file."""
         lost = path.parent / "a" / "b" / "shop.sqlite3"
-        assert mend(lost, SQLiteCause.MISSING_DIRECTORY, backups=None, wait=WAIT) is None
+        assert mend(lost, Cause.MISSING_DIRECTORY, copies=None, wait=WAIT) is None
         assert list(lost.parent.iterdir()) == []
         assert examine(lost, write=True, wait=WAIT) is None
 
@@ -409,8 +420,8 @@ class TestRestored:
         The next one ends what it began.
         """
         code = (
-            "import sys; from pathlib import Path; from app.kinds.database import sqlite\n"
-            "print(flush=True); sqlite.restore(Path(sys.argv[1]), Path(sys.argv[2]))"
+            "import sys; from pathlib import Path; from app.kinds.database import backups\n"
+            "print(flush=True); backups.restore(Path(sys.argv[1]), Path(sys.argv[2]))"
         )
         for moment in range(6):
             path.write_bytes(b"gone" * 5000)
@@ -423,5 +434,5 @@ class TestRestored:
             assert path.stat().st_size > 0
             cause = examine(path, write=True, wait=WAIT, thorough=True)
             if cause is not None:
-                assert mend(path, cause, backups=backups, wait=WAIT) is not None
+                assert mend(path, cause, copies=backups, wait=WAIT) is not None
             assert rows(path) == ROWS
