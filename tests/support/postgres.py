@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import psycopg
 
@@ -97,6 +98,11 @@ class Postgres:
             "password": PASSWORD,
             "dbname": "postgres",
         }
+
+    @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/postgres"
 
     @property
     def sqlalchemy(self) -> dict[str, Any]:
