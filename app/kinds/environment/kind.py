@@ -225,6 +225,8 @@ class EnvironmentKind:
         text = found.text.strip()
         cause = Cause.PLACEHOLDER if PLACEHOLDER.fullmatch(text) else None
         try:
+            # Bytes that are no text can be given to a process, and fail where they are used.
+            text.encode()
             value = variable.syntax.parse(text)
             # A number, a flag or a choice of the example's is as good as any other.
             if isinstance(value, str) and text == self._sources.examples.get(name, "").strip():

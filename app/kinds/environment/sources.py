@@ -97,7 +97,7 @@ class Sources:
         if self._seen is not None:
             self._seen[path] = signature_of(path)
         try:
-            text = read_bounded(path, MAX_BYTES).decode()
+            text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
         except (OSError, ValueError):
             text = "\0"
         text = text.removesuffix("\n").removesuffix("\r")
