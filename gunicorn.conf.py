@@ -143,3 +143,11 @@ def worker_exit(_server: Arbiter, worker: Worker) -> None:
     elif isinstance(ends, SystemExit) and ends.code == os.EX_CONFIG:
         # It is wsgi.py that ends so: what a blueprint raises does not come here.
         _shared[0] = _shared[0] or CANNOT_SERVE
+
+
+def on_exit(server: Arbiter) -> None:
+    """Let what the master has begun for ``--preload``, and its end cuts off, cost nothing."""
+    application = server.app.callable
+    if application is not None:
+        application.services.fixer.stop()
+        application.services.imports.close()

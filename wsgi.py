@@ -38,6 +38,7 @@ def _command_of_flask() -> str | None:
 def _start(build: Callable[[], Built]) -> tuple[Settings, Built]:
     """Read the settings and build an application, or end the process with a sentence: why not."""
     from app import CannotServe, require_flask
+    from app.isolation.importing import ends_at_once
     from app.telemetry.logs import configure_logging
     from deploy.serve import settings_or_exit
 
@@ -45,19 +46,20 @@ def _start(build: Callable[[], Built]) -> tuple[Settings, Built]:
     configure_logging(settings.log_level, settings.log_format)
     from app.utils.auto_fix import auto_fixer
 
-    while True:
-        try:
-            require_flask(auto_fixer)
-            return settings, build()
-        except CannotServe as error:
-            if error.retry_after is not None:
-                # A new process would try at once, and spend the budget.
-                fields = {"advice": str(error), "retry_after": round(error.retry_after)}
-                logger.warning("nothing to serve with yet", extra={"fields": fields})
-                time.sleep(error.retry_after)
-                continue
-            sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
-        sys.exit(os.EX_CONFIG)
+    with ends_at_once(auto_fixer.end):
+        while True:
+            try:
+                require_flask(auto_fixer)
+                return settings, build()
+            except CannotServe as error:
+                if error.retry_after is not None:
+                    # A new process would try at once, and spend the budget.
+                    fields = {"advice": str(error), "retry_after": round(error.retry_after)}
+                    logger.warning("nothing to serve with yet", extra={"fields": fields})
+                    time.sleep(error.retry_after)
+                    continue
+                sys.stderr.write(f"royal-equips-orchestrator cannot start: {error}\n")
+            sys.exit(os.EX_CONFIG)
 
 
 _command = _command_of_flask()

@@ -124,7 +124,8 @@ def create_app(test_config: Mapping[str, Any] | None = None) -> Flask:
         board.blueprints = (*CORE, *fixer.manifest.current.blueprints)
     if running is None:
         fixer.watch(board.blueprints)
-        importing.import_blueprints(board.blueprints, fixer, services.imports)
+        with importing.ends_at_once(fixer.end, services.imports.close):
+            importing.import_blueprints(board.blueprints, fixer, services.imports)
     app, states = registration.register_blueprints(
         new_app, board.blueprints, fixer, services.imports, services.addresses
     )

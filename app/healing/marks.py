@@ -50,7 +50,8 @@ class Marks:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._own: set[Path] = set()
-        self._mutex = free_after_fork(threading.Lock())
+        # A signal that ends the process can come while the main thread has it.
+        self._mutex = free_after_fork(threading.RLock())
 
     def begin(self, name: str, text: str) -> Mark:
         """Leave a mark, locked before it is in place: nobody sees it unlocked while we live.

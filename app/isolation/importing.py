@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from app.healing.kind import Fault
 from app.isolation.import_marks import ImportMarks
@@ -20,6 +23,32 @@ logger = logging.getLogger(__name__)
 BOOT_PATIENCE = 5.0
 #: Seconds that each of them gets in any case.
 LEAST_PATIENCE = 0.2
+
+
+@contextmanager
+def ends_at_once(*steps: Callable[[], object]) -> Iterator[None]:
+    """Within: SIGTERM ends this process after these steps, for it serves nobody yet.
+
+    Its exit status is 0. In another thread than the main one nothing changes: only that one can see
+    to signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        try:
+            for step in steps:
+                step()
+        finally:
+            # An exit by exception would end in the import that is under way.
+            os._exit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def import_blueprints(

@@ -307,6 +307,11 @@ class AutoFixer(Engine):
                     approved.pop(name, None)
         return super().adopt() or changed
 
+    def end(self) -> None:
+        """Stop, and let no import take the blame: this process ends, whatever it is doing."""
+        self.stop()
+        self.dependency.imports_from_layers.close()
+
     def fetch_spares(self) -> None:
         """Fetch in a thread what later heals would need, where the settings say so."""
         if self.settings.spares and self.settings.wheelhouse is None and self.mode is Mode.HEAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.serving.environments import Wheelhouse, environment
 from tests.support.index import Fault, SimpleIndex
-from tests.support.processes import serve, wait_until
+from tests.support.processes import ROOT, base_environ, serve, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,31 @@ def test_it_waits_for_the_index(
     text = log.read_text()
     assert 1 <= text.count("nothing to serve with yet") <= 6
     assert text.count("Booting worker") == 1
+
+
+def test_it_ends_when_it_is_told_to(
+    without_flask: Path, wheelhouse: Wheelhouse, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Who waits for the index ends at once, whatever time there is left for requests."""
+    log = tmp_path / "log"
+    with SimpleIndex(wheelhouse.directory) as index:
+        index.page_faults["flask"] = Fault.SERVER_ERROR
+        environ |= {"UV_DEFAULT_INDEX": index.url, "UV_HTTP_RETRIES": "0", "WEB_CONCURRENCY": "1"}
+        environ |= {"GRACEFUL_TIMEOUT": "300"}
+        # With --preload it is the master that waits.
+        for arguments in ((), ("--preload",)):
+            command = [str(without_flask), "-m", "deploy.serve", "-b", "127.0.0.1:0", *arguments]
+            with log.open("wb") as output:
+                server = subprocess.Popen(
+                    command, cwd=ROOT, env=base_environ(**environ), stdout=output, stderr=output
+                )
+            try:
+                wait_until(lambda: "nothing to serve with yet" in log.read_text(), timeout=60)
+                server.terminate()
+                assert server.wait(60) == 0
+            finally:
+                server.kill()
+                server.wait()
 
 
 def test_it_serves_when_the_index_is_back(

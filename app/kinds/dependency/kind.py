@@ -103,7 +103,7 @@ class DependencyKind:
         self.catalog = catalog
         self.layers = Layers(settings.home, interpreter_key(catalog.lock.digest))
         catalog.set_aside = self.layers.deadly
-        self._imports_from_layers = LayerImports(self.layers, settings.home / "layer-imports")
+        self.imports_from_layers = LayerImports(self.layers, settings.home / "layer-imports")
         self.diagnostician = Diagnostician(catalog, first_party)
         self._first_party = first_party
         #: The modules of the blueprints, which are imported one after another at boot.
@@ -219,10 +219,10 @@ class DependencyKind:
 
         Those that have ended a process are set aside.
         """
-        self._imports_from_layers.watch()
+        self.imports_from_layers.watch()
         new = self.layers.load()
         try:
-            if self._imports_from_layers.contain(self._survives):
+            if self.imports_from_layers.contain(self._survives):
                 self.layers.load()
                 new = True
         except OSError as error:

@@ -70,7 +70,11 @@ class LayerImports:
             if path.startswith(self._prefix):
                 sys.path_importer_cache.pop(path, None)
         # A process that ends in good order while a thread imports has not died of it.
-        atexit.register(self._marks.close)
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Take this process's marks away: it ends in good order."""
+        self._marks.close()
 
     def contain(self, survives: Callable[[set[str]], bool]) -> bool:
         """Set aside the layers that processes died of since the last call; True when there is one.

@@ -1,7 +1,8 @@
 """Spares: wheels of what is approved and missing, fetched while nothing else is to be done.
 
 A heal whose wheels all lie here needs no index. They are downloaded one by one, verified against
-the lock, and bounded in bytes; what the lock no longer names, or is installed by now, goes.
+the lock, and bounded in bytes; what the lock no longer names, or is installed by now, goes, and so
+does what an interpreter has left that is not used any more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks for what is missing, and after which one download is given up.
 LOOK, DOWNLOAD_DEADLINE = 600.0, 300.0
+#: Seconds for which those of another interpreter, which a rolling upgrade has, are kept unused.
+OTHERS_KEPT = 24 * 3600.0
 LOCK, INCOMING = "fetching.lock", "incoming"
 DOWNLOAD = (
     *("download", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-input"),
@@ -36,8 +40,9 @@ class Spares:
     """The spares under one directory.
 
     Args:
-        directory: where they are; made when the first one is fetched.
-        limit: how many bytes they may be altogether.
+        directory: where those of this interpreter are, beside those of others; made when the first
+            one is fetched.
+        limit: how many bytes they may be altogether, with those of others.
         tools: the installers; of them pip downloads.
         wanted: what to have, asked anew at each look.
     """
@@ -69,6 +74,7 @@ class Spares:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             with suppress(Busy), exclusive(self._directory / LOCK, wait=0):
+                (self._directory / LOCK).touch()
                 self._discard(wanted)
                 for pin in wanted:
                     if self._wheel(pin) is None and not self._fetch(pin):
@@ -80,7 +86,8 @@ class Spares:
     def _fetch(self, pin: LockedDistribution) -> bool:
         """Download and verify one wheel; False when there is no room or no pip for more."""
         pip = next((tool for tool in self._tools.here() if tool.name == "pip"), None)
-        room = self._limit - sum(path.stat().st_size for path in self._directory.glob("*.whl"))
+        wheels = self._directory.parent.glob("*/*.whl")
+        room = self._limit - sum(path.stat().st_size for path in wheels)
         if pip is None or room <= 0:
             return False
         incoming = self._directory / INCOMING
@@ -110,6 +117,10 @@ class Spares:
         for path in self._directory.glob("*.whl"):
             if path not in kept:
                 path.unlink(missing_ok=True)
+        for lock in self._directory.parent.glob(f"*/{LOCK}"):
+            other = lock.parent
+            if time.time() - lock.stat().st_mtime > OTHERS_KEPT and not other.is_symlink():
+                shutil.rmtree(other, ignore_errors=True)
 
     def _wheel(self, pin: LockedDistribution) -> Path | None:
         for path in self._directory.glob(f"*-{pin.version}-*.whl"):

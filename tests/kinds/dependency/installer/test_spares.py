@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from app.healing.kind import Outcome
+from app.kinds.dependency.installer.spares import LOCK
 from tests.conftest import World
 from tests.support.index import ANY, Fault
 from tests.support.processes import wait_until
@@ -56,6 +58,23 @@ def test_nothing_beyond_the_bound(two: World) -> None:
     size = next(two.index.directory.glob("helper-*")).stat().st_size
     two.fixer(spare_bytes=size).dependency.spares.fetch()
     assert spares(two) == ["helper"]
+
+
+def test_what_another_interpreter_has_left(two: World) -> None:
+    """It counts within the bound, and goes when it was not used for a day; a stranger's stays."""
+    size = sum(path.stat().st_size for path in two.index.directory.glob("[hp]*-*.whl"))
+    others = {name: two.settings.home / "spares" / name for name in ("old-any", "new-any", "own")}
+    for other in others.values():
+        other.mkdir(parents=True)
+        (other / "theirs-1.0-py3-none-any.whl").write_bytes(b"." * size)
+    (others["new-any"] / LOCK).touch()
+    (others["old-any"] / LOCK).touch()
+    os.utime(others["old-any"] / LOCK, (0, 0))
+    two.fixer(spare_bytes=2 * size).dependency.spares.fetch()
+    assert spares(two) == ["theirs", "theirs"]
+    assert [name for name, place in others.items() if place.exists()] == ["new-any", "own"]
+    two.fixer(spare_bytes=3 * size).dependency.spares.fetch()
+    assert spares(two) == ["helper", "prey", "theirs", "theirs"]
 
 
 def test_nothing_that_the_lock_does_not_name(two: World) -> None:
