@@ -97,6 +97,11 @@ transcripts: setup ## record the transcripts of the documentation anew
 	@RECORD_TRANSCRIPTS=1 $(BIN)/python -m pytest -q tests/cli/test_transcripts.py \
 		tests/container/test_secret.py
 
+.PHONY: screenshots
+screenshots: setup ## make the pictures of docs/pages anew, of the real pages in a real browser
+	@mkdir -p docs/pages
+	@RECORD_SCREENSHOTS=$(CURDIR)/docs/pages $(BIN)/python -m pytest -q tests/pages/test_screenshots.py
+
 .PHONY: bench
 bench: setup ## measure, and print tables
 	@$(BIN)/python -m benchmarks $(ARGS)

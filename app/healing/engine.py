@@ -574,6 +574,8 @@ class Engine:
     def begin_fix(self, kind: str, subject: str, plan: str) -> None:
         """Begin what :meth:`fix_fault` does, or join it where it is under way; waits for nothing.
 
+        A person has asked: what was tried in vain before does not count against it.
+
         Raises:
             UnknownFault: when nothing is known to be wrong with it.
             PlanChanged: when its plan is another one by now.
@@ -582,6 +584,8 @@ class Engine:
         with self._mutex:
             last = self._background.get((kind, subject))
             if last is None or last.done or last.orphaned:
+                if not self.budget_of(kind, subject).allows:
+                    self.reset_budget(kind, subject)
                 call = BoundedCall(partial(self.heal, fault), f"heal {subject}")
                 self._background[kind, subject] = call
 
