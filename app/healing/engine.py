@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 HOME_LOOK = 2.0
 #: Seconds that a heal waits for its row in a journal that is locked.
 JOURNAL_PATIENCE = 0.3
+#: Seconds for which open faults that were found count as recent.
+RECENT = 5.0
 #: Seconds between two heals of one subject that nobody waits for: a failure that lasts a moment
 #: must not use the whole budget up.
 BACKGROUND_PAUSE = 1.0
@@ -75,8 +77,8 @@ class OpenFault:
     """A fault with what has been tried: how that ended, and when it is tried again.
 
     ``outcome`` is None while nothing was tried or refused; ``reason`` says what can be done about
-    the outcome, in a sentence that is safe to show. ``since`` is when this process first saw it,
-    in seconds since the epoch.
+    the outcome, in a sentence that is safe to show. ``since`` is when this process first saw it and
+    ``at`` when it last looked, in seconds since the epoch.
     """
 
     fault: Fault
@@ -84,11 +86,16 @@ class OpenFault:
     reason: str | None
     budget: Budget
     since: float
+    at: float
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What makes it the same fault for as long as it is open."""
         return _key(self.fault)
+
+
+#: What was found before anything was looked for.
+LONG_AGO: tuple[float, tuple[OpenFault, ...]] = (float("-inf"), ())
 
 
 class Engine:
@@ -112,6 +119,8 @@ class Engine:
         #: The attempts that are under way: the process, its claim, and what that says.
         self._active: dict[str, tuple[int, int, Mark]] = {}
         self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
+        #: The open faults that were found last, and when; that is long ago where they have changed.
+        self._recent: tuple[float, tuple[OpenFault, ...]] = LONG_AGO
         #: When each open fault was first seen, by kind, subject and cause.
         self._since: dict[tuple[str, str, str], float] = {}
         #: What was refused last, so that the log has each refusal once.
@@ -234,7 +243,16 @@ class Engine:
         """The faults with what was tried about them, by any process of this host."""
         opened = tuple(self._opened(self.faults()))
         self._since = {each.key: each.since for each in opened}
+        self._recent = (time.monotonic(), opened)
         return opened
+
+    def recent_faults(self) -> tuple[OpenFault, ...]:
+        """The open faults as they were looked for in the last seconds: a worker does that anyway.
+
+        Looks again when nobody has, or when something was healed or adopted since.
+        """
+        at, opened = self._recent
+        return opened if time.monotonic() - at < RECENT else self.open_faults()
 
     def unmet(self, needs: Mapping[str, Iterable[str]]) -> Iterator[Fault]:
         """Why what is needed is not there: needs are names of subjects by their kind's ``need``.
@@ -271,6 +289,8 @@ class Engine:
             return False
         self.journal.write_waiting()
         adopted = [kind.adopt() for kind in self.kinds.values()]
+        if any(adopted):
+            self._recent = LONG_AGO
         return any(adopted)
 
     def fixes(self) -> tuple[Fix, ...]:
@@ -346,7 +366,7 @@ class Engine:
             reason = None if outcome is None else self.advice(fault.kind, outcome)
             left = self.budgets.left((fault.kind, fault.subject), standing.failures)
             first_seen = since.get(_key(fault), now)
-            opened.append(OpenFault(fault, outcome, reason, left, first_seen))
+            opened.append(OpenFault(fault, outcome, reason, left, first_seen, now))
         return opened
 
     def advice(self, kind: str, outcome: str) -> str:
@@ -457,6 +477,7 @@ class Engine:
             at=time.time(),
         )
         recorded = self._record(row)
+        self._recent = LONG_AGO
         # The next holder records what stays marked once more, which counts once.
         with self._mutex, suppress(OSError):
             del self._active[attempt]

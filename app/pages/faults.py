@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from app.healing.engine import OpenFault
@@ -84,12 +84,14 @@ def overview(services: Services, states: Iterable[BlueprintState], *, details: b
     for state in states:
         if not state.active:
             names.setdefault(state.path, []).append(state.name)
-    failed = [check for check in report.checks if not check.ok]
+    failed: dict[tuple[str, str | None], list[Check]] = {}
+    for check in report.checks:
+        if not check.ok:
+            failed.setdefault((check.subject, check.reason), []).append(check)
     under_way, ignored = fixer.under_way(), fixer.ignored.current()
     found = []
-    for opened in fixer.open_faults():
+    for opened in fixer.recent_faults():
         own = _checks_of(opened, failed)
-        failed = [check for check in failed if check not in own]
         mark = under_way.get((opened.fault.kind, opened.fault.subject))
         found.append(
             _view(
@@ -107,7 +109,7 @@ def overview(services: Services, states: Iterable[BlueprintState], *, details: b
         status=report.overall_status,
         faults=tuple(fault for fault in found if fault.ignored is None),
         ignored=tuple(fault for fault in found if fault.ignored is not None),
-        others=tuple(sorted(failed, key=lambda check: not check.critical)),
+        others=tuple(sorted(chain(*failed.values()), key=lambda check: not check.critical)),
     )
 
 
@@ -120,11 +122,11 @@ def _first_seen(workers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], f
     return found
 
 
-def _checks_of(opened: OpenFault, failed: Iterable[Check]) -> list[Check]:
-    """The failed checks that a fault stands for: its subject's, and those of what needs it."""
+def _checks_of(opened: OpenFault, failed: dict[tuple[str, str | None], list[Check]]) -> list[Check]:
+    """Take the failed checks that a fault stands for: its subject's, and those of what needs it."""
     fault = opened.fault
     subjects = {fault.subject, *fault.needed_by}
-    return [c for c in failed if c.subject in subjects and c.reason == fault.cause]
+    return [check for name in subjects for check in failed.pop((name, fault.cause), ())]
 
 
 def _advice(opened: OpenFault, fixer: AutoFixer, *, details: bool) -> str:
@@ -160,7 +162,7 @@ def _view(
         outcome=opened.outcome,
         reason=opened.reason,
         attempts_left=left.attempts_left,
-        next_try=round(time.time() + left.retry_after) * (left.retry_after > 0) if tries else None,
+        next_try=round(opened.at + left.retry_after) * (left.retry_after > 0) if tries else None,
         fallback=next((check.fallback for check in checks if check.fallback), None),
         plan=fault.plan if tries else None,
         step=step,

@@ -10,6 +10,9 @@ SHOWN = 120
 #: Longer texts are cut in the title, too.
 TITLE = 2000
 
+#: Categories of characters that nobody sees: control, format, surrogates, separators of lines.
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
 
 class Shown:
     """HTML that is safe to put into a page as it is: templates ask it for nothing else."""
@@ -26,10 +29,11 @@ def shown(text: object) -> Shown:
 
     Control characters, ANSI escapes among them, and marks of direction become U+FFFD.
     """
-    whole = "".join(
-        "\ufffd" if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else each
-        for each in str(text)[:TITLE]
-    )
+    whole = str(text)[:TITLE]
+    if not whole.isprintable():
+        whole = "".join(
+            "\ufffd" if unicodedata.category(each) in UNSEEN else each for each in whole
+        )
     if len(whole) <= SHOWN:
         return Shown(f"<bdi>{html.escape(whole)}</bdi>")
     return Shown(f'<bdi title="{html.escape(whole)}">{html.escape(whole[:SHOWN])}…</bdi>')
