@@ -12,6 +12,7 @@ MODULES = {
     "doctor": ("doctor", "drift"),
     "adoption": ("adopt",),
     "state": ("status", "health", "history"),
+    "databases": ("database",),
     "healing": ("test-import", "fix", "reset", "layers"),
     "locking": ("lock", "audit", "wheelhouse"),
     "settings": ("settings",),

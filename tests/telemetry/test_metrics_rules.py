@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from app.manifest import FILE
 from tests.conftest import World
 from tests.edge.served import INVOKE, function, raw
 from tests.serving.house import House
@@ -111,7 +112,7 @@ def run(*command: str, given: str = "") -> str:
 
 @pytest.fixture
 def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
-    """A server with something of everything: a heal, drift, a function, refusals, a hook."""
+    """A server with something of everything: a heal, drift, a function, refusals, a database."""
     world.publish("healable")
     house = House(tmp_path, world)
     house.needs("needy", "healable")
@@ -119,7 +120,14 @@ def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
     with edge_server() as functions:
         registry = tmp_path / "functions.toml"
         registry.write_text(function("good", f"{functions.url}/ok"))
-        with house.serve(EDGE_FUNCTIONS_FILE=str(registry), AUTO_FIX_TOKEN="right") as server:  # noqa: S106
+        database = f'[database.main]\nurl = "sqlite:///{tmp_path}/main.sqlite3"\n'
+        manifest = tmp_path / FILE
+        manifest.write_text(f"{(ROOT / FILE).read_text()}\n{database}")
+        with house.serve(
+            EDGE_FUNCTIONS_FILE=str(registry),
+            AUTO_FIX_MANIFEST=str(manifest),
+            AUTO_FIX_TOKEN="right",  # noqa: S106
+        ) as server:
             wait_until(lambda: server.get("/needy").status == 200, timeout=30)
             server.get(INVOKE.format("good", ""))
             server.get("/api/edge-functions/health-check")

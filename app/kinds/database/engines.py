@@ -229,14 +229,12 @@ class Databases:
                 pooled = databases._pools[name]
                 pooled.waiting += 1
                 try:
-                    connection = super().connect()
-                    pooled.checkouts += 1
+                    return super().connect()
                 except Exhausted as error:
                     databases._fail(name, error)
                     raise
                 finally:
                     pooled.waiting -= 1
-                return connection
 
         return WatchedPool
 
@@ -251,6 +249,7 @@ class Databases:
         def given_out(connection: Any, record: object, _: object) -> None:  # noqa: ANN401
             if _is_readable(connection) and not _answers(engine, connection):
                 raise DisconnectionError
+            pooled.checkouts += 1
             pooled.held[id(record)] = _Holder(connection, time.monotonic(), _callers())
 
         def given_back(_: object, record: object) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.healing.background import free_after_fork
 from app.healing.backoff import doubled
@@ -25,6 +26,7 @@ from app.kinds.database.backups import Schedule, Unsound, backups_of
 from app.kinds.database.causes import MEANINGS, Cause, cause_of
 from app.kinds.database.declaration import NEED, Database, InvalidURL
 from app.kinds.database.engines import Databases, name_of
+from app.kinds.database.figures import COUNTERS, GAUGES, Counts, measured
 from app.kinds.database.probe import Probed
 from app.kinds.database.sqlite import NoBackup
 from app.kinds.database.watch import Watch
@@ -104,16 +106,6 @@ STEPS: Mapping[Cause, str] = {
 }
 
 
-@dataclass(slots=True)
-class Counts:
-    """What has happened to a database since the process began; ``down_since`` is monotonic."""
-
-    reconnects: int = 0
-    failovers: int = 0
-    seconds_down: float = 0.0
-    down_since: float | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Met:
     """What a request has met, and when by the monotonic clock."""
@@ -142,6 +134,8 @@ class DatabaseKind:
         NO_BACKUP: "no backup of the file passes its check: restore one by hand",
     }
     refusals: frozenset[str] = frozenset()
+    gauges = GAUGES
+    counters = COUNTERS
 
     def __init__(
         self,
@@ -225,12 +219,20 @@ class DatabaseKind:
             return self._fault(name, cause, "")
         return known
 
+    def look(self, subject: str) -> Probed:
+        """What a probe of a declared database finds that is made now.
+
+        Raises:
+            KeyError: no such database is declared.
+        """
+        found = self._watch(self._declared()[subject]).probe()
+        self.adopt()
+        return found
+
     def recheck(self, fault: Fault) -> Fault | None:
         """The fault as a probe finds it that is made now."""
-        database = self._declared().get(fault.subject)
-        if database is not None:
-            self._watch(database).probe()
-            self.adopt()
+        if fault.subject in self._declared():
+            self.look(fault.subject)
         return self._faults.get(fault.subject)
 
     def prepare(self) -> None:
@@ -283,6 +285,14 @@ class DatabaseKind:
     def fixes(self) -> Iterable[Fix]:
         """Nothing runs only because it was healed."""
         return ()
+
+    def measure(self) -> Mapping[str, Mapping[str, Any]]:
+        """The series of the declared databases, and who holds their connections."""
+        return {
+            name: measured(counts, self.databases.usage(name), self.databases.holders(name))
+            for name, counts in tuple(self.counts.items())
+            if name in self._declared()
+        }
 
     def _watch(self, database: Database) -> Watch:
         """The watch over a database as it is declared now."""

@@ -17,6 +17,7 @@ from app.kinds.database.kind import STILL_FAILING, DatabaseKind
 from app.kinds.database.watch import Watch
 from tests.kinds.database.conftest import SECONDS, WORK, Process, eventually
 from tests.support.postgres import PASSWORD, USER, Postgres, standing_by
+from tests.support.processes import wait_until
 from tests.support.proxy import Fault, Proxy
 from tests.support.sockets import free_port
 
@@ -172,6 +173,7 @@ class TestOutages:
                 kind = process.kind()
                 kind.adopt()
                 ask(kind, "INSERT INTO orders VALUES (1)")
+                wait_until(lambda: standby.execute("SELECT id FROM orders") == [(1,)])
                 primary.stop()
                 with pytest.raises(sqlalchemy.exc.OperationalError):
                     ask(kind, "INSERT INTO orders VALUES (2)")

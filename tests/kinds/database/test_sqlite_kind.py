@@ -246,6 +246,18 @@ class TestOthers:
 
         wait_until(found)
 
+    def test_is_measured(self, watch: Callable[..., DatabaseKind]) -> None:
+        """Its pool has series, and who holds a connection is named by function and line."""
+        kind = watch()
+        assert set(kind.measure()["main"]) >= {*kind.gauges, *kind.counters}
+        with kind.databases["main"].connect():
+            measured = kind.measure()["main"]
+        assert measured["database_connections_in_use"] == 1
+        assert measured["database_checkouts_total"] == 1
+        assert measured["database_up"] == 1
+        assert "test_is_measured" in measured["holders"][0]
+        assert kind.measure()["main"]["database_connections_in_use"] == 0
+
     def test_statements_that_are_wrong(self, watch: Callable[..., DatabaseKind]) -> None:
         """An error of the code's own stays one."""
         kind = watch()
