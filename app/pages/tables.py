@@ -11,7 +11,7 @@ from app.edge.health import HealthState
 from app.edge.statistics import PERCENTILES, percentile
 from app.healing.engine import Engine
 from app.healing.journal import Attempt
-from app.healing.kind import Fix, Kind, Outcome
+from app.healing.kind import Fix, Kind, Measuring, Outcome
 from app.isolation.states import BlueprintState
 from app.settings.declarations import VARIABLES
 from app.settings.sources import Environment
@@ -119,6 +119,19 @@ def subjects(kind: Kind, engine: Engine) -> Table:
         )
     columns = ("subject", "critical", "needed by", "state")
     return Table(title="What is watched", columns=columns, rows=tuple(rows))
+
+
+def measured(kind: Kind) -> Table | None:
+    """What a kind measures of its subjects, in its own words; None where it measures nothing."""
+    if not isinstance(kind, Measuring):
+        return None
+    rows = [
+        (Cell(text=subject, code=True), Cell(text=name.replace("_", " ")), Cell(text=str(value)))
+        for subject, values in sorted(kind.measure().items())
+        for name, value in values.items()
+    ]
+    columns = ("subject", "what", "value")
+    return Table(title="What is measured", columns=columns, rows=tuple(rows))
 
 
 def layers(fixes: Iterable[Fix]) -> Table:

@@ -83,8 +83,9 @@ def kind(name: str) -> Response:
         if found is None:
             abort(404)
         attempts = services.fixer.history(LISTED, kind=name) if details else ()
-        both = (tables.subjects(found, services.fixer), tables.attempts(attempts))
-        return {"heading": f"Faults of {name}", "tables": both}
+        measured = tables.measured(found) if details else None
+        shown = (tables.subjects(found, services.fixer), measured, tables.attempts(attempts))
+        return {"heading": f"Faults of {name}", "tables": [each for each in shown if each]}
 
     return page("tables.html", build)
 

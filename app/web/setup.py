@@ -7,7 +7,7 @@ from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.services import Services
-from app.web import observation, problems
+from app.web import observation, problems, static_files
 
 #: What Flask itself reads of a body at most. Nothing here reads forms; calls of edge functions have
 #: the limits of their functions.
@@ -50,6 +50,7 @@ def init_app(app: Flask) -> None:
     """Problems for errors, sessions only where they can be signed, observation, trusted proxies."""
     services: Services = app.extensions["services"]
     problems.init_app(app)
+    static_files.init_app(app)
     app.before_request(answer_odd_target)
     if not app.secret_key:
         app.session_interface = NoSessions()

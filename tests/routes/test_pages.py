@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.routes.test_main import heading
+from tests.support.blueprints import BLUEPRINTS
 from tests.support.http import TOKEN
 
 if TYPE_CHECKING:
@@ -185,3 +187,34 @@ class TestChanging:
     def test_an_action_that_there_is_not(self, operator: FlaskClient) -> None:
         """It is a bad request."""
         assert act(operator, "explode").status_code == 400
+
+
+class TestHalfBroken:
+    """A page says what is missing of it, and stays useful."""
+
+    def test_without_the_other_pages(self, build: Build, fixer: AutoFixer) -> None:
+        """The first screen serves while the pages' own blueprint is in quarantine."""
+        absent = [
+            replace(spec, module="app.routes.absent") if spec.name == "pages" else spec
+            for spec in BLUEPRINTS
+        ]
+        text = build(AUTO_FIXER=fixer, BLUEPRINTS=absent).test_client().get("/").text
+        assert "pages is down since" in heading(text)
+        assert 'href="/auto-fix' not in text
+
+    def test_without_the_journal(self, operator: FlaskClient, world: World) -> None:
+        """What was tried is not known; what is wrong is."""
+        (world.settings.home / "journal.sqlite3").unlink(missing_ok=True)
+        (world.settings.home / "journal.sqlite3").mkdir()
+        assert "healable" in heading(operator.get("/?without").text)
+        for name in LISTS:
+            assert operator.get(f"/auto-fix/{name}?without").status_code == 200
+
+    def test_without_kinds(self, build: Build, fixer: AutoFixer) -> None:
+        """A kind that is not there has no page, and no other page misses it."""
+        client = build(AUTO_FIXER=fixer).test_client()
+        for name in [name for name in fixer.kinds if name != "dependency"]:
+            del fixer.kinds[name]
+            assert client.get(f"/auto-fix/kinds/{name}").status_code == 404
+        assert client.get("/?fewer").status_code == 200
+        assert client.get("/auto-fix/blueprints").status_code == 200
