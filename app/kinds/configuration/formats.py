@@ -10,9 +10,10 @@ from pathlib import Path
 from app.kinds.configuration.causes import Broken, Cause, Pointer, Problem, Value
 from app.kinds.configuration.parsing import parsers
 from app.kinds.configuration.parsing.parsers import MAX_DEPTH, TOO_DEEP, Document, Unparsable
-from app.kinds.configuration.parsing.positions import line_and_column
+from app.kinds.configuration.parsing.positions import EVERYTHING, line_and_column
 from app.kinds.configuration.parsing.yaml_nodes import parse_yaml
 
+CONTAINERS = frozenset({dict, list})
 #: How texts begin that are not UTF-8; the longer ones first, which begin as others do.
 MARKS = (
     (b"\xff\xfe\0\0", "UTF-32"),
@@ -114,17 +115,20 @@ def _check_depth(document: Document) -> None:
     """Refuse what is nested too deeply, which dotted keys and indents can be without brackets."""
     if not isinstance(document.value, dict | list):
         raise Unparsable(Cause.WRONG_TYPE, "expected a table or a list", 0)
-    level: list[tuple[Pointer, Value]] = [((), document.value)]
+    level = [document.value]
     for _ in range(MAX_DEPTH):
+        # Types are compared because a file may hold a hundred thousand values.
         level = [
-            ((*pointer, step), member)
-            for pointer, table in level
-            for step, member in (table.items() if isinstance(table, dict) else enumerate(table))
-            if isinstance(member, dict | list)
+            member
+            for table in level
+            for member in (table.values() if type(table) is dict else table)
+            if type(member) in CONTAINERS
         ]
         if not level:
             return
-    raise Unparsable(Cause.SYNTAX, TOO_DEEP, document.offset(level[0][0]))
+    walk = document.walk(document.text, EVERYTHING)
+    offset = next((offset for pointer, offset in walk if len(pointer) == MAX_DEPTH), 0)
+    raise Unparsable(Cause.SYNTAX, TOO_DEEP, offset)
 
 
 def _deepest(text: str) -> int:

@@ -15,13 +15,14 @@ import re
 import types
 import typing
 from collections.abc import (
-    Iterator,
+    Iterable,
     Mapping,
     MutableMapping,
     MutableSequence,
     Sequence,
     Set,
 )
+from contextlib import suppress
 from dataclasses import MISSING as MISSING_DEFAULT
 from dataclasses import dataclass
 from enum import Enum
@@ -50,6 +51,7 @@ NAMES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"
 WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `\w+`")
 LIMIT = re.compile(r"Expected `[^`]+` (?P<limit>.+)", re.DOTALL)
 MISSING = re.compile(r"Object missing required field `(?P<key>.+)`", re.DOTALL)
+CONTAINERS = frozenset({dict, list})
 TABLES = (dict, Mapping, MutableMapping)
 #: What a TypedDict says of its keys, which is no part of their types.
 MARKS = (typing.Required, typing.NotRequired)
@@ -67,6 +69,14 @@ class Shape:
     required: frozenset[str] = frozenset()
     closed: bool = False
     tag: tuple[str | None, str | int | None] = (None, None)
+
+    def unknown(self, value: Value, pointer: Pointer) -> list[Problem]:
+        """The keys of a table that are none of its members."""
+        if not self.closed or value.keys() <= self.members.keys():
+            return []
+        known = [str(key) for key in self.members if key not in value]
+        strange = (key for key in value if key not in self.members and key != self.tag[0])
+        return [unknown_key(pointer, key, known) for key in strange]
 
 
 class TypedSchema:
@@ -106,7 +116,7 @@ class TypedSchema:
 
     def problems(self, value: Value) -> tuple[Problem, ...]:
         """All that can be found, each with its pointer."""
-        return tuple(self._walk(self._type, value, ()))
+        return tuple(self._problems(self._type, value, ()))
 
     def value(self, value: Value) -> Any:  # noqa: ANN401 - of a type that the application has
         """The content as the type.
@@ -114,61 +124,69 @@ class TypedSchema:
         Raises:
             Broken: it has problems.
         """
-        if problem := next(self._walk(self._type, value, ()), None):
-            raise Broken(problem)
-        return self._convert(value, self._type)
+        with suppress(Exception):
+            converted = self._convert(value, self._type)
+            if not unknown_keys(self._type, value, ()):
+                return converted
+        raise Broken(self.problems(value)[0])
 
-    def _walk(
-        self, wanted: Wanted, value: Value, pointer: Pointer, *, good: bool = False
-    ) -> Iterator[Problem]:
+    def _problems(self, wanted: Wanted, value: Value, pointer: Pointer) -> list[Problem]:
         """The problems of a value's members, or its own where these have none.
 
         msgspec stops at the first one and does not say the keys that lead to it, so what it refuses
-        is offered again member by member. Of what it takes, ``good``, only the keys are looked at.
+        is offered again member by member.
         """
-        error: Exception | None = None
-        if not good:
-            try:
-                self._convert(value, wanted)
-            except Exception as caught:  # noqa: BLE001 - code of the application may run here
-                error = caught
-        shape = shape_of(wanted, value) if isinstance(value, dict | list) else None
-        found = False
-        for problem in self._of_members(shape, value, pointer, good=error is None) if shape else ():
-            found = True
-            yield problem
-        if error is not None and not found:
-            yield _problem(error, wanted, pointer)
+        try:
+            self._convert(value, wanted)
+        except Exception as error:  # noqa: BLE001 - code of the application may run here
+            found: list[Problem] = []
+            if shape := shape_of(wanted, value):
+                found += (missing_key(pointer, k) for k in sorted(shape.required) if k not in value)
+                found += shape.unknown(value, pointer)
+                for step, member in members_of(value):
+                    if step in shape.members:
+                        found += self._problems(shape.members[step], member, (*pointer, step))
+            return found or [_problem(error, wanted, pointer)]
+        return unknown_keys(wanted, value, pointer)
 
-    def _of_members(
-        self, shape: Shape, value: Value, pointer: Pointer, *, good: bool
-    ) -> Iterator[Problem]:
-        absent = [] if good else [key for key in shape.required if key not in value]
-        yield from (missing_key(pointer, key) for key in sorted(absent))
-        for step, member in value.items() if isinstance(value, dict) else enumerate(value):
-            if step in shape.members:
-                if not good or isinstance(member, dict | list):
-                    yield from self._walk(shape.members[step], member, (*pointer, step), good=good)
-            elif shape.closed and step != shape.tag[0]:
-                yield unknown_key(pointer, str(step), shape.members.keys() - value.keys())
+
+def unknown_keys(wanted: Wanted, value: Value, pointer: Pointer) -> list[Problem]:
+    """The keys that nothing knows in a value that msgspec takes, which lets some types have any."""
+    shape = shape_of(wanted, value)
+    if shape is None:
+        return []
+    found = shape.unknown(value, pointer)
+    for step, member in members_of(value):
+        if type(member) in CONTAINERS and step in shape.members:
+            found += unknown_keys(shape.members[step], member, (*pointer, step))
+    return found
+
+
+def members_of(value: Value) -> Iterable[tuple[str | int, Value]]:
+    """The keys or indexes of a table or a list, with what they stand for."""
+    return value.items() if isinstance(value, dict) else enumerate(value)
 
 
 def shape_of(wanted: Wanted, value: Value) -> Shape | None:
     """The members of a table or a list, by its type; None where the type says nothing of them."""
+    if type(value) not in CONTAINERS:
+        return None
+    if type(value) is dict and isinstance(wanted, type) and (shape := _shape_of_class(wanted)):
+        return shape
     origin: Any = typing.get_origin(wanted)
     arguments = typing.get_args(wanted)
-    if origin in {typing.Union, types.UnionType}:
+    if origin in {typing.Union, types.UnionType, typing.Annotated}:
+        # What an annotation says beside the type is no type of tables.
         shapes = (shape_of(one, value) for one in arguments)
         return next((s for s in shapes if s and (not s.tag[0] or _is_tagged(value, s))), None)
-    if origin is typing.Annotated:
-        return shape_of(arguments[0], value)
-    if isinstance(value, dict):
-        if origin in TABLES:
-            return Shape(dict.fromkeys(value, arguments[1]))
-        return _shape_of_class(wanted) if isinstance(wanted, type) else None
-    if origin is tuple and arguments[-1] is not ...:
-        return Shape(dict(enumerate(arguments)))
-    return Shape(dict.fromkeys(range(len(value)), arguments[0])) if origin in LISTS else None
+    members: dict[str | int, Wanted] = {}
+    if origin in TABLES and type(value) is dict:
+        members = dict.fromkeys(value, arguments[-1])
+    elif origin is tuple and arguments[-1] is not ...:
+        members = dict(enumerate(arguments))
+    elif origin in LISTS and type(value) is list:
+        members = dict.fromkeys(range(len(value)), arguments[0])
+    return Shape(members) if members else None
 
 
 def _is_tagged(value: Value, shape: Shape) -> bool:

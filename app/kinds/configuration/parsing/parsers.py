@@ -9,13 +9,13 @@ import configparser
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from app.kinds.configuration.causes import Cause, Pointer, Value, shown_key
 from app.kinds.configuration.parsing import positions
-from app.kinds.configuration.parsing.positions import Found, line_and_column
+from app.kinds.configuration.parsing.positions import EVERYTHING, Found, line_and_column
 from app.settings import sources
 
 #: How deep tables and lists may be nested: what compares or checks them is recursive.
@@ -50,19 +50,18 @@ class Document:
 
     value: Value
     text: str = field(repr=False)
-    walk: Callable[[str], Iterable[Found]]
+    walk: Callable[[str, Container[Pointer]], Iterable[Found]]
 
     def locate(self, pointers: Collection[Pointer]) -> dict[Pointer, tuple[int, int]]:
         """Their lines and columns, or those of the nearest thing around them; (0, 0) if none."""
-        offsets = positions.offsets(self.walk(self.text), pointers)
-        return {
-            pointer: (0, 0) if offset is None else line_and_column(self.text, offset)
-            for pointer, offset in offsets.items()
-        }
-
-    def offset(self, pointer: Pointer) -> int:
-        """The offset of one of them, 0 where it is unknown."""
-        return positions.offsets(self.walk(self.text), [pointer])[pointer] or 0
+        wanted = {pointer[:length] for pointer in pointers for length in range(1, len(pointer) + 1)}
+        found = positions.offsets(self.walk(self.text, wanted), wanted)
+        located = {}
+        for pointer in pointers:
+            around = (pointer[:length] for length in range(len(pointer), 0, -1))
+            nearest = next((one for one in around if one in found), None)
+            located[pointer] = line_and_column(self.text, found[nearest]) if nearest else (0, 0)
+        return located
 
 
 def reason(message: str) -> str:
@@ -164,12 +163,14 @@ def parse_env(text: str) -> Document:
         offset = positions.offset_of(text, int(fault.name.rpartition(" ")[2]))
         raise Unparsable(Cause.SYNTAX, f"expected {fault.expected}", offset)
 
-    def walk(text: str) -> list[Found]:
-        return [((entry.name,), positions.offset_of(text, entry.line)) for entry in read.entries]
+    def walk(text: str, wanted: Container[Pointer]) -> Iterator[Found]:
+        for entry in read.entries:
+            if (entry.name,) in wanted:
+                yield (entry.name,), positions.offset_of(text, entry.line)
 
     value = {entry.name: entry.value for entry in read.entries}
     if len(value) < len(read.entries):
-        raise _duplicate(walk(text))
+        raise _duplicate(walk(text, EVERYTHING))
     return Document(value, text, walk)
 
 

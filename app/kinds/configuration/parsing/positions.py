@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Collection, Container, Iterable, Iterator
 from configparser import ConfigParser
 from json import loads
 
@@ -23,6 +24,21 @@ TOML_PIECE = re.compile(
     r'#[^\n]*|"""(?:\\.|[^\\])*?"""+' + r"|'''.*?'''+" + r'|"(?:\\.|[^"\\\n])*"|' + r"'[^'\n]*'"
     r"|[][{}=,.\n]|[^\s\[\]{}=,.#\"']+",
     re.DOTALL,
+)
+#: A header of bare keys, and lines with simple values behind it, which nobody looks into.
+TOML_HEADER = re.compile(r"\[(?P<array>\[)?(?P<names>[\w-]+(?:\.[\w-]+)*+)\](?(array)\])", re.ASCII)
+_SCALAR = r"""(?:"(?:\\.|[^"\\\n])*+"(?!")|'[^'\n]*+'(?!')|[^\s"'\[\]{},\#=]++)"""
+TOML_BODY = re.compile(
+    rf"""
+    (?: [ \t]*+
+        (?: [\w.-]++ [ \t]*+ = [ \t]*+
+            (?: {_SCALAR} | \[ [ \t]*+ (?: {_SCALAR} [ \t]*+ ,? [ \t]*+ )*+ \] )
+            [ \t]*+
+        )?+
+        (?: \#[^\n]*+ )?+ \r?+ \n
+    )*+
+    """,
+    re.ASCII | re.VERBOSE,
 )
 
 
@@ -39,22 +55,29 @@ def offset_of(text: str, line: int, column: int = 1) -> int:
     return start + column - 1
 
 
-def offsets(walk: Iterable[Found], pointers: Collection[Pointer]) -> dict[Pointer, int | None]:
-    """The offset of each pointer, or of the nearest thing around it; None where there is none."""
-    wanted = {pointer[:length] for pointer in pointers for length in range(1, len(pointer) + 1)}
+class Everything:
+    """Holds whatever is asked for."""
+
+    def __contains__(self, pointer: object) -> bool:
+        return True
+
+
+EVERYTHING = Everything()
+
+
+def offsets(walk: Iterable[Found], wanted: Collection[Pointer]) -> dict[Pointer, int]:
+    """The offsets of the pointers that the walk meets; it ends where all have been met."""
     found: dict[Pointer, int] = {}
     for pointer, offset in walk:
         if pointer in wanted:
             found.setdefault(pointer, offset)
-    result = {}
-    for pointer in pointers:
-        around = (found.get(pointer[:length]) for length in range(len(pointer), 0, -1))
-        result[pointer] = next((offset for offset in around if offset is not None), None)
-    return result
+            if len(found) == len(wanted):
+                break
+    return found
 
 
-def walk_json(text: str) -> Iterator[Found]:
-    """Every key and element of a JSON text."""
+def walk_json(text: str, wanted: Container[Pointer] = EVERYTHING) -> Iterator[Found]:
+    """Every key and element of a JSON text that is wanted."""
     outer: list[tuple[Pointer, int | None]] = []
     # The table or list that the walk is in, the index of the element of a list, and the value.
     base: Pointer = ()
@@ -64,33 +87,32 @@ def walk_json(text: str) -> Iterator[Found]:
     for found in JSON_PIECE.finditer(text):
         piece = found[0]
         if piece in {"}", "]"}:
-            if outer:
-                base, index = outer.pop()
+            base, index = outer.pop() if outer else (base, index)
             expects_key = False
         elif piece == ",":
             index = None if index is None else index + 1
             expects_key = index is None
-        elif expects_key:
-            here = (*base, loads(piece))
-            yield here, found.start()
-            expects_key = False
         elif piece != ":":
-            if index is not None:
-                here = (*base, index)
-                yield here, found.start()
+            if expects_key or index is not None:
+                here = (*base, loads(piece) if index is None else index)
+                if here in wanted:
+                    yield here, found.start()
             if piece in {"{", "["}:
                 outer.append((base, index))
-                base, index, expects_key = here, 0 if piece == "[" else None, piece == "{"
+                base, index = here, 0 if piece == "[" else None
+            expects_key = piece == "{"
 
 
-def walk_toml(text: str) -> Iterable[Found]:
-    """Every key, table and element of a TOML text."""
-    return _TomlWalk(text).found
+def walk_toml(text: str, wanted: Container[Pointer] = EVERYTHING) -> Iterator[Found]:
+    """Every key, table and element of a TOML text; nothing in tables that are not wanted."""
+    return _TomlWalk(text, wanted).found()
 
 
 def last_statement(text: str) -> int:
     """The offset of the last header or key with its value in a TOML text."""
-    return _TomlWalk(text).statement
+    walk = _TomlWalk(text, EVERYTHING)
+    deque(walk.found(), maxlen=0)
+    return walk.statement
 
 
 def stray_quote(text: str) -> int | None:
@@ -107,28 +129,45 @@ def stray_quote(text: str) -> int | None:
 class _TomlWalk:
     """Goes through the pieces of a text from the first to the last."""
 
-    def __init__(self, text: str) -> None:
-        self.found: list[Found] = []
-        self._pieces = [one for one in TOML_PIECE.finditer(text) if not one[0].startswith("#")]
-        self._next = 0
-        #: The arrays of tables, with the index of the last table of each.
-        self._arrays: dict[Pointer, int] = {}
-        base: Pointer = ()
+    def __init__(self, text: str, wanted: Container[Pointer]) -> None:
+        self._text, self._wanted = text, wanted
         #: Where the last header or key began.
         self.statement = 0
+        #: What the statement at hand holds.
+        self._found: list[Found] = []
+        #: The arrays of tables, with the index of the last table of each.
+        self._arrays: dict[Pointer, int] = {}
+        self._go_to(0)
+
+    def found(self) -> Iterator[Found]:
+        base: Pointer = ()
         while piece := self._piece():
-            if piece != "\n":
-                self.statement = self._pieces[self._next].start()
+            if piece == "\n":
+                self._advance()
+                continue
+            self.statement = self._start()
             if piece == "[":
                 base = self._header()
-            elif piece == "\n":
-                self._next += 1
             else:
                 self._pair(base)
+            yield from self._found
+            self._found.clear()
+
+    def _go_to(self, offset: int) -> None:
+        self._pieces = TOML_PIECE.finditer(self._text, offset)
+        self._advance()
+
+    def _advance(self) -> None:
+        self._now = next(self._pieces, None)
+        while self._now is not None and self._now[0].startswith("#"):
+            self._now = next(self._pieces, None)
 
     def _piece(self) -> str:
-        """The next piece; empty at the end."""
-        return self._pieces[self._next][0] if self._next < len(self._pieces) else ""
+        """The piece at hand; empty at the end."""
+        return self._now[0] if self._now else ""
+
+    def _start(self) -> int:
+        return self._now.start() if self._now else len(self._text)
 
     def _keys(self) -> list[tuple[str, int]]:
         """A dotted key, up to what ends it."""
@@ -136,58 +175,64 @@ class _TomlWalk:
         while (piece := self._piece()) not in {"=", "]", "\n", ""}:
             if piece != ".":
                 name = tomllib.loads(f"key = {piece}")["key"] if piece[0] in "\"'" else piece
-                keys.append((name, self._pieces[self._next].start()))
-            self._next += 1
-        self._next += 1
+                keys.append((name, self._start()))
+            self._advance()
+        self._advance()
         return keys
 
     def _header(self) -> Pointer:
-        start = self._pieces[self._next].start()
-        self._next += 1
-        array = self._piece() == "[" and self._pieces[self._next].start() == start + 1
-        self._next += array
-        keys = self._keys()
-        self._next += array
+        start = self._start()
+        if plain := TOML_HEADER.match(self._text, start):
+            array, names, end = bool(plain["array"]), plain["names"].split("."), plain.end()
+        else:
+            self._advance()
+            array = self._piece() == "[" and self._start() == start + 1
+            if array:
+                self._advance()
+            names = [name for name, _ in self._keys()]
+            end = self._start() + array
         pointer: Pointer = ()
-        for number, (name, _) in enumerate(keys, 1):
+        for number, name in enumerate(names, 1):
             pointer = (*pointer, name)
-            self.found.append((pointer, start))
-            if array and number == len(keys):
+            self._found.append((pointer, start))
+            if array and number == len(names):
                 self._arrays[pointer] = self._arrays.get(pointer, -1) + 1
             if pointer in self._arrays:
                 pointer = (*pointer, self._arrays[pointer])
-                self.found.append((pointer, start))
+                self._found.append((pointer, start))
+        body = None if pointer in self._wanted else TOML_BODY.match(self._text, end)
+        self._go_to(body.end() if body else end)
         return pointer
 
     def _pair(self, base: Pointer) -> None:
         for name, start in self._keys():
             base = (*base, name)
-            self.found.append((base, start))
+            self._found.append((base, start))
         self._value(base)
 
     def _value(self, pointer: Pointer) -> None:
         opening = self._piece()
         if opening not in {"[", "{"}:
             while self._piece() not in {"\n", ",", "]", "}", ""}:
-                self._next += 1
+                self._advance()
             return
-        self._next += 1
+        self._advance()
         index = 0
         while (piece := self._piece()) not in {"]", "}", ""}:
             if piece in {"\n", ","}:
-                self._next += 1
+                self._advance()
             elif opening == "{":
                 self._pair(pointer)
             else:
                 element = (*pointer, index)
-                self.found.append((element, self._pieces[self._next].start()))
+                self._found.append((element, self._start()))
                 self._value(element)
                 index += 1
-        self._next += 1
+        self._advance()
 
 
-def walk_ini(text: str) -> Iterator[Found]:
-    """Every section and key of an INI text, by the patterns of the parser."""
+def walk_ini(text: str, wanted: Container[Pointer] = EVERYTHING) -> Iterator[Found]:
+    """Every section of an INI text, and every key that is wanted, by the patterns of the parser."""
     # The indent of the last key: what is indented more goes on with its value.
     end, section, indent = 0, "", sys.maxsize
     for line in text.split("\n"):
@@ -201,4 +246,6 @@ def walk_ini(text: str) -> Iterator[Found]:
             yield (section,), start + depth
         elif pair := ConfigParser.OPTCRE.match(content):
             indent = depth
-            yield (section, pair["option"].rstrip()), start + depth
+            key = (section, pair["option"].rstrip())
+            if key in wanted:
+                yield key, start + depth

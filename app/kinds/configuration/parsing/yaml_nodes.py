@@ -6,7 +6,7 @@ date, ``no`` and ``404:`` are what they look like. Aliases are counted before th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from app.kinds.configuration.causes import (
@@ -44,7 +44,7 @@ def parse_yaml(text: str) -> Document:
         RecursionError: it is nested too deeply.
     """
     nodes = YamlNodes(text)
-    return Document(nodes.value(), text, lambda _: nodes.walk())
+    return Document(nodes.value(), text, lambda _, wanted: nodes.walk(wanted))
 
 
 class YamlNodes:
@@ -87,19 +87,21 @@ class YamlNodes:
             raise Unparsable(Cause.ALIAS_BOMB, message, self._largest(self._root))
         return self._value(self._root)
 
-    def walk(self) -> Iterator[Found]:
-        """Every key and element, those behind aliases where they are written."""
+    def walk(self, wanted: Container[Pointer]) -> Iterator[Found]:
+        """Every key and element that is wanted, those behind aliases where they are written."""
         rest: list[tuple[Pointer, Node]] = [((), self._root)] if self._root else []
         while rest:
             pointer, node = rest.pop()
             if node.id == "mapping":
                 for key, (written, member) in _members(node).items():
-                    yield (*pointer, key), _start(written)
-                    rest.append(((*pointer, key), member))
+                    if (here := (*pointer, key)) in wanted:
+                        yield here, _start(written)
+                        rest.append((here, member))
             elif node.id == "sequence":
                 for index, member in enumerate(node.value):
-                    yield (*pointer, index), _start(member)
-                    rest.append(((*pointer, index), member))
+                    if (here := (*pointer, index)) in wanted:
+                        yield here, _start(member)
+                        rest.append((here, member))
 
     def _size(self, node: Node) -> int:
         """The nodes below a node once aliases are followed, and it itself."""
