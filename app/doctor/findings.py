@@ -57,6 +57,7 @@ class Code(StrEnum):
     EDGE_TIMEOUT_LONG = "edge_timeout_long"
     HOME_UNWRITABLE = "home_unwritable"
     HOME_UNTRUSTED = "home_untrusted"
+    HOME_WITHOUT_LOCKS = "home_without_locks"
     INSTALLER_MISSING = "installer_missing"
     INSTALLER_BROKEN = "installer_broken"
     NO_WHEEL = "no_wheel"

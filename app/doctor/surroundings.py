@@ -12,6 +12,7 @@ from app.doctor.scan import SourceFile
 from app.edge.registry import RegistryFile
 from app.healing.home import TROUBLE, trouble
 from app.healing.kind import Fault, Outcome
+from app.healing.locks import has_locks
 from app.kinds.dependency.catalog import INSTALL_ADVICE
 from app.kinds.dependency.catalog import InstallOutcome as Install
 from app.kinds.dependency.installer.install import Installed, Installer
@@ -95,7 +96,7 @@ def unmet_variables(
 def check_surroundings(
     settings: Settings, project: Project, environ: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """What keeps edge functions from being served and fixes from being made; changes nothing."""
+    """What keeps edge functions from being served and fixes from being made."""
     healing, path = settings.healing, settings.edge_functions_file
     registry = RegistryFile(path).current()
     for fault in registry.error.faults if registry.error else ():
@@ -109,10 +110,8 @@ def check_surroundings(
             )
             advice = "raise GRACEFUL_TIMEOUT, and what stops the service after it, or lower timeout"
             yield warning(Code.EDGE_TIMEOUT_LONG, message, advice, str(path), subject=function.name)
-    reason = trouble(healing.home) if healing.mode is Mode.HEAL else None
-    if reason in {Code.HOME_UNWRITABLE, Code.HOME_UNTRUSTED}:
-        what, advice = TROUBLE[reason]
-        yield warning(Code(reason), f"{what}, so nothing will be healed", advice)
+    if healing.mode is Mode.HEAL:
+        yield from _check_home(healing.home)
     if not Tools(healing.tools, environ).here():
         message = "neither uv nor pip is available to this interpreter"
         yield warning(Code.INSTALLER_MISSING, message, "install uv into the environment")
@@ -125,6 +124,17 @@ def check_surroundings(
                 message = f"the wheelhouse has no wheel of {entry.pin} that fits here and is locked"
                 advice = "run auto-fix wheelhouse DIR where there is a network"
                 yield warning(Code.WHEEL_MISSING, message, advice, subject=name)
+
+
+def _check_home(home: Path) -> Iterator[Finding]:
+    """What the home lacks; a file that goes again is all that is written there."""
+    reason = trouble(home)
+    if reason in {Code.HOME_UNWRITABLE, Code.HOME_UNTRUSTED}:
+        what, advice = TROUBLE[reason]
+        yield warning(Code(reason), f"{what}, so nothing will be healed", advice)
+    elif reason is None and home.is_dir() and not has_locks(home):
+        message = "the home's file system has no locks: lease files take their place"
+        yield note(Code.HOME_WITHOUT_LOCKS, message, "choose a file system that has them")
 
 
 def check_index(

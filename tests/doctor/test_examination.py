@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import re
@@ -11,7 +12,7 @@ import pytest
 
 from app.doctor.edit import write_all
 from app.doctor.examination import Examination
-from app.doctor.findings import Code, Finding, fails
+from app.doctor.findings import Code, Finding, Severity, fails
 from app.doctor.project import Project
 from app.manifest import FILE
 from tests.cli.support import Checkout
@@ -90,6 +91,23 @@ class TestBlueprints:
         checkout.write("app/routes/metrics.py", "import quuxframework\n")
         found = only(findings(checkout, blueprints=True))
         assert (found.code, found.line) == (Code.MISSING_REQUIREMENT, 1)
+
+
+def test_a_home_without_locks(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said that leases take their place, and nothing is left there."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    home = tmp_path / "a home"
+    assert not findings(checkout, AUTO_FIX_HOME=str(home))
+    home.mkdir(0o700)
+    found = only(findings(checkout, AUTO_FIX_HOME=str(home)))
+    assert (found.code, found.severity) == (Code.HOME_WITHOUT_LOCKS, Severity.NOTE)
+    assert list(home.iterdir()) == []
 
 
 class TestLock:
