@@ -46,7 +46,7 @@ def page(template: str, build: Build, *, status: int = HTTPStatus.OK) -> Respons
             session_name=name,
             form_token=form_token() if name else "",
             tokens=services.access.tokens.configured,
-            navigation=[(t, _address(e)) for t, e in NAVIGATION if e in current_app.view_functions],
+            navigation=_navigation(services),
             version=VERSION,
         )
 
@@ -58,6 +58,15 @@ def page(template: str, build: Build, *, status: int = HTTPStatus.OK) -> Respons
     response.set_etag(made.tag)
     response.make_conditional(request)
     return response
+
+
+def _navigation(services: Services) -> list[tuple[str, str]]:
+    """The pages that are served, then one for each kind of fault."""
+    served = [(text, _address(name)) for text, name in NAVIGATION]
+    served += [
+        (name.capitalize(), _address("pages.kind", name=name)) for name in services.fixer.kinds
+    ]
+    return [(text, address) for text, address in served if address != "#"]
 
 
 def _address(endpoint: str, **values: object) -> str:

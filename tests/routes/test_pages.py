@@ -12,6 +12,8 @@ import pytest
 from tests.routes.test_main import heading
 from tests.support.blueprints import BLUEPRINTS
 from tests.support.http import TOKEN
+from tests.support.index import Fault
+from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -135,12 +137,27 @@ class TestChanging:
     """A session's own forms alone change something."""
 
     def test_the_plan_is_carried_out(self, operator: FlaskClient, fixer: AutoFixer) -> None:
-        """The button of the page heals what the page has shown."""
-        done = act(operator, "fix").headers["Location"]
-        assert "done=begun" in done
-        assert fixer.begin_fix is not None
-        fixer.heal(fixer.dependency.diagnostician.absent("healable"))
-        assert "nothing is wrong with it now" in heading(operator.get(done).text)
+        """The button heals what the page has shown, once, however often it is pressed."""
+        page = operator.get(f"{FAULT}healable").text
+        data = {**forms(page), "action": "fix"}
+        done = [operator.post("/auto-fix/fault", data=data) for _ in range(3)]
+        wait_until(lambda: fixer.fix_attempts == {"healable": 1}, timeout=30)
+        wait_until(lambda: not fixer.under_way(), timeout=30)
+        assert fixer.fix_attempts == {"healable": 1}
+        assert "nothing is wrong with it now" in heading(
+            operator.get(done.headers["Location"]).text
+        )
+
+    def test_who_asks_has_a_whole_budget(
+        self, operator: FlaskClient, fixer: AutoFixer, world: World
+    ) -> None:
+        """What was tried in vain before does not stop a person."""
+        world.index.faults["healable"] = Fault.SERVER_ERROR
+        while fixer.budget("healable").allows:
+            assert not fixer.safe_import("healable")[0]
+        world.index.faults.clear()
+        act(operator, "fix")
+        wait_until(lambda: fixer.safe_import("healable")[0], timeout=30)
 
     def test_another_plan(self, operator: FlaskClient, fixer: AutoFixer) -> None:
         """Nothing is done when the plan has changed since the page was made."""
