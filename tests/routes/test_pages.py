@@ -145,7 +145,7 @@ class TestChanging:
         wait_until(lambda: not fixer.under_way(), timeout=30)
         assert fixer.fix_attempts == {"healable": 1}
         assert "nothing is wrong with it now" in heading(
-            operator.get(done.headers["Location"]).text
+            operator.get(done[0].headers["Location"]).text
         )
 
     def test_who_asks_has_a_whole_budget(
