@@ -83,10 +83,16 @@ def test_a_secret_is_mounted_and_rotated(shop: Shop) -> None:
 
 
 def test_code_that_reads_what_nothing_declares(shop: Shop) -> None:
-    """It is no error of the code: the variable is named."""
+    """It is no error of the code: the variable is named, and a mounted one has to be declared."""
     shop.name("apples", "orders")
-    with shop.serve() as server:
+    secrets = shop.world.root / "secrets"
+    secrets.mkdir()
+    with shop.serve(SECRETS_DIR=str(secrets)) as server:
         answers(server, {"/apples": {200}, "/orders/": {503}})
         assert server.get("/orders/").json()["code"] == "environment_missing"
         (fault,) = [one for one in status(server)["faults"] if one["subject"] == "SHOP_KEY"]
         assert fault["needed_by"] == ["shop.parts.orders"]
+        (secrets / "SHOP_KEY").write_text(f"{CANARY}\n")
+        wait_until(lambda: server.get("/orders/").json()["code"] == "environment_undeclared")
+        shop.manifest.write_text(shop.manifest.read_text() + VARIABLE)
+        answers(server, {"/apples": {200}, "/orders/": {200}}, within=30)
