@@ -11,11 +11,11 @@ from app.adoption.modules import FoundBlueprint, Module, read_module
 from app.adoption.needs import NeedsOf, VariableRead
 from app.adoption.sources import ROOM, Source, read_sources
 from app.doctor.blueprints import Taken
-from app.doctor.edit import Change, with_requirements, with_tables
 from app.doctor.findings import Code, Finding, error, note, ordered
 from app.doctor.project import Project
 from app.doctor.scan import without_collector
 from app.kinds.environment import variables
+from app.locking.edit import Change, with_requirements, with_tables
 from app.manifest import BLUEPRINT, CORE, CORE_NAMES, FILE, NAME, PACKAGES
 from app.settings.errors import BadFile
 

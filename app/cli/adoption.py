@@ -11,9 +11,9 @@ from app.adoption.proposal import propose
 from app.adoption.sources import ROOM
 from app.cli.command import OK, WRONG, Output, command
 from app.cli.doctor import counts, show_findings
-from app.doctor.edit import diff, write_all
 from app.doctor.findings import fails
 from app.doctor.project import Project
+from app.locking.edit import diff, write_all
 from app.web.json_bodies import members
 
 MODULES = click.Path(exists=True, readable=False, path_type=Path)

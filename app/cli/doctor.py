@@ -21,12 +21,12 @@ from app.cli.command import (
     require_memory,
     settings,
 )
-from app.doctor.edit import Change, diff
 from app.doctor.findings import Finding, Severity, fails
-from app.doctor.locking import mend
 from app.doctor.project import Project
 from app.healing.home import can_be_written
 from app.kinds.environment import variables
+from app.locking.edit import Change, diff
+from app.locking.locks import mend
 from app.settings.declarations import PROJECT_ROOT
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -99,7 +99,8 @@ def doctor(output: Output, *, path: Path | None, fix: bool, strict: bool, offlin
                 if finding.declares is not None
             }
             relock = any(finding.relock or finding.requirement for finding in found)
-            changes = mend(project, lines, os.environ, relock=relock, tables=tables)
+            path = project.requirements_path
+            changes = mend(root, path, lines, os.environ, relock=relock, tables=tables)
         if changes:
             output.progress("examining again")
             fresh = Project.at(root)
@@ -140,11 +141,10 @@ def drift(output: Output, *, write: bool, no_lock: bool) -> int:
     lines = {fix.requirement for fix in fixes if fix.kind == fixer.dependency.name} & {*fresh}
     if write and lines:
         why = f"was healed at run time; added on {datetime.now(UTC).date().isoformat()}"
-        project = Project(lock_path=settings().lock)
+        path = settings().lock.with_suffix(".txt")
         with output.working("adding the requirements" if no_lock else "making the locks anew"):
-            changes = mend(
-                project, dict.fromkeys(sorted(lines), why), os.environ, relock=not no_lock
-            )
+            added = dict.fromkeys(sorted(lines), why)
+            changes = mend(PROJECT_ROOT, path, added, os.environ, relock=not no_lock)
     written = write and bool(lines)
     body = {
         "drift": bool(fresh) and not written,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from app.cli.command import OK, USAGE, WRONG, Output, command, healing_engine, reading_engine
-from app.doctor.wheels import verify as verify_layer
 from app.healing.engine import UnknownFault
 from app.healing.home import can_be_written
 from app.healing.kind import Outcome, Repair
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.layers import Layer
 from app.kinds.dependency.requirements import check_module_name, top_level
+from app.locking.wheels import verify as verify_layer
 from app.routes.bodies.auto_fix import Import, imported
 from app.settings.errors import BadFile, CannotWrite, CommandError
 from app.utils.auto_fix import AutoFixer

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from app.cli.command import OK, WRONG, Output, command, require_memory, settings
-from app.doctor.edit import write_all
-from app.doctor.locking import LockOptions, check_locks, compile_locks
-from app.doctor.project import Project
+from app.locking.edit import write_all
+from app.locking.locks import LockOptions, check_locks, compile_locks
+from app.settings.declarations import PROJECT_ROOT
 from app.web.json_bodies import members
 
 #: What the programs take at their peak that these commands run.
@@ -29,10 +29,9 @@ def lock(output: Output, *, check: bool, upgrade: bool, exclude_newer: str | Non
     """
     require_memory(UV_MEGABYTES)
     options = LockOptions(upgrade=upgrade, exclude_newer=exclude_newer)
-    root = Project().root
     if check:
         with output.working("resolving the requirements"):
-            differences = check_locks(root, os.environ, options)
+            differences = check_locks(PROJECT_ROOT, os.environ, options)
         output.document({"ok": not differences, "differences": differences})
         for one in differences:
             output.line(f"{one.file}: {one.subject} {one.reason}", colour="red")
@@ -40,7 +39,7 @@ def lock(output: Output, *, check: bool, upgrade: bool, exclude_newer: str | Non
             output.line(UP_TO_DATE, colour="green")
         return WRONG if differences else OK
     with output.working("resolving the requirements"):
-        changes = compile_locks(root, os.environ, options)
+        changes = compile_locks(PROJECT_ROOT, os.environ, options)
         write_all(changes)
     pins = {change.path.name: change.pins() for change in changes if change.changes}
     output.document({"written": list(pins), "changes": pins})
@@ -57,7 +56,7 @@ def lock(output: Output, *, check: bool, upgrade: bool, exclude_newer: str | Non
 @click.option("--osv-url", metavar="URL", help="Ask this OSV service in place of the index.")
 def audit(output: Output, *, osv_url: str | None) -> int:
     """Look up known vulnerabilities of the lock, through pip-audit."""
-    from app.doctor.wheels import audit as look_up
+    from app.locking.wheels import audit as look_up
 
     require_memory(PIP_MEGABYTES)
     with output.working("looking the lock up"):
@@ -80,7 +79,7 @@ def wheelhouse(output: Output, directory: Path) -> int:
 
     A host without a network heals from DIRECTORY with AUTO_FIX_WHEELHOUSE.
     """
-    from app.doctor.wheels import fill
+    from app.locking.wheels import fill
 
     require_memory(PIP_MEGABYTES)
     with output.working("downloading wheels"):

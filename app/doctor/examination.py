@@ -18,7 +18,6 @@ from pathlib import Path
 from app.doctor.blueprints import check_addresses
 from app.doctor.findings import Code, Finding, error, note, ordered
 from app.doctor.imports import ImportChecker
-from app.doctor.locking import run_tool
 from app.doctor.project import Graph, Project
 from app.doctor.requirements import check_lock, load
 from app.doctor.scan import without_collector
@@ -30,6 +29,7 @@ from app.doctor.surroundings import (
     unmet_variables,
 )
 from app.kinds.dependency.layers import Layers, interpreter_key
+from app.locking.locks import run_tool
 from app.manifest import FILE
 from app.settings.errors import Unavailable
 

@@ -116,7 +116,7 @@ def check_surroundings(
         message = "neither uv nor pip is available to this interpreter"
         yield warning(Code.INSTALLER_MISSING, message, "install uv into the environment")
     if healing.wheelhouse is not None and healing.wheelhouse.is_dir():
-        from app.doctor.wheels import fitting
+        from app.locking.wheels import fitting
 
         have = fitting(healing.wheelhouse)
         for name, entry in sorted(project.lock.entries.items()):

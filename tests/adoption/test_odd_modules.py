@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from app.adoption.proposal import propose
-from app.doctor.edit import write_all
 from app.doctor.project import Project
+from app.locking.edit import write_all
 from tests.adoption import odd
 from tests.support.processes import ROOT, base_environ
 
@@ -25,7 +25,7 @@ INTERRUPTED = """
 import os, sys
 from pathlib import Path
 from app.adoption.proposal import propose
-from app.doctor.edit import write_all
+from app.locking.edit import write_all
 from app.doctor.project import Project
 root, legacy, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 found = propose(Project.at(root), [legacy])
@@ -43,7 +43,7 @@ BOUNDED = """
 import resource, sys
 from pathlib import Path
 from app.adoption.proposal import propose
-from app.doctor.edit import write_all
+from app.locking.edit import write_all
 from app.doctor.project import Project
 from app.settings.errors import CannotWrite
 root, legacy, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.adoption.proposal import Proposal, propose
-from app.doctor.edit import write_all
 from app.doctor.project import Project
+from app.locking.edit import write_all
 from app.settings.errors import BadFile
 
 Propose = Callable[..., Proposal]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.doctor.edit import write_all
 from app.doctor.examination import Examination
 from app.doctor.findings import Code, Finding, Severity, fails
 from app.doctor.project import Project
+from app.locking.edit import write_all
 from app.manifest import FILE
 from tests.cli.support import Checkout
 

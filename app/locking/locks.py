@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.doctor.edit import Change, with_requirements, with_tables, write_all
-from app.doctor.project import Project
 from app.healing.children import Child, child_group
 from app.kinds.dependency.catalog import InstallOutcome
 from app.kinds.dependency.installer.configuration import named_index
@@ -25,7 +23,8 @@ from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.installer.verdict import blamed, outcome, redact
 from app.kinds.dependency.lock import Lock, LockedDistribution
 from app.kinds.dependency.requirements import read_requirements
-from app.manifest import FILE
+from app.locking.edit import Change, with_requirements, with_tables, write_all
+from app.manifest import FILE, read
 from app.settings.errors import BadFile, LockError, Unavailable
 
 #: What uv reads the map from; the lock says `# via` this name.
@@ -159,7 +158,8 @@ def compile_locks(
 
 
 def mend(
-    project: Project,
+    root: Path,
+    requirements: Path,
     lines: Mapping[str, str],
     environ: Mapping[str, str],
     *,
@@ -169,19 +169,20 @@ def mend(
     """Add requirement lines (requirement to comment) and make the locks that follow from them.
 
     All files are written, or none is. Without lines only the locks are made anew, and without
-    ``relock`` only the lines are added. The manifest gets the ``tables``, by their names.
+    ``relock`` only the lines are added. The manifest of ``root`` gets the ``tables``, by their
+    names.
 
     Raises:
         CommandError: when that cannot be done; every file is as it was.
     """
     edits: list[Change] = []
     if tables:
-        edits.append(with_tables(project.root / FILE, {}, tables))
+        edits.append(with_tables(root / FILE, {}, tables))
     if lines:
-        edits.append(with_requirements(project.requirements_path, lines))
+        edits.append(with_requirements(requirements, lines))
     if relock:
         contents = {change.path.name: change.after for change in edits}
-        edits += compile_locks(project.root, environ, edits=contents)
+        edits += compile_locks(root, environ, edits=contents)
     changes = tuple(change for change in edits if change.changes)
     write_all(changes)
     return changes
@@ -261,7 +262,7 @@ def _copied(root: Path, edits: Mapping[str, bytes]) -> Iterator[tuple[Path, Sequ
         copy = Path(name)
         for path in (*root.glob("requirements*"), *root.glob("uv.toml"), *root.glob("constr*.txt")):
             shutil.copy(path, copy / path.name)
-        packages = Project.at(root).dependency_map.values()
+        packages = read(root / FILE).packages.values()
         (copy / PACKAGES_FILE).write_text("".join(f"{line}\n" for line in packages), "utf-8")
         for file, content in edits.items():
             (copy / file).write_bytes(content)

@@ -17,11 +17,11 @@ from pathlib import Path
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from app.doctor.locking import lock_text, read_lock, run_tool
 from app.kinds.dependency.installer.configuration import tool_environ
 from app.kinds.dependency.installer.tools import find_tools
 from app.kinds.dependency.layers import Layer
 from app.kinds.dependency.requirements import normalize
+from app.locking.locks import lock_text, read_lock, run_tool
 from app.settings.errors import BadFile, CannotWrite, Unavailable
 
 DOWNLOAD_DEADLINE = 1800.0

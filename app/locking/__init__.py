@@ -1,0 +1,1 @@
+"""Files made for a project: its locks and wheelhouses, and edits of requirements and manifest."""
