@@ -164,8 +164,8 @@ class DatabaseKind:
         return {name: database.critical for name, database in sorted(self._declared().items())}
 
     def basis(self) -> str:
-        """Failures count until they are forgotten: nothing here changes what they came from."""
-        return ""
+        """What the declarations and the variables of their URLs amount to."""
+        return " ".join(self._watch(each).address for each in self._declared().values())
 
     def last(self, subject: str) -> Probed:
         """What was found out about a declared database last.
