@@ -70,8 +70,8 @@ def require_form(given: str) -> None:
     logger.info("change allowed", extra={"fields": fields})
 
 
-def require_token() -> None:
-    """Let only a request through that may change something; the log says whose token it had.
+def require_token() -> str:
+    """Let only a request through that may change something; the name of its token.
 
     Raises:
         AccessRefused: changes are switched off, or the right token is missing or has to wait.
@@ -86,6 +86,7 @@ def require_token() -> None:
         raise TokenRequired
     fields = {"token": caller.name, "method": request.method, "path": request.path}
     logger.info("change allowed", extra={"fields": fields})
+    return caller.name
 
 
 def _caller(access: Access) -> Caller:

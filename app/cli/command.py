@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from app.healing.kind import Kind
+from app.healing.engine import PlanChanged
+from app.healing.kind import Kind, NothingToConfirm, OtherCaller
 from app.kinds.standard import standard_kinds
 from app.manifest import CORE
 from app.settings.declarations import HealingSettings, Mode, adopt
@@ -42,6 +43,9 @@ OK, WRONG, USAGE, DRIFT, CONFIG, INTERRUPTED = 0, 1, 2, 3, os.EX_CONFIG, 130
 REFUSED: Mapping[type[OrchestratorError], tuple[str, int]] = {
     SettingsError: ("setting_invalid", CONFIG),
     InvalidModuleName: ("invalid_module_name", USAGE),
+    PlanChanged: ("plan_changed", WRONG),
+    NothingToConfirm: ("nothing_to_confirm", USAGE),
+    OtherCaller: ("other_caller", WRONG),
 }
 KEY = "app.cli.environment"
 CGROUP = Path("/sys/fs/cgroup")
@@ -234,7 +238,7 @@ def command(name: str, *, codes: str = "") -> Callable[[Callable[..., int]], cli
                 # What the .env file sets has to reach the installers, whatever the command reads.
                 environment()
                 code = function(output, **values)
-            except (SettingsError, InvalidModuleName) as error:
+            except tuple(REFUSED) as error:
                 word, code = REFUSED[type(error)]
                 output.fail(word, str(error))
             except CommandError as error:

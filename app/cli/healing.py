@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from app.cli.command import OK, USAGE, WRONG, Output, command, healing_engine, reading_engine
 from app.healing.engine import UnknownFault
 from app.healing.home import can_be_written
-from app.healing.kind import Outcome, Repair
+from app.healing.kind import Fault, Outcome, Plan, Repair
 from app.kinds.dependency.imports import ImportReport
 from app.kinds.dependency.layers import Layer
 from app.kinds.dependency.requirements import check_module_name, top_level
@@ -48,11 +51,20 @@ def test_import(output: Output, module: str) -> int:
 
 @command("fix", codes="Exits with 1 when it is not mended afterwards.")
 @click.argument("subject", metavar="[KIND:]SUBJECT")
-def fix(output: Output, subject: str) -> int:
+@click.option("--yes", is_flag=True, help="Make a correction that is shown without asking.")
+@click.option("--confirm", "keep", flag_value=True, type=bool, help="Keep what it has corrected.")
+@click.option("--undo", "keep", flag_value=False, type=bool, help="Take back what it has.")
+def fix(output: Output, subject: str, *, yes: bool, keep: bool | None) -> int:
     """Heal one subject now, as mode, approval and budget allow."""
     fixer = healing_engine()
     kind, name = fixer.named(subject)
+    fixer.settle(healthy=None)
+    if keep is not None:
+        return _end_fix(output, fixer, kind, name, keep=keep)
     report: ImportReport | None = None
+    fault = _fault(fixer, kind, name) if kind != fixer.dependency.name else None
+    plan = fault.plan if fault is not None and fault.plan and fault.plan.on_request else None
+    digest = plan.digest if plan is not None and _is_approved(output, plan, yes=yes) else None
     with output.working(f"healing {subject}"):
         if kind == fixer.dependency.name:
             report = fixer.fix(name)
@@ -60,10 +72,7 @@ def fix(output: Output, subject: str) -> int:
             nothing_tried = "already_available" if report.success else unfixable
             repair = report.result or Repair(outcome=nothing_tried or Outcome.NOT_FIXABLE)
         else:
-            try:
-                repair = fixer.fix_fault(kind, name)
-            except UnknownFault as error:
-                raise UnknownSubject(f"nothing is wrong with {subject}") from error
+            repair = fixer.fix_fault(kind, name, digest, _caller())
     mended = report.success if report is not None else repair.healed
     advice = None if mended else repair.advice or fixer.advice(kind, repair.outcome)
     output.document(
@@ -75,6 +84,7 @@ def fix(output: Output, subject: str) -> int:
             "outcome": repair.outcome,
             "mode_reason": fixer.mode_reason,
             "advice": advice,
+            "steps": list(plan.steps) if plan is not None else [],
             "installed": list(repair.installed),
             "retry_after": round(repair.retry_after, 1),
         }
@@ -90,11 +100,46 @@ def fix(output: Output, subject: str) -> int:
             output.line(f"  again in {wait}, or after: auto-fix reset {subject}")
         if repair.detail:
             output.line(f"  {repair.detail}")
+    elif digest is not None:
+        output.line(f"  {repair.advice}: auto-fix fix {subject} --confirm, or --undo")
     elif repair.healed:
         can_write = can_be_written(fixer.settings.lock.parent)
         how = "" if can_write else ", its lines in requirements-flask.txt, and a new image"
         output.line(f"make it permanent: auto-fix drift{' --write' if can_write else how}")
     return OK if mended else WRONG
+
+
+def _fault(fixer: AutoFixer, kind: str, name: str) -> Fault:
+    fixer.prepare()
+    try:
+        return fixer.fault(kind, name)
+    except UnknownFault as error:
+        raise UnknownSubject(f"nothing is wrong with {kind}:{name}") from error
+
+
+def _is_approved(output: Output, plan: Plan, *, yes: bool) -> bool:
+    """Show what would be done, and ask whether it is to be."""
+    for step in plan.steps:
+        colour = {"+": "green", "-": "red"}.get(step[0])
+        output.line(step, colour=colour)
+    asks = not output.as_json and sys.stdin.isatty()
+    return yes or (asks and click.confirm("Make this correction?"))
+
+
+def _end_fix(output: Output, fixer: AutoFixer, kind: str, name: str, *, keep: bool) -> int:
+    """Keep what a fix on request has changed, or take it back."""
+    try:
+        outcome = fixer.confirm(kind, name, _caller(), keep=keep)
+    except OSError as error:
+        raise CannotWrite(f"the fix cannot be ended ({error.strerror})") from error
+    output.document({"kind": kind, "subject": name, "outcome": outcome})
+    output.line(f"{kind}:{name}: {outcome}")
+    return OK
+
+
+def _caller() -> str:
+    """Who asks for a fix, and may end it."""
+    return f"user {os.getuid()}"
 
 
 def _print_diagnosis(output: Output, report: ImportReport) -> None:

@@ -21,6 +21,7 @@ from app.description.operations import (
 )
 from app.routes.bodies.auto_fix import (
     Drift,
+    Ended,
     EngineStatus,
     FaultRequest,
     Fixed,
@@ -90,10 +91,15 @@ AUTO_FIX = Group(
         Operation(
             "/api/auto-fix/fix",
             "fix",
-            "Heal one module or fault now",
-            (Answer("It can be imported now, or the fault is gone.", {JSON: (Fixed, Repaired)}),),
+            "Heal one module or fault now, or end a fix",
+            (
+                Answer(
+                    "It can be imported now, the fault is gone, or its fix has ended.",
+                    {JSON: (Fixed, Repaired, Ended)},
+                ),
+            ),
             "Installs what the lock names for an approved module, and imports it; or repairs an"
-            " open fault as its plan says.",
+            " open fault as its plan says; or keeps, or takes back, what that has changed.",
             method="post",
             body=Body(
                 "The module to heal, or an open fault of any kind, in at most 16 KiB; other members"
@@ -103,6 +109,7 @@ AUTO_FIX = Group(
             problems=(
                 *("unsupported_media_type", "invalid_json", "module_required"),
                 *("invalid_module_name", "fault_required", "unknown_fault", "plan_changed"),
+                *("nothing_to_confirm", "other_caller"),
                 *("changes_disabled", "token_required", "too_many_attempts", "rate_limited"),
                 *BODY_PROBLEMS,
                 *(

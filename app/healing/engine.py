@@ -29,10 +29,12 @@ from app.healing.journal import RESET, Attempt, Journal, Rates, Total
 from app.healing.kind import (
     ADVICE,
     REFUSALS,
+    Confirmable,
     Fault,
     Fix,
     Kind,
     Measuring,
+    NothingToConfirm,
     Outcome,
     Repair,
     Step,
@@ -70,6 +72,24 @@ class PlanChanged(OrchestratorError):
     def __init__(self, kind: str, subject: str) -> None:
         super().__init__(f"the plan for {kind} {subject[:80]!r} has changed: look at it again")
         self.kind, self.subject = kind, subject
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The digest of a plan, and who wants to have that one carried out."""
+
+    digest: str
+    caller: str = ""
+
+    def of(self, fault: Fault) -> Fault:
+        """The fault without its refusal, where that only waits for this approval.
+
+        Raises:
+            PlanChanged: its plan is another one.
+        """
+        if fault.plan is None or fault.plan.digest != self.digest:
+            raise PlanChanged(fault.kind, fault.subject)
+        return replace(fault, refusal=None) if fault.plan.on_request else fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +259,17 @@ class Engine:
             for fault in kind.faults()
         )
 
+    def fault(self, kind: str, subject: str) -> Fault:
+        """What is wrong with one subject.
+
+        Raises:
+            UnknownFault: when nothing is known to be.
+        """
+        for fault in self.faults():
+            if (fault.kind, fault.subject) == (kind, subject):
+                return fault
+        raise UnknownFault(kind, subject)
+
     def open_faults(self) -> tuple[OpenFault, ...]:
         """The faults with what was tried about them, by any process of this host."""
         opened = tuple(self._opened(self.faults()))
@@ -375,13 +406,20 @@ class Engine:
 
     # -- healing -----------------------------------------------------------------------------
 
-    def heal(self, fault: Fault, deadline: float | None = None) -> Repair:
+    def heal(
+        self, fault: Fault, deadline: float | None = None, approval: Approval | None = None
+    ) -> Repair:
         """Heal a fault within ``deadline`` seconds, or say why not.
 
         Whoever comes second waits for the first and shares its outcome. Nothing is raised for what
         the world does.
+
+        Raises:
+            PlanChanged: what would be done is not what ``approval`` is for.
         """
         kind, key = self.kinds[fault.kind], (fault.kind, fault.subject)
+        if approval is not None:
+            fault = approval.of(fault)
         if fault.refusal is not None:
             repair = Repair(outcome=fault.refusal)
         elif self._stopping:
@@ -390,8 +428,9 @@ class Engine:
             repair = Repair(outcome=Outcome.MODE)
         else:
             limit = self.settings.install_deadline if deadline is None else deadline
-            repair = self._claimed(kind, fault, limit)
-        repair = replace(repair, advice=self.advice(fault.kind, repair.outcome))
+            repair = self._claimed(kind, fault, limit, approval)
+        advice = repair.advice or self.advice(fault.kind, repair.outcome)
+        repair = replace(repair, advice=advice)
         if repair.outcome in REFUSALS | kind.refusals:
             self._log_refusal(fault, repair)
         elif repair.healed:
@@ -406,7 +445,7 @@ class Engine:
             self._refused[key] = refused
             self._log("fault is not healed", fault, repair, logging.WARNING)
 
-    def _claimed(self, kind: Kind, fault: Fault, limit: float) -> Repair:
+    def _claimed(self, kind: Kind, fault: Fault, limit: float, approval: Approval | None) -> Repair:
         """Heal as the only one on this host, or share what another has done meanwhile."""
 
         def done() -> bool:
@@ -421,7 +460,13 @@ class Engine:
                 current = kind.recheck(fault)
                 if current is None:
                     return Repair(outcome=Outcome.HEALED)
-                return self._refusal(current, seen) or self._attempt(kind, current, claim, limit)
+                if approval is not None:
+                    current = approval.of(current)
+                return self._refusal(current, seen) or self._attempt(
+                    kind, current, claim, limit, approval.caller if approval else ""
+                )
+        except PlanChanged:
+            raise
         except Overtaken:
             return Repair(outcome=Outcome.STOPPING if self._stopping else Outcome.HEALED)
         except Busy:
@@ -442,7 +487,7 @@ class Engine:
         left = self.budgets.left((fault.kind, fault.subject), now.failures)
         return None if left.allows else Repair(outcome=Outcome.BUDGET, retry_after=left.retry_after)
 
-    def _attempt(self, kind: Kind, fault: Fault, claim: int, limit: float) -> Repair:
+    def _attempt(self, kind: Kind, fault: Fault, claim: int, limit: float, caller: str) -> Repair:
         """Repair, and record how that ended, whatever it was."""
         started, attempt = time.monotonic(), uuid.uuid4().hex
         mark = Mark(kind.name, fault.subject, attempt, fault.cause, kind.basis())
@@ -453,7 +498,11 @@ class Engine:
                 write_mark(claim, mark)
             kind.recover(fault.subject)
             work = Work(
-                attempt=attempt, claim=claim, deadline=limit, begin=partial(self._begin, claim)
+                attempt=attempt,
+                claim=claim,
+                deadline=limit,
+                caller=caller,
+                begin=partial(self._begin, claim),
             )
             repair = kind.repair(fault, work)
         except Exception as error:
@@ -583,16 +632,21 @@ class Engine:
                         write_mark(claim, replace(mark, outcome=Outcome.STOPPING))
         self.journal.write_waiting()
 
-    def fix_fault(self, kind: str, subject: str, plan: str | None = None) -> Repair:
+    def fix_fault(
+        self, kind: str, subject: str, plan: str | None = None, caller: str = ""
+    ) -> Repair:
         """Heal one open fault now; with ``plan``, only if that digest is still its plan's.
+
+        What is done on request alone is done where there is a ``plan``, for ``caller``.
 
         Raises:
             UnknownFault: when nothing is known to be wrong with it.
             PlanChanged: when its plan is another one by now.
         """
-        return self.heal(self._approved(kind, subject, plan))
+        approval = None if plan is None else Approval(plan, caller)
+        return self.heal(self.fault(kind, subject), approval=approval)
 
-    def begin_fix(self, kind: str, subject: str, plan: str) -> None:
+    def begin_fix(self, kind: str, subject: str, plan: str, caller: str = "") -> None:
         """Begin what :meth:`fix_fault` does, or join it where it is under way; waits for nothing.
 
         A person has asked: what was tried in vain before does not count against it.
@@ -601,14 +655,35 @@ class Engine:
             UnknownFault: when nothing is known to be wrong with it.
             PlanChanged: when its plan is another one by now.
         """
-        fault = self._approved(kind, subject, plan)
+        approval = Approval(plan, caller)
+        fault = approval.of(self.fault(kind, subject))
         with self._mutex:
             last = self._background.get((kind, subject))
             if last is None or last.done or last.orphaned:
                 if not self.budget_of(kind, subject).allows:
                     self.reset_budget(kind, subject)
-                call = BoundedCall(partial(self.heal, fault), f"heal {subject}")
-                self._background[kind, subject] = call
+                heal = partial(self.heal, fault, approval=approval)
+                self._background[kind, subject] = BoundedCall(heal, f"heal {subject}")
+
+    def confirm(self, kind: str, subject: str, caller: str, *, keep: bool = True) -> str:
+        """Keep what a fix on request has changed, or take it back; how that has ended.
+
+        Raises:
+            NothingToConfirm: no fix of the subject waits for that.
+            OtherCaller: somebody else has asked for the fix.
+            OSError: it cannot be ended now.
+        """
+        found: object = self.kinds.get(kind)
+        if not isinstance(found, Confirmable):
+            raise NothingToConfirm(subject)
+        return found.confirm(subject, caller, keep=keep)
+
+    def settle(self, *, healthy: bool | None) -> None:
+        """End what nobody has confirmed in time; for ``healthy`` see ``Confirmable``."""
+        if self.mode is Mode.HEAL:
+            for kind in self.kinds.values():
+                if isinstance(kind, Confirmable):
+                    kind.settle(healthy=healthy)
 
     def recheck(self, kind: str, subject: str) -> Fault | None:
         """Look again at one open fault; None when it is gone.
@@ -628,23 +703,6 @@ class Engine:
             # A home whose name no file system takes: nobody works there.
             marks = []
         return {(mark.kind, mark.subject): mark for mark in marks if not mark.outcome}
-
-    def fault(self, kind: str, subject: str) -> Fault:
-        """The open fault of a subject.
-
-        Raises:
-            UnknownFault: when nothing is known to be wrong with it.
-        """
-        for fault in self.faults():
-            if (fault.kind, fault.subject) == (kind, subject):
-                return fault
-        raise UnknownFault(kind, subject)
-
-    def _approved(self, kind: str, subject: str, plan: str | None) -> Fault:
-        fault = self.fault(kind, subject)
-        if plan is not None and (fault.plan is None or fault.plan.digest != plan):
-            raise PlanChanged(kind, subject)
-        return fault
 
     def _log(self, event: str, fault: Fault, repair: Repair, level: int) -> None:
         fields: dict[str, object] = {

@@ -12,6 +12,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
+from app.settings.errors import OrchestratorError
+
+
+class NothingToConfirm(OrchestratorError):
+    """No repair of the subject waits for a confirmation."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"nothing waits for a confirmation of {subject[:80]!r}")
+
+
+class OtherCaller(OrchestratorError):
+    """Only who has asked for a repair may confirm it or take it back."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"the repair of {subject[:80]!r} was asked for by somebody else")
+
 
 class Scope(StrEnum):
     """For whom a repair counts: one process acts for all of a host, or each for itself."""
@@ -78,11 +94,13 @@ class Plan:
     """What a repair would do.
 
     ``steps`` are lines that are safe to show; ``digest`` changes with anything that would be done
-    otherwise, so that who approves a plan approves this one.
+    otherwise, so that who approves a plan approves this one. One that is ``on_request`` is carried
+    out for who approves it by its digest, and never otherwise.
     """
 
     steps: tuple[str, ...]
     digest: str
+    on_request: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +109,8 @@ class Fault:
 
     ``cause`` is of its kind's closed set, ``advice`` one plain sentence without paths or exception
     text. Either ``plan`` says what would be done about it, or ``refusal`` why nothing may be (an
-    outcome). ``needed_by`` names the modules of blueprints that fail for it.
+    outcome); beside a plan that is on request it says why nothing is done by itself. ``needed_by``
+    names the modules of blueprints that fail for it.
     """
 
     kind: str
@@ -147,13 +166,15 @@ class Work:
     """What a kind gets to repair with: it is the only one on this host who works on the subject.
 
     ``attempt`` is the attempt's own id. ``claim`` is a descriptor that child processes inherit, so
-    that the claim lasts until they have ended too. ``deadline`` is seconds. ``begin`` is called
-    with each step as it begins, so that it is seen.
+    that the claim lasts until they have ended too. ``deadline`` is seconds. ``caller`` is who has
+    approved the plan by its digest, "" where nobody has. ``begin`` is called with each step as it
+    begins, so that it is seen.
     """
 
     attempt: str
     claim: int
     deadline: float
+    caller: str = ""
     begin: Callable[[Step], None] = lambda _: None
 
 
@@ -294,3 +315,24 @@ class Measuring(Protocol):
 
     def measure(self) -> Mapping[str, Mapping[str, Any]]:
         """By subject: JSON values by the names of the series, and by others for who looks."""
+
+
+@runtime_checkable
+class Confirmable(Protocol):
+    """A kind whose repairs on request do not last unless they are confirmed."""
+
+    def confirm(self, subject: str, caller: str, *, keep: bool) -> str:
+        """End the repair of a subject for its caller: keep it, or take it back; how it has ended.
+
+        Raises:
+            NothingToConfirm: none waits for that.
+            OtherCaller: somebody else has asked for it.
+            OSError: it cannot be ended now.
+        """
+
+    def settle(self, *, healthy: bool | None) -> None:
+        """End what nobody has confirmed in time: keep it if the service was healthy all the while.
+
+        Args:
+            healthy: whether it is now; None where that is not known.
+        """

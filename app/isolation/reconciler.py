@@ -20,6 +20,7 @@ from app.healing.background import BackgroundLoop, BoundedCall
 from app.healing.backoff import Backoff, doubled
 from app.healing.engine import OpenFault
 from app.healing.kind import Fault
+from app.healing.report import Status
 from app.isolation.import_marks import DEATHS, source_of
 from app.isolation.importing import first_unmet, import_blueprints
 from app.isolation.states import CRASHED_IMPORT, BlueprintState
@@ -128,6 +129,9 @@ class Reconciler:
                 "faults": [[*each.key, each.since] for each in self._opened],
             }
         )
+        reading = services.health.peek()
+        healthy = reading.report.overall_status is Status.HEALTHY
+        services.fixer.settle(healthy=None if reading.pending else healthy)
         services.tracing.try_start()
         if not services.load.busy and not any(fault.fixable for fault in self._faults):
             services.fixer.fetch_spares()

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.healing.kind import ADVICE, Kind
 from app.kinds.configuration import declaration
+from app.kinds.configuration.fixing import Corrections
 from app.kinds.configuration.kind import ConfigurationKind
 from app.kinds.configuration.last_good import LastGoods
 from app.kinds.configuration.manifest_file import ManifestFile
@@ -63,9 +64,10 @@ def standard_kinds(
     declared_files = partial(table, declaration.TABLE)
     own = (manifest.served, *files)
     root, last_goods = settings.manifest.parent, LastGoods(settings.home)
+    corrections = Corrections(settings.home, settings.confirm_seconds)
     return (
         EnvironmentKind(declared, environ, settings.secrets),
-        ConfigurationKind(declared_files, environ, root, last_goods, own),
+        ConfigurationKind(declared_files, environ, root, last_goods, own, corrections=corrections),
         # Behind the environment, whose variables its URLs have.
         DatabaseKind(partial(table, databases.TABLE), environ, settings.home, install),
     )

@@ -13,6 +13,7 @@ from app.routes.bodies.auto_fix import (
     BlueprintStatus,
     Drift,
     Drifted,
+    Ended,
     EngineStatus,
     Fixed,
     Import,
@@ -108,12 +109,12 @@ def test_import() -> Response:
 
 @auto_fix_bp.post("/fix")
 def fix() -> Response:
-    """Heal one module now; needs the bearer token."""
-    require_token()
+    """Heal one module or fault now, or end a fix; needs the bearer token."""
+    caller = f"token {require_token()}"
     services: Services = current_app.extensions["services"]
     asked = read_object(MAX_BODY)
     if "kind" in asked:
-        return _fix_fault(asked, services)
+        return _fix_fault(asked, services, caller)
     name = asked.get("module")
     if not isinstance(name, str) or not name:
         return problem("module_required", 'The body must name a module: {"module": "NAME"}')
@@ -138,12 +139,20 @@ def fix() -> Response:
     )
 
 
-def _fix_fault(asked: dict[str, object], services: Services) -> Response:
+def _fix_fault(asked: dict[str, object], services: Services, caller: str) -> Response:
     """Heal one open fault of any kind; with ``plan`` only if that digest is still its plan's."""
-    kind, subject, plan = (asked.get(name) for name in ("kind", "subject", "plan"))
-    if not (isinstance(kind, str) and isinstance(subject, str) and isinstance(plan, str | None)):
+    kind, subject, plan, keep = (asked.get(name) for name in ("kind", "subject", "plan", "confirm"))
+    if not (
+        isinstance(kind, str)
+        and isinstance(subject, str)
+        and isinstance(plan, str | None)
+        and isinstance(keep, bool | None)
+    ):
         return problem("fault_required")
-    repair = services.fixer.fix_fault(kind, subject, plan)
+    if keep is not None:
+        ending = services.fixer.confirm(kind, subject, caller, keep=keep)
+        return json_answer(Ended(kind=kind, subject=subject, outcome=ending))
+    repair = services.fixer.fix_fault(kind, subject, plan, caller)
     services.health.refresh(Group.READY, wait=SEEN_WITHIN)
     body = filled(Repaired, repair, kind=kind, subject=subject)
     if repair.healed:

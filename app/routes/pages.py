@@ -238,7 +238,7 @@ def sign_out() -> BaseResponse:
 
 
 def _fix(services: Services, kind: str, subject: str, plan: str) -> str:
-    services.fixer.begin_fix(kind, subject, plan)
+    services.fixer.begin_fix(kind, subject, plan, f"token {session_name()}")
     return "begun"
 
 

@@ -114,6 +114,12 @@ class HealingSettings(Declared):
         Syntax(absolute_path, "a path"),
         "the directory of mounted secrets: a file NAME there sets the declared variable NAME",
     )
+    confirm_seconds: int = setting(
+        "AUTO_FIX_CONFIRM_SECONDS",
+        300,
+        whole_number(1, 86400),
+        "seconds in which a correction of a file has to be confirmed, or is taken back",
+    )
     install_deadline: float = 300.0
     probe_deadline: float = 30.0
     #: The installers that may be used, the preferred one first.

@@ -133,6 +133,8 @@ _ROWS = (
     Problem(400, "module_required", "No module is named."),
     Problem(401, "token_required", "This needs a valid bearer token.", ("WWW-Authenticate",)),
     Problem(403, "changes_disabled", "No token is configured, so nothing can be changed."),
+    Problem(403, "other_caller", "Only who has asked for this fix may end it."),
+    Problem(404, "nothing_to_confirm", "No fix of this subject waits for a confirmation."),
     Problem(404, "unknown_fault", "Nothing is known to be wrong with this subject."),
     Problem(404, "unknown_function", "No edge function of this name is registered."),
     Problem(409, "plan_changed", "What would be done is not what was approved: look again."),

@@ -28,6 +28,7 @@ from app.edge.errors import (
     UnknownFunction,
 )
 from app.healing.engine import PlanChanged, UnknownFault
+from app.healing.kind import NothingToConfirm, OtherCaller
 from app.settings.errors import InvalidModuleName
 from app.telemetry.context import current_id
 from app.utils.auto_fix import AutoFixer
@@ -46,6 +47,8 @@ ERRORS: Mapping[type[Exception], str] = {
     InvalidModuleName: "invalid_module_name",
     UnknownFault: "unknown_fault",
     PlanChanged: "plan_changed",
+    NothingToConfirm: "nothing_to_confirm",
+    OtherCaller: "other_caller",
     UnknownFunction: "unknown_function",
     InvalidPath: "invalid_path",
     MethodRefused: "method_not_allowed",

@@ -37,6 +37,7 @@ EVERYTHING = {
     "AUTO_FIX_WHEELHOUSE": ".",
     "AUTO_FIX_ALLOW_UNLOCKED": "Yes",
     "AUTO_FIX_SPARES": "on",
+    "AUTO_FIX_CONFIRM_SECONDS": "60",
     "AUTO_FIX_TOKENS": f"ci:{SECRET}, alice:0ther",
     "SECRETS_DIR": "secrets",
     "EDGE_FUNCTIONS_FILE": "functions.toml",

@@ -1,7 +1,8 @@
 """The kind of configuration files: what is declared is followed, checked and served.
 
 A repair is to serve the last good version, which happens by itself: of the file where it cannot be
-used as a whole, of an entry where that stands alone. The operator's file is not written.
+used as a whole, of an entry where that stands alone. The operator's file is written on request
+alone: to make the correction that a fault proposes.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.healing.background import free_after_fork
-from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Work
+from app.healing.kind import Fault, Fix, NothingToConfirm, Outcome, Plan, Repair, Scope, Work
+from app.healing.locks import Busy
 from app.healing.report import timestamp
-from app.kinds.configuration.causes import MEANINGS, SHOWN_KEY, Cause, Problem
+from app.kinds.configuration.causes import MEANINGS, SHOWN_KEY, Broken, Cause, Problem
+from app.kinds.configuration.corrections import Correction, correction
 from app.kinds.configuration.declaration import NEED, File
 from app.kinds.configuration.examine import entries_of, examine, with_entries
+from app.kinds.configuration.fixing import Corrections, FileChanged, Unconfirmed
 from app.kinds.configuration.formats import Format
 from app.kinds.configuration.last_good import LastGoods
-from app.kinds.configuration.schemas import load_schema
+from app.kinds.configuration.schemas import Schema, load_schema
 from app.kinds.configuration.served import (
     SHOWN_PROBLEMS,
     WHOLE,
@@ -34,6 +39,9 @@ from app.kinds.configuration.served import (
 KIND = "configuration"
 #: The outcome of a fault in whose place the last good version is served.
 LAST_GOOD = "last_good"
+#: That of a fault with a correction that is made on request, and how that can fail.
+CORRECTABLE = "correctable"
+UNWRITABLE, EDITED, UNCONFIRMED = "file_unwritable", "file_edited", "unconfirmed"
 #: Seconds after which a file is read again for whose problem another file, or a package, is to
 #: blame; and such problems.
 AGAIN_SECONDS = 2.0
@@ -54,6 +62,7 @@ class ConfigurationKind:
         environ: the environment from which variables in their paths are taken.
         root: the directory from which relative paths count.
         last_goods: where good versions are kept.
+        corrections: those that are not confirmed yet; without them none is proposed.
         own: files of the service itself, which the manifest does not declare.
         clock: seconds that never go back.
     """
@@ -63,8 +72,14 @@ class ConfigurationKind:
     need = NEED
     gates = False
     causes = MEANINGS
-    outcomes: Mapping[str, str] = {LAST_GOOD: "mend the file, which is noticed by itself"}
-    refusals: frozenset[str] = frozenset({LAST_GOOD})
+    outcomes: Mapping[str, str] = {
+        LAST_GOOD: "mend the file, which is noticed by itself",
+        CORRECTABLE: "a correction is proposed, which is made if its plan is approved",
+        UNWRITABLE: "this user cannot write the file, its directory or the home: edit it by hand",
+        EDITED: "the file was edited while it was being corrected; nothing was changed",
+        UNCONFIRMED: "confirm the last correction of the file first, or take it back",
+    }
+    refusals: frozenset[str] = frozenset({LAST_GOOD, CORRECTABLE})
 
     def __init__(
         self,
@@ -74,11 +89,12 @@ class ConfigurationKind:
         last_goods: LastGoods,
         own: Iterable[ServedFile[Any]] = (),
         *,
+        corrections: Corrections | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._declared, self._environ, self._root = declared, environ, root
-        self._last_goods, self._clock = last_goods, clock
+        self._last_goods, self._corrections, self._clock = last_goods, corrections, clock
         self._mutex = free_after_fork(threading.Lock())
         #: Files by their names, and for what declarations and variables they are followed.
         self._files = {file.name: file for file in own}
@@ -89,6 +105,8 @@ class ConfigurationKind:
         #: What the faults were made of.
         self._states: dict[str, State[Any]] = {}
         self._faults: dict[str, Fault] = {}
+        #: What is proposed for them, with the state that it was made of.
+        self._proposed: dict[str, tuple[State[Any], Correction | None]] = {}
         self._may_write = False
 
     @property
@@ -133,13 +151,18 @@ class ConfigurationKind:
             self._states, before = states, self._states
             found = (fault for name in states for fault in self._faults_of(self._files[name]))
             self._faults = {fault.subject: fault for fault in found}
+            self._proposed = {
+                subject: known
+                for subject, known in tuple(self._proposed.items())
+                if subject in self._faults
+            }
             return bool(before) or bool(self._faults)
 
     def faults(self) -> Iterable[Fault]:
         """What is wrong with files, or with entries of them."""
         self._ensure_read()
         undeclared = (self.unmet(name) for name in self.needs if name not in self._files)
-        return (*self._faults.values(), *filter(None, undeclared))
+        return (*map(self._with_plan, self._faults.values()), *filter(None, undeclared))
 
     def unmet(self, subject: str) -> Fault | None:
         """Why there is nothing to serve of a file; what is old is served, too."""
@@ -165,13 +188,67 @@ class ConfigurationKind:
     def recover(self, subject: str) -> None:
         """Nothing is left behind."""
 
-    def repair(self, fault: Fault, work: Work) -> Repair:  # noqa: ARG002 - the protocol's
-        """What can be done has been done by itself."""
-        return Repair(outcome=fault.refusal or Outcome.NOT_FIXABLE)
+    def repair(self, fault: Fault, work: Work) -> Repair:
+        """Make the correction that was approved; everything else has been done by itself."""
+        name = fault.subject.partition("#")[0]
+        file, (_, proposed) = self._files.get(name), self._proposed.get(fault.subject, (None, None))
+        if (
+            self._corrections is None
+            or file is None
+            or file.path is None
+            or fault.plan is None
+            or proposed is None
+            or proposed.digest != fault.plan.digest
+        ):
+            return Repair(outcome=fault.refusal or Outcome.NOT_FIXABLE)
+        try:
+            self._corrections.apply(name, file.path, proposed.before, proposed.content, work.caller)
+        except FileChanged:
+            return Repair(outcome=EDITED)
+        except Unconfirmed:
+            return Repair(outcome=UNCONFIRMED)
+        except Busy:
+            return Repair(outcome=Outcome.BUSY)
+        except OSError as error:
+            return Repair(outcome=UNWRITABLE, detail=str(error.strerror))
+        self.adopt()
+        window = f"{self._corrections.window:.0f} seconds"
+        advice = f"confirm it within {window}, or it lasts only if the service stays healthy"
+        return Repair(outcome=Outcome.HEALED, advice=advice)
+
+    def confirm(self, subject: str, caller: str, *, keep: bool) -> str:
+        """Keep the correction of a file, or take it back."""
+        if self._corrections is None:
+            raise NothingToConfirm(subject)
+        ending = self._corrections.confirm(subject.partition("#")[0], caller, keep=keep)
+        self.adopt()
+        return ending
+
+    def settle(self, *, healthy: bool | None) -> None:
+        """Take back the corrections that nobody has confirmed, unless the service is healthy."""
+        if self._corrections is not None:
+            self._corrections.settle(healthy=healthy)
 
     def fixes(self) -> Iterable[Fix]:
         """Nothing runs only because it was healed."""
         return ()
+
+    def _with_plan(self, fault: Fault) -> Fault:
+        """The fault with the correction that is proposed for it, if there is one."""
+        name, _, entry = fault.subject.partition("#")
+        file, declared = self._files.get(name), self._declared().get(name)
+        if not (file and declared and self._corrections and self._may_write):
+            return fault
+        state = file.state
+        known = self._proposed.get(fault.subject)
+        if known is None or known[0] is not state:
+            known = (state, _proposal(file, declared, self._root, entry))
+            self._proposed[fault.subject] = known
+        correction = known[1]
+        if correction is None:
+            return fault
+        plan = Plan(steps=correction.steps, digest=correction.digest, on_request=True)
+        return replace(fault, plan=plan, refusal=CORRECTABLE)
 
     def _ensure_read(self) -> None:
         if self._followed_for is None or self._followed_for[0] is not self._declared():
@@ -235,8 +312,7 @@ def files(app: Application) -> Mapping[str, ServedFile[Any]]:
 
 def _read(file: File, root: Path, content: bytes) -> Content[Any]:
     """What the content of a declared file says."""
-    texts = file.format in {Format.INI, Format.ENV}
-    schema = load_schema(file.schema, root, texts=texts) if file.schema else None
+    schema = _schema(file, root)
     found = examine(content, file.format, schema, file.entries)
     pointer = file.entries or ""
     entries = entries_of(found.value, pointer) if file.entries is not None else {}
@@ -247,6 +323,25 @@ def _read(file: File, root: Path, content: bytes) -> Content[Any]:
         return schema.value(value) if schema else value
 
     return Content(build, entries, found.broken, found.problems)
+
+
+def _schema(file: File, root: Path) -> Schema | None:
+    texts = file.format in {Format.INI, Format.ENV}
+    return load_schema(file.schema, root, texts=texts) if file.schema else None
+
+
+def _proposal(served: ServedFile[Any], file: File, root: Path, entry: str) -> Correction | None:
+    """The correction of a file, or of an entry of it, as it was read last."""
+    state, content = served.state, served.content
+    if content is None or (entry and entry not in state.broken):
+        return None
+    _, good = state.entries.get(entry, (None, None))
+    last_good = good.content if good else None
+    try:
+        schema = _schema(file, root)
+    except Broken:
+        return None
+    return correction(content, file.format, schema, file.entries, entry, last_good)
 
 
 def _of(subject: str, problem: Problem, more: str, since: float | None) -> Fault:

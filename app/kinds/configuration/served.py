@@ -177,6 +177,11 @@ class ServedFile(Generic[T]):
             raise FileUnusable(self.name)
         return value
 
+    @property
+    def content(self) -> bytes | None:
+        """What the file held when it was read last; None where it could not be read."""
+        return self._content
+
     def on_change(self, callback: Callable[[T], object]) -> None:
         """Call back with each new value, in the thread that has noticed it."""
         self._callbacks.append(callback)

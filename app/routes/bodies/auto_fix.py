@@ -44,6 +44,18 @@ class FaultRequest:
     kind: Annotated[str, Keywords(examples=["dependency"])]
     subject: Annotated[str, Keywords(examples=["aiohttp"])]
     plan: Annotated[str | None, "Its plan's digest; only this one is carried out then."] = None
+    confirm: Annotated[
+        bool | None, "True keeps what an earlier fix of it has changed, false takes that back."
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a fix on request has ended."""
+
+    kind: Annotated[str, "The kind of fault."]
+    subject: Annotated[str, "What was fixed."]
+    outcome: Annotated[str, "`kept`, `taken_back`, or `edited_since`: somebody else's edit stays."]
 
 
 #: Who names a kind means a fault.
@@ -234,6 +246,7 @@ class Repaired:
     subject: Annotated[str, "What was wrong."]
     healed: bool
     outcome: Annotated[str, "How it ended, as a code."]
+    advice: Annotated[str, "What to do next."]
     installed: Annotated[list[str], "What was put in place."]
 
 
