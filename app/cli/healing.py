@@ -51,16 +51,16 @@ def test_import(output: Output, module: str) -> int:
 
 @command("fix", codes="Exits with 1 when it is not mended afterwards.")
 @click.argument("subject", metavar="[KIND:]SUBJECT")
-@click.option("--yes", is_flag=True, help="Make a correction that is shown without asking.")
-@click.option("--confirm", "keep", flag_value=True, type=bool, help="Keep what it has corrected.")
-@click.option("--undo", "keep", flag_value=False, type=bool, help="Take back what it has.")
-def fix(output: Output, subject: str, *, yes: bool, keep: bool | None) -> int:
+@click.option("--yes", is_flag=True, help="Make the correction that is shown without asking.")
+@click.option("--confirm", "end", flag_value="keep", help="Keep the last correction.")
+@click.option("--undo", "end", flag_value="undo", help="Take the last correction back.")
+def fix(output: Output, subject: str, *, yes: bool, end: str | None) -> int:
     """Heal one subject now, as mode, approval and budget allow."""
     fixer = healing_engine()
     kind, name = fixer.named(subject)
     fixer.settle(healthy=None)
-    if keep is not None:
-        return _end_fix(output, fixer, kind, name, keep=keep)
+    if end is not None:
+        return _end_fix(output, fixer, kind, name, keep=end == "keep")
     report: ImportReport | None = None
     fault = _fault(fixer, kind, name) if kind != fixer.dependency.name else None
     plan = fault.plan if fault is not None and fault.plan and fault.plan.on_request else None

@@ -177,8 +177,7 @@ class Corrections:
                         continue
                     noted = self._noted(found[0], healthy=healthy)
                     if self._is_over(noted):
-                        seen = noted.healthy_at >= noted.until - UNSEEN * self.window
-                        self._end(name, noted, found[1], keep=seen and not noted.failed)
+                        self._end(name, noted, found[1], keep=self._proven(noted))
                     elif noted != found[0]:
                         self._write(name, noted, found[1])
                 self._stuck.discard(name)
@@ -193,6 +192,11 @@ class Corrections:
     def _is_over(self, record: Record) -> bool:
         # A clock that was set back by much would never get there.
         return not record.at - self.window < self._clock() < record.until
+
+    def _proven(self, record: Record) -> bool:
+        """Whether the service was seen healthy, until the end and without a gap."""
+        latest = max(record.at, record.until - UNSEEN * self.window)
+        return not record.failed and record.healthy_at > latest
 
     def _noted(self, record: Record, *, healthy: bool | None) -> Record:
         """The record with what the health of the service says about the correction."""

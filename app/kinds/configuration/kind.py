@@ -105,8 +105,8 @@ class ConfigurationKind:
         #: What the faults were made of.
         self._states: dict[str, State[Any]] = {}
         self._faults: dict[str, Fault] = {}
-        #: What is proposed for them, with the state that it was made of.
-        self._proposed: dict[str, tuple[State[Any], Correction | None]] = {}
+        #: What is proposed for them, with the state and the content that it was made of.
+        self._proposed: dict[str, tuple[object, object, Correction | None]] = {}
         self._may_write = False
 
     @property
@@ -191,7 +191,8 @@ class ConfigurationKind:
     def repair(self, fault: Fault, work: Work) -> Repair:
         """Make the correction that was approved; everything else has been done by itself."""
         name = fault.subject.partition("#")[0]
-        file, (_, proposed) = self._files.get(name), self._proposed.get(fault.subject, (None, None))
+        file = self._files.get(name)
+        *_, proposed = self._proposed.get(fault.subject, (None,))
         if (
             self._corrections is None
             or file is None
@@ -239,12 +240,12 @@ class ConfigurationKind:
         file, declared = self._files.get(name), self._declared().get(name)
         if not (file and declared and self._corrections and self._may_write):
             return fault
-        state = file.state
+        state, content = file.state, file.content
         known = self._proposed.get(fault.subject)
-        if known is None or known[0] is not state:
-            known = (state, _proposal(file, declared, self._root, entry))
+        if known is None or known[0] is not state or known[1] is not content:
+            known = (state, content, _proposal(file, declared, self._root, entry))
             self._proposed[fault.subject] = known
-        correction = known[1]
+        correction = known[2]
         if correction is None:
             return fault
         plan = Plan(steps=correction.steps, digest=correction.digest, on_request=True)
