@@ -95,13 +95,16 @@ def fix(output: Output, subject: str, *, yes: bool, end: str | None) -> int:
     if not mended:
         reason = f" ({fixer.mode_reason})" if fixer.mode_reason else ""
         output.line(f"  {repair.outcome}{reason}: {advice}")
+        if plan is not None and digest is None:
+            output.line(f"  make it: auto-fix fix {subject} --yes")
         if repair.retry_after > 0:
             wait = f"{repair.retry_after:.0f} s"
             output.line(f"  again in {wait}, or after: auto-fix reset {subject}")
         if repair.detail:
             output.line(f"  {repair.detail}")
     elif digest is not None:
-        output.line(f"  {repair.advice}: auto-fix fix {subject} --confirm, or --undo")
+        output.line(f"  {repair.advice}")
+        output.line(f"  keep it: auto-fix fix {subject} --confirm; take it back: --undo")
     elif repair.healed:
         can_write = can_be_written(fixer.settings.lock.parent)
         how = "" if can_write else ", its lines in requirements-flask.txt, and a new image"

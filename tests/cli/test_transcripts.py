@@ -49,6 +49,21 @@ def legacy(checkout: Checkout) -> Checkout:
 
 
 @pytest.fixture
+def corrected(checkout: Checkout) -> Checkout:
+    """The project with a declared file in which a key is misspelt."""
+    manifest = checkout.read("orchestrator.toml")
+    table = '[file.pricing]\npath = "config/pricing.toml"\nschema = "config/pricing.schema.json"\n'
+    checkout.write("orchestrator.toml", f"{manifest}\n{table}")
+    (checkout.root / "config").mkdir()
+    keys = '{"currency": {"type": "string"}, "timeout": {"type": "integer"}}'
+    schema = f'{{"properties": {keys}, "additionalProperties": false}}'
+    checkout.write("config/pricing.schema.json", schema)
+    text = 'currency = "EUR"   # as the bank has it\ntimeuot = "5"      # seconds\n'
+    checkout.write("config/pricing.toml", text)
+    return Checkout(checkout.root, {"AUTO_FIX_CONFIRM_SECONDS": "2"})
+
+
+@pytest.fixture
 def fetch(checkout: Checkout) -> Iterator[Callable[[str], str]]:
     """Gets an address of the service, which starts in the checkout when it is first asked."""
     with contextlib.ExitStack() as until_the_end:
@@ -88,6 +103,8 @@ def test_transcripts_are_what_the_commands_print(
         program, *arguments = shlex.split(line)
         if program == "curl":
             return fetch(arguments[-1])
+        if program in {"cat", "sleep"}:
+            return checkout.command([program, *arguments]).out
         assert Path(program).name == "flask"
         home = str(checkout.root / "instance" / "auto-fix")
         command = [sys.executable, "-m", "flask", *arguments]

@@ -87,6 +87,7 @@ def test_everything_set() -> None:
             allow_unlocked=True,
             spares=True,
             secrets=Path("secrets").absolute(),
+            confirm_seconds=60,
         ),
         edge_functions_file=Path("functions.toml"),
         tokens=(("ci", SECRET), ("alice", "0ther")),

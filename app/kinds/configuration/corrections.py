@@ -21,7 +21,7 @@ from app.kinds.configuration.parsing.positions import offset_of
 from app.kinds.configuration.schemas import Schema
 
 #: A larger file is not corrected: each edit has it parsed and checked anew.
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 #: Edits that one correction may have.
 MAX_EDITS = 20
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"

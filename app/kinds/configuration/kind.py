@@ -214,7 +214,7 @@ class ConfigurationKind:
             return Repair(outcome=UNWRITABLE, detail=str(error.strerror))
         self.adopt()
         window = f"{self._corrections.window:.0f} seconds"
-        advice = f"confirm it within {window}, or it lasts only if the service stays healthy"
+        advice = f"it lasts if it is confirmed within {window}, or if the service stays healthy"
         return Repair(outcome=Outcome.HEALED, advice=advice)
 
     def confirm(self, subject: str, caller: str, *, keep: bool) -> str:
@@ -227,8 +227,8 @@ class ConfigurationKind:
 
     def settle(self, *, healthy: bool | None) -> None:
         """Take back the corrections that nobody has confirmed, unless the service is healthy."""
-        if self._corrections is not None:
-            self._corrections.settle(healthy=healthy)
+        if self._corrections is not None and self._corrections.settle(healthy=healthy):
+            self.adopt()
 
     def fixes(self) -> Iterable[Fix]:
         """Nothing runs only because it was healed."""

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from werkzeug.test import TestResponse
 
 from app.cli.group import auto_fix
 from app.healing.engine import PlanChanged
 from app.healing.kind import Fault, NothingToConfirm, OtherCaller
-from app.kinds.configuration.fixing import Ending
+from app.kinds.configuration.fixing import DIRECTORY, Ending
 from app.kinds.configuration.kind import CORRECTABLE, UNCONFIRMED
 from app.kinds.standard import standard_kinds
 from app.settings.declarations import HealingSettings
 from app.utils.auto_fix import AutoFixer
 from tests.conftest import World
+from tests.support.http import BEARER, TOKEN, Build, assert_problem
+from tests.support.processes import http_request, serve, wait_until
 
 MANIFEST = """\
 [file.shop]
@@ -105,7 +110,7 @@ class TestEngine:
         fixer, other = shop.process(), shop.process()
         repair = fixer.fix_fault("configuration", "shop", digest_of(shop.fault(fixer)), "user 1")
         assert repair.healed
-        assert "within 300 seconds" in repair.advice
+        assert "confirmed within 300 seconds" in repair.advice
         assert shop.file.read_text() == GOOD
         assert [fault.subject for fault in fixer.faults() if fault.kind == "configuration"] == []
         assert [row.outcome for row in fixer.history()] == ["healed"]
@@ -213,3 +218,74 @@ class TestCommand:
         ended = run("--confirm", "--json")
         assert ended.exit_code == 2
         assert json.loads(ended.stdout)["error"]["code"] == "nothing_to_confirm"
+
+
+class TestHttp:
+    """``POST /api/auto-fix/fix``."""
+
+    def test_made_and_confirmed(self, shop: Shop, build: Build) -> None:
+        """With the plan's digest, by the bearer of a token; the same one ends it."""
+        tokens = (("alice", "alices-token"), ("bob", "bobs-token"))
+        app = build(tokens=tokens, AUTO_FIXER=AutoFixer(shop.settings()))
+        client = app.test_client()
+
+        def post(who: str, **body: object) -> TestResponse:
+            named = {"kind": "configuration", "subject": "shop", **body}
+            headers = {"Authorization": f"Bearer {who}s-token"} if who else {}
+            return client.post("/api/auto-fix/fix", json=named, headers=headers)
+
+        app.extensions["auto_fixer"].prepare()
+        authorized = {"Authorization": "Bearer alices-token"}
+        faults = client.get("/api/auto-fix/status", headers=authorized).get_json()["faults"]
+        (fault,) = [fault for fault in faults if fault["kind"] == "configuration"]
+        digest = fault["plan"]["digest"]
+        assert fault["plan"]["steps"] == list(STEPS)
+        assert_problem(post("alice"), 409, CORRECTABLE)
+        assert_problem(post("alice", plan="another"), 409, "plan_changed")
+        assert_problem(post("", plan=digest), 401, "token_required")
+        assert_problem(post("alice", confirm="yes"), 400, "fault_required")
+        assert_problem(post("alice", confirm=True), 404, "nothing_to_confirm")
+        assert shop.file.read_text() == SLIP
+        made = post("alice", plan=digest)
+        assert (made.status_code, made.get_json()["outcome"]) == (200, "healed")
+        assert shop.file.read_text() == GOOD
+        assert_problem(post("", confirm=True), 401, "token_required")
+        assert_problem(post("bob", confirm=False), 403, "other_caller")
+        ended = post("alice", confirm=False).get_json()
+        assert ended == {"kind": "configuration", "subject": "shop", "outcome": "taken_back"}
+        assert shop.file.read_text() == SLIP
+
+
+class TestServed:
+    """A service, killed and started again."""
+
+    def test_the_deadline_survives_kill_9(self, shop: Shop, tmp_path: Path) -> None:
+        """Who is killed after a correction has it taken back by the next process."""
+        home = shop.world.settings.home
+        environ = {
+            "AUTO_FIX_HOME": str(home),
+            "AUTO_FIX_MANIFEST": str(shop.manifest),
+            "AUTO_FIX_TOKEN": TOKEN,
+            "AUTO_FIX_CONFIRM_SECONDS": "3600",
+        }
+        json_body = {**BEARER, "Content-Type": "application/json"}
+        with serve(tmp_path / "first.log", environ) as server:
+            found = http_request(f"{server.url}/api/auto-fix/status", headers=BEARER).text
+            (fault,) = (f for f in json.loads(found)["faults"] if f["kind"] == "configuration")
+            body = {"kind": fault["kind"], "subject": "shop", "plan": fault["plan"]["digest"]}
+            made = http_request(
+                f"{server.url}/api/auto-fix/fix",
+                method="POST",
+                headers=json_body,
+                body=json.dumps(body).encode(),
+            )
+            assert (made.status, shop.file.read_text()) == (200, GOOD)
+            os.killpg(server.process.pid, signal.SIGKILL)
+        # As if the hour had passed since.
+        path = home / DIRECTORY / "shop"
+        line, _, before = path.read_bytes().partition(b"\n")
+        record = json.loads(line)
+        record = {**record, **{name: record[name] - 3600 for name in ("at", "until", "healthy_at")}}
+        path.write_bytes(json.dumps(record).encode() + b"\n" + before)
+        with serve(tmp_path / "second.log", environ):
+            wait_until(lambda: shop.file.read_text() == SLIP, timeout=60)
