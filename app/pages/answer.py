@@ -42,6 +42,8 @@ def page(template: str, build: Build, *, status: int = HTTPStatus.OK) -> Respons
             f"pages/{template}",
             **build(services, details=details),
             address=_address,
+            # Made once: the first screen may lead to hundreds of them.
+            fault_page=_address("pages.fault"),
             details=details,
             session_name=name,
             form_token=form_token() if name else "",
