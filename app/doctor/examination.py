@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.doctor.blueprints import check_addresses
+from app.doctor.databases import check_databases
 from app.doctor.findings import Code, Finding, error, note, ordered
 from app.doctor.imports import ImportChecker
 from app.doctor.project import Graph, Project
@@ -142,6 +143,7 @@ class Examination:
         yield from check_lock(project, requirements, layered)
         report("reading the settings")
         yield from faults
+        yield from check_databases(project, self.environ)
         yield from check_surroundings(settings, project, self.environ)
         if self.online:
             report("asking the index")
