@@ -58,6 +58,10 @@ RECENT = 5.0
 BACKGROUND_PAUSE = 1.0
 
 
+#: What others have recorded meanwhile and is no reason to try nothing.
+PASSED = frozenset({Outcome.HEALED, Outcome.INTERRUPTED, Outcome.LOST, RESET})
+
+
 class UnknownFault(OrchestratorError):
     """Nothing is known to be wrong with the subject of that kind."""
 
@@ -480,7 +484,7 @@ class Engine:
     def _refusal(self, fault: Fault, seen: int) -> Repair | None:
         """Why nothing is tried; ``seen`` is the newest row that was there before the claim."""
         now = self.budgets.standing(fault.kind, fault.subject)
-        if now.id > seen and now.outcome not in {Outcome.HEALED, Outcome.INTERRUPTED, RESET}:
+        if now.id > seen and now.outcome not in PASSED:
             return Repair(outcome=now.outcome)
         if fault.refusal is not None or self._stopping:
             return Repair(outcome=fault.refusal or Outcome.STOPPING)

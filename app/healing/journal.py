@@ -397,12 +397,17 @@ class Journal:
 def _standing(rows: Iterable[tuple[Any, ...]], basis: str | None) -> Standing:
     """How it stands by the rows of ``NEWEST``."""
     newest: tuple[int, str] | None = None
-    count, last_at = 0, 0.0
+    count, last_at, lost = 0, 0.0, False
     for id_, outcome, its_basis, at, counts in rows:
         newest = newest or (id_, outcome)
         basis = its_basis if basis is None else basis
+        if outcome == Outcome.HEALED and lost:
+            # A fix that did not last was no success: it is the same attempt.
+            lost = False
+            continue
         if outcome in {Outcome.HEALED, RESET}:
             break
+        lost = lost or outcome == Outcome.LOST
         if counts and its_basis == basis:
             count, last_at = count + 1, max(last_at, at)
     return Standing(*(newest or (0, "")), Failures(count, last_at))

@@ -49,6 +49,7 @@ class Outcome(StrEnum):
     PERMISSION = "permission"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
+    LOST = "lost"
 
     MODE = "mode"
     NOT_APPROVED = "not_approved"
@@ -67,6 +68,7 @@ ADVICE: Mapping[str, str] = {
     Outcome.PERMISSION: "AUTO_FIX_HOME cannot be written by this user",
     Outcome.INTERRUPTED: "the process that was healing was stopped before it ended",
     Outcome.FAILED: "the repair failed unexpectedly; the log has the reason",
+    Outcome.LOST: "the fix was made, and was gone or damaged afterwards; the log says of what",
     Outcome.MODE: "healing is switched off, or AUTO_FIX_HOME cannot take a fix: nothing was tried",
     Outcome.NOT_APPROVED: "nobody has approved a fix for this, so it is never tried",
     Outcome.NOT_FIXABLE: "no repair would mend this fault",

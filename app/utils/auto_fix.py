@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeVar
 
 from app.healing.budget import Budget
 from app.healing.engine import Engine
+from app.healing.journal import Attempt
 from app.healing.kind import Fault, Kind, Outcome, Repair
 from app.healing.report import HealthReport
 from app.kinds.configuration.manifest_file import ManifestFile
@@ -103,7 +104,7 @@ class AutoFixer(Engine):
             wheelhouse=settings.wheelhouse,
             allow_unlocked=settings.allow_unlocked,
         )
-        return DependencyKind(
+        kind = DependencyKind(
             settings,
             catalog,
             required=self._required,
@@ -112,6 +113,8 @@ class AutoFixer(Engine):
             reports=self._reports,
             environ=os.environ,
         )
+        kind.layers.lost = self._record_lost
+        return kind
 
     @functools.cached_property
     def kinds(self) -> dict[str, Kind]:
@@ -122,6 +125,18 @@ class AutoFixer(Engine):
     def layers(self) -> Layers:
         """The committed fixes of missing packages."""
         return self.dependency.layers
+
+    def _record_lost(self, subject: str, attempt: str) -> None:
+        """Record that an attempt has failed after all, once on this host."""
+        row = Attempt(
+            attempt=f"{attempt}-{Outcome.LOST}",
+            kind=KIND,
+            subject=subject,
+            cause=Cause.PARTIAL_INSTALL,
+            outcome=Outcome.LOST,
+            basis=self.dependency.basis(),
+        )
+        self.journal.append(row)
 
     # -- importing ---------------------------------------------------------------------------
 

@@ -155,14 +155,19 @@ class LayerImports:
             self._marks.end(mark)
 
     def _check(self, name: str, file: str) -> None:
-        """Set a layer aside that has taken files of its own away while it was imported."""
+        """Take a layer for lost that has taken files of its own away while it was imported."""
         there = os.path.exists(file)  # noqa: PTH110 - is text
         if name in self._whole and there:
             return
         self._whole.add(name)
+        directory = self._layers.directory / name
+        if not directory.exists():
+            # It may have been set aside meanwhile, which is known then.
+            subject, _, attempt = name.rpartition(".")
+            self._layers.lost(subject, attempt)
         for layer in self._layers.committed():
             site = self._layers.site(layer)
-            if site.parent.name == name and not (
+            if site.parent == directory and not (
                 there and is_whole(site) and set(distributions(site)) == set(layer.installed)
             ):
                 with suppress(OSError):

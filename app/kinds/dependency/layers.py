@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -120,6 +120,8 @@ class Layers:
         self._mutex = free_after_fork(threading.Lock())
         #: What the log has already: layers whose manifest cannot be read, and NO_RENAMES.
         self._logged: set[str] = set()
+        #: Is told the subject and the attempt of a fix that has not lasted.
+        self.lost: Callable[[str, str], None] = lambda _subject, _attempt: None
         #: The layers whose bytecode this process has removed.
         self._recompiled: set[Path] = set()
         #: What is not loaded because another user may have put it there.
@@ -320,6 +322,8 @@ class Layers:
         if deadly:
             (directory / DEADLY).write_text(self.key, encoding="utf-8")
         self._to_quarantine(directory)
+        if not deadly:
+            self.lost(layer.subject, layer.attempt)
         fields = {"subject": layer.subject, "layer": directory.name}
         logger.warning(why, extra={"fields": fields})
 

@@ -116,3 +116,57 @@ class TestWho:
         wait += "while not any(b'slow.part' in p.read_bytes() for p in marks.glob('slow*')): pass\n"
         run(world, begin + wait)
         assert not marks(world)
+
+
+#: What a wheel does to its own files once it is a layer, which no child sees.
+LOSSES = {
+    "its module": "os.remove(__file__)",
+    "another file": "os.remove(os.path.join(os.path.dirname(__file__), 'b.py'))",
+    "its layer": "shutil.rmtree(__file__.rpartition('/site/')[0])",
+    "the layer through links": "shutil.rmtree(os.path.realpath(__file__).rpartition('/site/')[0])",
+}
+BODY = "import os, shutil\nif '/layers/' in __file__:\n    {}\n"
+HEAL = "say(fixer.safe_import('prey')[0], fixer.budget('prey').attempts_left)"
+
+
+def publish(world: World, loss: str) -> None:
+    """Approve a wheel that takes files of its own away."""
+    files = {"prey/__init__.py": BODY.format(loss), "prey/b.py": ""}
+    world.publish("prey", files=files)
+
+
+class TestLost:
+    """A fix that does not last was a failed attempt."""
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_at_its_first_import(self, world: World, loss: str) -> None:
+        """Each costs budget, and with the last one nothing is healed any more."""
+        publish(world, LOSSES[loss])
+        assert [run(world, HEAL) for _ in range(4)] == ["True 2", "True 1", "True 0", "False 0"]
+        code = "say(*[attempt.outcome for attempt in fixer.history()])"
+        assert run(world, code) == " ".join(["lost healed"] * 3)
+        assert committed(world.settings.home) == []
+
+    @pytest.mark.parametrize("linked", ["home", "."])
+    def test_by_a_link(self, world: World, tmp_path: Path, linked: str) -> None:
+        """A home that is a link, or below one, is a home as any other."""
+        (tmp_path / "real").mkdir(mode=0o700)
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path / "real")
+        publish(world, LOSSES["the layer through links"])
+        home = str(link / linked)
+        assert [run(world, HEAL, home=home) for _ in range(2)] == ["True 2", "True 1"]
+
+    def test_later(self, world: World) -> None:
+        """What is gone when a process looks for it the next time did not last either."""
+        code = "import atexit; atexit.register(os.remove, __file__)"
+        world.publish("prey", files={"prey.py": BODY.format(code)})
+        assert [run(world, HEAL) for _ in range(4)] == ["True 3", "True 3", "True 3", "False 0"]
+
+    def test_what_lasts(self, world: World) -> None:
+        """A heal after one that lasted, of another lock, begins with the whole budget."""
+        publish(world, "pass")
+        assert run(world, HEAL) == "True 3"
+        world.publish("other")
+        assert run(world, HEAL) == "True 3"
+        assert "lost" not in run(world, "say(*[each.outcome for each in fixer.history()])")
