@@ -122,6 +122,8 @@ class Fault:
     plan: Plan | None = None
     refusal: str | None = None
     needed_by: tuple[str, ...] = field(default=(), compare=False)
+    #: Since when, in Unix time, something old is used in the place of the subject.
+    stale_since: float | None = field(default=None, compare=False)
 
     @property
     def fixable(self) -> bool:

@@ -67,7 +67,15 @@ def standard_kinds(
     corrections = Corrections(settings.home, settings.confirm_seconds)
     return (
         EnvironmentKind(declared, environ, settings.secrets),
-        ConfigurationKind(declared_files, environ, root, last_goods, own, corrections=corrections),
+        ConfigurationKind(
+            declared_files,
+            environ,
+            root,
+            last_goods,
+            own,
+            corrections=corrections,
+            install=install,
+        ),
         # Behind the environment, whose variables its URLs have.
         DatabaseKind(partial(table, databases.TABLE), environ, settings.home, install),
     )

@@ -8,6 +8,7 @@ Mode, health and blueprints are those of the worker that answers.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -157,6 +158,17 @@ def engine_series(fixer: AutoFixer) -> Iterator[Metric]:
         "Mode in force in the worker that answers, 1 for the one that holds",
         {(str(mode),): mode == fixer.mode for mode in Mode},
         "mode",
+    )
+    yield _gauge(
+        "auto_fix_stale_seconds",
+        "For how long something old has been used in the place of what is broken",
+        {
+            (fault.kind, fault.subject): time.time() - fault.stale_since
+            for fault in fixer.faults()
+            if fault.stale_since is not None
+        },
+        "kind",
+        "subject",
     )
 
 

@@ -24,6 +24,8 @@ PROMPT = "$ "
 RECORD = "RECORD_TRANSCRIPTS"
 #: The place of what needs a Docker engine.
 CONTAINER = "container"
+#: That of a service that is killed and started again.
+RESTARTED = "restarted"
 #: What is another one each time, and what stands for it in a comparison.
 VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:Z|[+-]\d\d:\d\d)"), "MOMENT"),

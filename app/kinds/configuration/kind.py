@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.healing.background import free_after_fork
+from app.healing.background import BoundedCall, free_after_fork
 from app.healing.kind import Fault, Fix, NothingToConfirm, Outcome, Plan, Repair, Scope, Work
 from app.healing.locks import Busy
 from app.healing.report import timestamp
@@ -64,6 +64,7 @@ class ConfigurationKind:
         last_goods: where good versions are kept.
         corrections: those that are not confirmed yet; without them none is proposed.
         own: files of the service itself, which the manifest does not declare.
+        install: heals a package that is missing, by the rules of packages.
         clock: seconds that never go back.
     """
 
@@ -81,7 +82,7 @@ class ConfigurationKind:
     }
     refusals: frozenset[str] = frozenset({LAST_GOOD, CORRECTABLE})
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but four have defaults
         self,
         declared: Callable[[], Mapping[str, File]],
         environ: Mapping[str, str],
@@ -90,6 +91,7 @@ class ConfigurationKind:
         own: Iterable[ServedFile[Any]] = (),
         *,
         corrections: Corrections | None = None,
+        install: Callable[[str], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.needs: Mapping[str, tuple[str, ...]] = {}
@@ -100,6 +102,9 @@ class ConfigurationKind:
         self._files = {file.name: file for file in own}
         self._own = frozenset(self._files)
         self._followed_for: tuple[Mapping[str, File], Mapping[str, str | None]] | None = None
+        #: The packages that are being healed because a file cannot be read without them.
+        self._install = install
+        self._installs: dict[str, BoundedCall[object]] = {}
         #: When it is tried again to read what others cannot read or check now.
         self._again_at = 0.0
         #: What the faults were made of.
@@ -114,12 +119,6 @@ class ConfigurationKind:
         """What Python callers get, by the names of the files."""
         self._ensure_read()
         return self._files
-
-    def follow(self, file: ServedFile[Any]) -> None:
-        """Serve one more file of the service itself."""
-        with self._mutex:
-            self._files = {**self._files, file.name: file}
-            self._own |= {file.name}
 
     def subjects(self) -> Mapping[str, bool]:
         """The files, and those that blueprints need."""
@@ -138,8 +137,11 @@ class ConfigurationKind:
                 self._again_at = self._clock() + AGAIN_SECONDS
             for file in self._files.values():
                 problems = file.state.problems
+                of_others = again and bool(problems) and problems[0].cause in OF_OTHERS
+                if of_others and problems[0].cause is Cause.NO_PARSER:
+                    self._heal(problems[0].key)
                 # What reads or checks it may have come since.
-                file.refresh(force=again and bool(problems) and problems[0].cause in OF_OTHERS)
+                file.refresh(force=of_others)
                 if self._may_write:
                     file.settle()
             states = {name: file.state for name, file in self._files.items()}
@@ -251,6 +253,13 @@ class ConfigurationKind:
         plan = Plan(steps=correction.steps, digest=correction.digest, on_request=True)
         return replace(fault, plan=plan, refusal=CORRECTABLE)
 
+    def _heal(self, package: str) -> None:
+        """Have a package healed in a thread; whether that may be, and when again, is its kind's."""
+        last = self._installs.get(package)
+        if self._may_write and package and (last is None or last.done or last.orphaned):
+            call = BoundedCall(partial(self._install, package), f"heal {package}")
+            self._installs[package] = call
+
     def _ensure_read(self) -> None:
         if self._followed_for is None or self._followed_for[0] is not self._declared():
             self.adopt()
@@ -352,4 +361,11 @@ def _of(subject: str, problem: Problem, more: str, since: float | None) -> Fault
     else:
         advice = f"{problem}{more}; since {timestamp(since)} its last good version is served"
         refusal = LAST_GOOD
-    return Fault(kind=KIND, subject=subject, cause=problem.cause, advice=advice, refusal=refusal)
+    return Fault(
+        kind=KIND,
+        subject=subject,
+        cause=problem.cause,
+        advice=advice,
+        refusal=refusal,
+        stale_since=since,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.kinds.configuration.last_good import LastGood, LastGoods
 from app.kinds.configuration.served import PROVEN_SECONDS, FileUnusable
 from app.manifest import parse
 from tests.support.clock import Clock
+from tests.support.processes import wait_until
 
 #: Looks like nothing that a fault says otherwise.
 CANARY = "c4n4ry-of-the-shop"
@@ -49,6 +51,7 @@ class Process:
     clock: Clock = field(default_factory=Clock)
     environ: dict[str, str] = field(default_factory=dict)
     declared: Mapping[str, File] = field(default_factory=dict)
+    healed: list[str] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -68,6 +71,7 @@ class Process:
             self.environ,
             self.root,
             LastGoods(self.root / "home"),
+            install=self.healed.append,
             clock=self.clock,
         )
         made.needs = dict.fromkeys(needed, ("shop.orders",))
@@ -213,6 +217,20 @@ class TestFollowed:
         kind = process.kind("pricing")
         assert only(kind).cause == Cause.SCHEMA_INVALID
         (process.root / "away").rename(schema)
+        process.clock.pass_by(PROVEN_SECONDS)
+        assert kind.adopt()
+        assert kind.unmet("pricing") is None
+
+    def test_package_that_is_missing(
+        self, process: Process, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What checks a file is healed, and the file is served then."""
+        monkeypatch.setitem(sys.modules, "jsonschema.validators", None)
+        kind = process.kind("pricing")
+        assert only(kind).cause == Cause.NO_PARSER
+        wait_until(lambda: process.healed)
+        assert process.healed == ["jsonschema"]
+        monkeypatch.undo()
         process.clock.pass_by(PROVEN_SECONDS)
         assert kind.adopt()
         assert kind.unmet("pricing") is None
