@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from random import Random
 
 from app.kinds.configuration.causes import Cause
 from app.kinds.configuration.formats import Format
@@ -110,6 +111,8 @@ SCHEMA = {
 #: The line with which an entry of the functions begins.
 TABLE = r"\W*(functions\.)?(orders|stock)\W*"
 DEEP = 5000
+#: What means something in one of the formats, or ends a line for somebody.
+ODD = "abc=:[]{}\"'#,.\n\t -\\&*!|>%@`?<0123eE+_;\r\x85\u2028é~^"
 
 
 @dataclass(frozen=True)
@@ -325,6 +328,20 @@ def truncated() -> Iterator[tuple[Format, bytes]]:
         content = good.encode()
         for end in range(len(content)):
             yield written_in, content[:end]
+
+
+def mutated(seed: int, count: int) -> Iterator[tuple[Format, bytes]]:
+    """Texts with a few accidents in them, or made of nothing else."""
+    random = Random(seed)  # noqa: S311 - no secret
+    for written_in in random.choices(list(GOOD), k=count):
+        text = [*GOOD[written_in]] if random.random() < 0.6 else []
+        for _ in range(random.randint(1, 12)):
+            place, other = random.randint(0, len(text)), random.randint(0, len(text))
+            inserted = random.choice(ODD) * random.randint(1, 3)
+            text[place : place + random.choice([0, 0, 1, 5])] = random.choice(
+                [inserted, inserted, "", text[other : other + 30]]
+            )
+        yield written_in, "".join(text).encode()
 
 
 #: A line with a key and a value, or an element of a list: what is before the value, and behind it.

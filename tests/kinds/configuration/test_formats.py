@@ -14,7 +14,7 @@ import pytest
 from app.kinds.configuration.causes import MEANINGS, Broken, Cause, parse_pointer
 from app.kinds.configuration.examine import examine
 from app.kinds.configuration.formats import SUFFIXES, Format, format_of, parse
-from tests.kinds.configuration.corpus import CANARY, GOOD, Case, texts, truncated
+from tests.kinds.configuration.corpus import CANARY, GOOD, Case, mutated, texts, truncated
 
 CASES = {case.name: case for case in texts()}
 FUNCTIONS = {
@@ -80,12 +80,18 @@ def test_there_are_enough_ways() -> None:
     }
 
 
-def test_truncated_texts() -> None:
-    """A text that ends at any byte is read or has a problem in one of its lines."""
-    for written_in, content in truncated():
+@pytest.mark.parametrize(
+    "contents",
+    [list(truncated()), list(mutated(seed=15, count=600))],
+    ids=["truncated", "mutated"],
+)
+def test_accidents(contents: list[tuple[Format, bytes]]) -> None:
+    """A text that ends at any byte, or has any accident, is read or has a problem in a line."""
+    for written_in, content in contents:
         for problem in examine(content, written_in).problems:
             assert 1 <= problem.line <= content.count(b"\n") + 1
             assert CANARY not in str(problem)
+            assert str(problem).isprintable()
 
 
 @pytest.mark.parametrize("written_in", [Format.TOML, Format.YAML, Format.INI, Format.ENV])

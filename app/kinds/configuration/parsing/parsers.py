@@ -148,7 +148,8 @@ def parse_ini(text: str) -> Document:
     except configparser.MissingSectionHeaderError as error:
         cause, said, line = Cause.SYNTAX, "expected [section] before the first key", error.lineno
     except configparser.ParsingError as error:
-        cause, said, line = Cause.SYNTAX, "expected key = value", error.errors[0][0]
+        line = error.errors[0][0] if error.errors else 1
+        cause, said = Cause.SYNTAX, "expected key = value"
     raise Unparsable(cause, said, positions.offset_of(text, line or 1))
 
 
