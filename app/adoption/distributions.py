@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 
 from app.doctor.findings import Code, Finding, error
 from app.doctor.project import Project
@@ -42,15 +42,13 @@ class Distributions:
     def __init__(self, project: Project) -> None:
         self._map = project.dependency_map
         self._listed = load(project.requirements_path).names()
-        self._found: dict[str, Package | Finding | None] = {}
+        #: Asked for the same few modules by all of them.
+        self.package = cache(self._package)
+        self._providers = cache(importlib.metadata.packages_distributions)
 
-    def package(self, module: str) -> Package | Finding | None:
+    def _package(self, module: str) -> Package | Finding | None:
         """The package that brings a module, or why nobody knows it; None where it needs none."""
-        if module not in self._found:
-            self._found[module] = self._look_up(module, top_level(module))
-        return self._found[module]
-
-    def _look_up(self, module: str, top: str) -> Package | Finding | None:
+        top = top_level(module)
         if approved := self._map.get(top):
             listed = requirement_name(approved) in self._listed
             # Without these there is no service that could isolate what needs them.
@@ -58,7 +56,7 @@ class Distributions:
             return None if needless else Package(top, approved, approved=True, listed=listed)
         if top in sys.stdlib_module_names:
             return None
-        here = sorted({normalize(name) for name in self._providers.get(top, ())})
+        here = sorted({normalize(name) for name in self._providers().get(top, ())})
         if len(here) > 1:
             here = [name for name in here if records_module(name, module)]
         if len(here) == 1 and top.isascii() and (version := installed_version(here[0])):
@@ -73,7 +71,3 @@ class Distributions:
         advice = f"add what brings it to {FILE} and the requirements"
         advice = f"{advice}; that is likely {likely}" if likely else advice
         return error(Code.UNKNOWN_DISTRIBUTION, message, advice, subject=module)
-
-    @cached_property
-    def _providers(self) -> dict[str, list[str]]:
-        return dict(importlib.metadata.packages_distributions())

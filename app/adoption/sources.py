@@ -42,10 +42,7 @@ class Source:
 
     def as_module(self) -> SourceFile:
         """The file as what the project will import."""
-        parts = self.name.with_suffix("").parts
-        is_package = parts[-1] == "__init__"
-        module = ".".join(parts[:-1] if is_package else parts)
-        return SourceFile(module, self.shown, self.content, is_package)
+        return SourceFile.at(self.name, self.shown, self.content)
 
 
 def read_sources(root: Path, paths: Iterable[Path]) -> Iterator[Source | Finding]:

@@ -118,31 +118,28 @@ class Taken:
         self, owner: str, blueprint: SourceBlueprint, prefix: str | None, file: str
     ) -> list[Finding]:
         """Count a blueprint; what of it an earlier one, or the service itself, has already."""
-        return [*self._add(owner, blueprint, prefix, file)]
-
-    def _add(
-        self, owner: str, blueprint: SourceBlueprint, prefix: str | None, file: str
-    ) -> Iterator[Finding]:
-        name, line = blueprint.flask_name, blueprint.line
+        found: list[Finding] = []
+        name, where = blueprint.flask_name, (file, blueprint.line, owner)
         if name and (other := self._names.setdefault(name, owner)) != owner:
             message = f"its name {name} is that of {other}: Flask registers only one of them"
             advice = "give Blueprint(…) another name"
-            yield error(Code.NAME_TAKEN, message, advice, file, line, subject=owner)
+            found.append(error(Code.NAME_TAKEN, message, advice, *where))
         if prefix and is_core_address(prefix):
             message = f"its prefix {prefix} belongs to the service itself"
             advice = "choose another: it would be isolated"
-            yield error(Code.ADDRESS_TAKEN, message, advice, file, line, subject=owner)
+            found.append(error(Code.ADDRESS_TAKEN, message, advice, *where))
         elif prefix and (other := self._prefixes.setdefault(prefix, owner)) != owner:
             message = f"its prefix {prefix} is that of {other}, too: while one is isolated, answers"
             message = f"{message} below it tell of the other"
             advice = "give each a prefix of its own"
-            yield note(Code.PREFIX_SHARED, message, advice, file, line, subject=owner)
+            found.append(note(Code.PREFIX_SHARED, message, advice, *where))
         for rule in blueprint.rules:
+            where = (file, rule.line, owner)
             address = f"{(prefix or '').rstrip('/')}/{rule.text.lstrip('/')}"
             if is_core_rule(address):
                 message = f"{address} belongs to the service itself"
                 advice = "choose another: the blueprint would be isolated"
-                yield error(Code.ADDRESS_TAKEN, message, advice, file, rule.line, subject=owner)
+                found.append(error(Code.ADDRESS_TAKEN, message, advice, *where))
                 continue
             owners = (
                 self._rules.setdefault((comparable_rule(address), method), owner)
@@ -151,4 +148,5 @@ class Taken:
             if others := sorted({*owners} - {owner}):
                 message = f"{address} is answered by {', '.join(others)} already"
                 advice = "choose another: the first one of them answers"
-                yield warning(Code.ADDRESS_TAKEN, message, advice, file, rule.line, subject=owner)
+                found.append(warning(Code.ADDRESS_TAKEN, message, advice, *where))
+        return found

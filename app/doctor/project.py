@@ -164,12 +164,9 @@ class Project:
 
     def source(self, path: Path) -> SourceFile:
         """Read one file."""
-        relative = path.relative_to(self.root)
         base = next(base for base in self._bases if path.is_relative_to(base))
-        parts = path.relative_to(base).with_suffix("").parts
-        is_package = parts[-1] == "__init__"
-        module = ".".join(parts[:-1] if is_package else parts)
-        return SourceFile(module, str(relative), path.read_bytes(), is_package)
+        shown = str(path.relative_to(self.root))
+        return SourceFile.at(path.relative_to(base), shown, path.read_bytes())
 
     def locate(self, module: str) -> Path | None:
         """The file or directory of a module of this project, None when there is none."""

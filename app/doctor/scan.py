@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from app.doctor import guards
 from app.doctor.guards import Guard, dotted
@@ -46,6 +47,13 @@ class SourceFile:
     file: str
     content: bytes
     is_package: bool
+
+    @classmethod
+    def at(cls, path: PurePath, file: str, content: bytes) -> SourceFile:
+        """The module at a path below where its top package stands; ``file`` is how it is called."""
+        parts = path.with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        return cls(".".join(parts[:-1] if is_package else parts), file, content, is_package)
 
     @property
     def package(self) -> str:
