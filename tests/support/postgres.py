@@ -59,6 +59,12 @@ def run(program: str, *arguments: str, check: bool = True) -> subprocess.Complet
     return subprocess.CompletedProcess(command, ended.returncode, said, "")
 
 
+def give_to_server(path: Path) -> None:
+    """Have a file or a directory belong to the user that servers run as."""
+    if os.geteuid() == 0:
+        shutil.chown(path, "postgres", "postgres")
+
+
 class Postgres:
     """One server; in a ``with`` statement it runs, and its directory is removed afterwards."""
 
@@ -67,8 +73,7 @@ class Postgres:
         self.data = self.root / "data"
         self.port = free_port()
         self.settings = (*QUICK, *settings)
-        if os.geteuid() == 0:
-            shutil.chown(self.root, "postgres", "postgres")
+        give_to_server(self.root)
 
     def __enter__(self) -> Self:
         password = self.root / "password"

@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
+from app.kinds.database.declaration import InvalidURL
+
 
 class Cause(StrEnum):
     """What can be wrong with a database."""
@@ -157,14 +159,15 @@ def _classes(error: BaseException) -> set[str]:
 
 
 def _is_database_error(error: BaseException) -> bool:
-    wanted = {"sqlalchemy.SQLAlchemyError", "psycopg.Error", "pymysql.MySQLError", "app.Failed"}
-    return isinstance(error, sqlite3.Error) or not wanted.isdisjoint(_classes(error))
+    wanted = {"sqlalchemy.SQLAlchemyError", "psycopg.Error", "pymysql.MySQLError"}
+    own = isinstance(error, sqlite3.Error | InvalidURL)
+    return own or not wanted.isdisjoint(_classes(error))
 
 
 def _cause_of_one(error: BaseException) -> Cause | None:
     classes = _classes(error)
-    if "app.Failed" in classes:
-        return Cause(error.cause)  # type: ignore[attr-defined]
+    if isinstance(error, InvalidURL):
+        return Cause.INVALID_URL
     if "sqlalchemy.TimeoutError" in classes:
         return Cause.POOL_EXHAUSTED
     if "psycopg.Error" in classes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import psycopg
 import pytest
 import sqlalchemy
 
 from app.kinds.database.causes import MEANINGS, Cause, cause_of
+from app.kinds.database.declaration import Database
 from app.kinds.database.probe import Probed, probe
 from tests.kinds.database.conftest import Process
 from tests.support.postgres import PASSWORD, USER, Postgres
+from tests.support.processes import ROOT
 from tests.support.proxy import Fault, Proxy
 from tests.support.sockets import free_port
 
@@ -160,9 +164,12 @@ def test_a_password_of_odd_characters_is_put_into_the_url_encoded(
     assert look(process).cause is None
 
 
-def test_each_cause_has_a_meaning() -> None:
-    """A page says it."""
+def test_each_cause_and_each_key_is_documented() -> None:
+    """A page says what a cause means, the documentation what is done about it."""
     assert set(MEANINGS) == set(Cause)
+    page = (ROOT / "docs" / "DATABASES.md").read_text("utf-8")
+    keys = {field.name for field in fields(Database)} - {"name"}
+    assert [each for each in (*Cause, *keys) if f"`{each}`" not in page] == []
 
 
 class TestErrors:

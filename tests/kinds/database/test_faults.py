@@ -15,12 +15,13 @@ import sqlalchemy
 from sqlalchemy import text
 
 from app.kinds.database.causes import Cause
+from app.kinds.database.declaration import InvalidURL
 from app.kinds.database.kind import UNDECLARED
 from app.kinds.database.migrations import heads
 from tests.kinds.database.conftest import WORK, Process, eventually
 from tests.kinds.database.test_kind import ask
 from tests.support.pgbouncer import PgBouncer
-from tests.support.postgres import PASSWORD, USER, Postgres
+from tests.support.postgres import PASSWORD, USER, Postgres, give_to_server
 from tests.support.processes import ROOT
 from tests.support.sockets import free_port
 
@@ -138,7 +139,7 @@ def test_a_disk_that_is_full_under_the_server_is_told_while_reads_go_on(process:
         if subprocess.run(command, check=False, capture_output=True).returncode:
             pytest.skip("this user may mount nothing")
         afterwards.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
-        shutil.chown(place, "postgres", "postgres")
+        give_to_server(place)
         server.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
         server.execute("CREATE TABLE orders (item text) TABLESPACE small")
         process.use(server.port)
@@ -197,6 +198,44 @@ def test_an_error_of_an_engine_that_nobody_knows_is_of_no_declared_database(
     told = kind.explain(failed.value)
     assert told is not None
     assert (told.subject, told.fixable) == (UNDECLARED, False)
+
+
+def test_an_engine_whose_url_cannot_be_used_is_a_fault_for_who_asks(process: Process) -> None:
+    """Whether the blueprint has declared that it needs it or not."""
+    kind = process.kind()
+    with pytest.raises(InvalidURL) as failed:
+        ask(kind)
+    told = kind.explain(failed.value)
+    assert told is not None
+    assert told.cause == Cause.INVALID_URL
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_is_verified_as_the_url_says(
+    process: Process, tmp_path: Path, *, trusted: bool
+) -> None:
+    """One that nobody vouches for is a cause of its own, and TLS is never done without."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    with Postgres() as server:
+        for name in ("server", "other"):
+            files = ("-keyout", f"{server.data}/{name}.key", "-out", f"{server.data}/{name}.crt")
+            subject = ("-subj", "/CN=shop", "-addext", "subjectAltName=IP:127.0.0.1")
+            how = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", *files, *subject)
+            subprocess.run([openssl, *how], check=True, capture_output=True)
+        give_to_server(server.data / "server.key")
+        server.execute("ALTER SYSTEM SET ssl = on")
+        server.stop()
+        server.start()
+        root = tmp_path / "root.crt"
+        shutil.copyfile(server.data / ("server.crt" if trusted else "other.crt"), root)
+        process.use(server.port, rest=f"?sslmode=verify-full&sslrootcert={root}")
+        kind = process.kind()
+        eventually(kind, None if trusted else Cause.TLS)
+        if trusted:
+            query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            assert ask(kind, query) is True
 
 
 class TestPooler:
