@@ -59,6 +59,7 @@ def fix(output: Output, subject: str, *, yes: bool, end: str | None) -> int:
     fixer = healing_engine()
     kind, name = fixer.named(subject)
     fixer.settle(healthy=None)
+    fixer.adopt()
     if end is not None:
         return _end_fix(output, fixer, kind, name, keep=end == "keep")
     report: ImportReport | None = None
@@ -113,7 +114,6 @@ def fix(output: Output, subject: str, *, yes: bool, end: str | None) -> int:
 
 
 def _fault(fixer: AutoFixer, kind: str, name: str) -> Fault:
-    fixer.prepare()
     try:
         return fixer.fault(kind, name)
     except UnknownFault as error:

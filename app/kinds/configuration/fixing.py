@@ -161,15 +161,12 @@ class Corrections:
                 raise OtherCaller(name)
             return self._end(name, *found, keep=keep)
 
-    def settle(self, *, healthy: bool | None) -> bool:
+    def settle(self, *, healthy: bool | None) -> None:
         """End each correction whose time is over: keep it if the service was healthy all the while.
-
-        True where one was taken back.
 
         Args:
             healthy: whether the service is; None where that is not known.
         """
-        taken_back = False
         for name, record in self.pending().items():
             if self._noted(record, healthy=healthy) == record and not self._is_over(record):
                 continue
@@ -180,8 +177,7 @@ class Corrections:
                         continue
                     noted = self._noted(found[0], healthy=healthy)
                     if self._is_over(noted):
-                        ending = self._end(name, noted, found[1], keep=self._proven(noted))
-                        taken_back = taken_back or ending is Ending.TAKEN_BACK
+                        self._end(name, noted, found[1], keep=self._proven(noted))
                     elif noted != found[0]:
                         self._write(name, noted, found[1])
                 self._stuck.discard(name)
@@ -192,7 +188,6 @@ class Corrections:
                     self._stuck.add(name)
                     fields = {"file": name, "errno": error.errno}
                     logger.warning("correction cannot be ended", extra={"fields": fields})
-        return taken_back
 
     def _is_over(self, record: Record) -> bool:
         # A clock that was set back by much would never get there.

@@ -229,8 +229,8 @@ class ConfigurationKind:
 
     def settle(self, *, healthy: bool | None) -> None:
         """Take back the corrections that nobody has confirmed, unless the service is healthy."""
-        if self._corrections is not None and self._corrections.settle(healthy=healthy):
-            self.adopt()
+        if self._corrections is not None:
+            self._corrections.settle(healthy=healthy)
 
     def fixes(self) -> Iterable[Fix]:
         """Nothing runs only because it was healed."""
