@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, time
 from json import dumps, loads
 
 from app.kinds.configuration import spans
@@ -30,6 +29,8 @@ BARE = re.compile(
     r"(?P<before>[ \t]*[^\s=#][^=#]*=[ \t]*)(?P<value>[\w./~@+-][^\"'\\#\[\]{}\r]*?)"
     r"[ \t]*(?:[ \t]#[^\r]*)?\r?"
 )
+#: A comma of JSON with nothing behind it.
+COMMA = re.compile(r",\s*[\]}]")
 #: Bare words that may be meant as what they are called: only a schema can tell.
 WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "none", "null", "nil", "nan", "inf"])
 #: How scalars are written that look the same in quotes.
@@ -115,12 +116,17 @@ class _Subject:
     def mended(self, content: bytes) -> Correction | None:
         """The content after edit upon edit until nothing is wrong."""
         before, steps = content, list[str]()
+        problems = self._problems(content)
         for _ in range(MAX_EDITS):
-            problems = self._problems(content)
             if not problems:
                 return self._checked(before, content, steps)
-            edit, content = self._next(content, problems)
+            edits = ((one, self._edit(content, one, problems)) for one in problems[:MAX_EDITS])
+            problem, edit = next((found for found in edits if found[1]), (problems[0], None))
             if edit is None:
+                return None
+            content = self._applied(content, edit)
+            problems = self._problems(content)
+            if any(_is_same(problem, other) for other in problems):
                 return None
             steps += edit.steps
         return None
@@ -160,15 +166,6 @@ class _Subject:
             return list(everything.problems)
         return [one for one in everything.problems if one.pointer[: len(pointer)] == pointer]
 
-    def _next(self, content: bytes, problems: list[Problem]) -> tuple[Edit | None, bytes]:
-        """The first edit after which what it is for is no longer wrong, and what comes of it."""
-        for problem in problems:
-            for edit in self._edits(content, problem, problems):
-                after = self._applied(content, edit)
-                if not any(_is_same(problem, other) for other in self._problems(after)):
-                    return edit, after
-        return None, content
-
     def _applied(self, content: bytes, edit: Edit) -> bytes:
         """The content with an edit; as it was where something else would come of it."""
         mark = BOM if content.startswith(BOM.encode()) else ""
@@ -193,60 +190,59 @@ class _Subject:
                 return None
         return Correction(before, after, tuple(steps))
 
-    def _edits(self, content: bytes, problem: Problem, problems: list[Problem]) -> Iterator[Edit]:
-        text = _text(content)
-        if problem.cause is Cause.SYNTAX:
-            if self.written_in is Format.JSON:
-                yield from _comma_dropped(text, problem)
-            elif self.written_in is Format.TOML:
-                yield from _bare_word_quoted(text, problem, strict=self.schema is None)
-        elif problem.cause is Cause.UNKNOWN_KEY and len(problem.nearest) == 1:
-            rivals = (other for other in problems if other.pointer != problem.pointer)
-            if not any(
-                other.pointer[:-1] == problem.pointer[:-1]
-                and set(problem.nearest) & set(other.nearest)
-                for other in rivals
-            ):
-                yield from _renamed(text, self.written_in, problem, parse(content, self.written_in))
-        elif problem.cause is Cause.WRONG_TYPE and problem.pointer:
-            yield from _retyped(text, self.written_in, problem, parse(content, self.written_in))
+    def _edit(self, content: bytes, problem: Problem, problems: list[Problem]) -> Edit | None:
+        """The edit that is nearest to what a problem is about."""
+        if problem.cause is Cause.SYNTAX and self.written_in is Format.JSON:
+            return _comma_dropped(_text(content), problem)
+        if problem.cause is Cause.SYNTAX and self.written_in is Format.TOML:
+            return _bare_word_quoted(_text(content), problem, strict=self.schema is None)
+        if problem.cause is Cause.UNKNOWN_KEY and len(problem.nearest) == 1:
+            rivals = (
+                other
+                for other in problems
+                if other.pointer != problem.pointer
+                and other.pointer[:-1] == problem.pointer[:-1]
+                and other.nearest == problem.nearest
+            )
+            return None if any(rivals) else _renamed(content, self.written_in, problem)
+        if problem.cause is Cause.WRONG_TYPE and problem.pointer:
+            return _retyped(content, self.written_in, problem)
+        return None
 
 
-def _comma_dropped(text: str, problem: Problem) -> Iterator[Edit]:
+def _comma_dropped(text: str, problem: Problem) -> Edit | None:
     at = offset_of(text, problem.line, problem.column)
-    if re.compile(r",\s*[\]}]").match(text, at) and text[:at].rstrip()[-1:] not in set(",:[{"):
-        steps = (f"@@ line {problem.line} @@ a comma has nothing behind it", "-,")
-        yield Edit((((at, at + 1), ""),), steps)
+    if not COMMA.match(text, at) or text[:at].rstrip()[-1:] in set(",:[{"):
+        return None
+    steps = (f"@@ line {problem.line} @@ a comma has nothing behind it", "-,")
+    return Edit((((at, at + 1), ""),), steps)
 
 
-def _bare_word_quoted(text: str, problem: Problem, *, strict: bool) -> Iterator[Edit]:
+def _bare_word_quoted(text: str, problem: Problem, *, strict: bool) -> Edit | None:
     at = offset_of(text, problem.line, problem.column)
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
     found = BARE.fullmatch(text, start, len(text) if end < 0 else end)
     if found is None or not found.start("value") <= at <= found.end("value"):
-        return
+        return None
     word = found["value"]
     if strict and (word.casefold() in WORDS or not word[0].isalpha()):
-        return
+        return None
     key = shown_key(found["before"].strip(" \t=\"'"))
-    yield Edit(
-        ((found.span("value"), dumps(word, ensure_ascii=False)),),
-        _quoted_steps(problem.line, key, "="),
-    )
+    quoted = dumps(word, ensure_ascii=False)
+    return Edit(((found.span("value"), quoted),), _quoted_steps(problem.line, key, "="))
 
 
-def _renamed(text: str, written_in: Format, problem: Problem, value: Value) -> Iterator[Edit]:
+def _renamed(content: bytes, written_in: Format, problem: Problem) -> Edit | None:
     table, old, new = problem.pointer[:-1], str(problem.pointer[-1]), problem.nearest[0]
+    text, value = _text(content), parse(content, written_in)
     around = _at(value, table)
-    if not isinstance(around, dict) or new in around:
-        return
-    fresh = {new if key == old else key: member for key, member in around.items()}
     places = spans.keys(text, written_in, problem.pointer)
-    if not places:
-        return
+    if new in around or not places:
+        return None
+    fresh = {new if key == old else key: member for key, member in around.items()}
     sign = "=" if written_in in {Format.TOML, Format.INI, Format.ENV} else ":"
-    yield Edit(
+    return Edit(
         tuple((span, _key(new, text[slice(*span)], written_in)) for span in places),
         (
             f"@@ line {problem.line} @@ {shown_key(old)} is no known key",
@@ -257,27 +253,28 @@ def _renamed(text: str, written_in: Format, problem: Problem, value: Value) -> I
     )
 
 
-def _retyped(text: str, written_in: Format, problem: Problem, value: Value) -> Iterator[Edit]:
+def _retyped(content: bytes, written_in: Format, problem: Problem) -> Edit | None:
     """Quotes around a value that has to be text, or none around text that has to be none."""
+    text, value = _text(content), parse(content, written_in)
     is_now, span = _at(value, problem.pointer), spans.value(text, written_in, problem.pointer)
     if span is None:
-        return
+        return None
     source, sign = text[slice(*span)], "=" if written_in is Format.TOML else ":"
     key = shown_key(problem.pointer[-1])
-    if isinstance(is_now, int | float | date | time):
-        if "string" in problem.types and PLAIN.fullmatch(source) and "_" not in source:
-            steps = _quoted_steps(problem.line, key, sign)
-            yield Edit(((span, f'"{source}"'),), steps, _with(value, problem.pointer, source))
-    elif isinstance(is_now, str) and any(
-        LITERALS[one].fullmatch(is_now) for one in problem.types if one in LITERALS
-    ):
-        literal = is_now.lower()
+    if isinstance(is_now, str):
+        if not any(LITERALS[one].fullmatch(is_now) for one in problem.types if one in LITERALS):
+            return None
         steps = (
             f"@@ line {problem.line} @@ {key} is no text",
             f'-{key} {sign} "..."',
             f"+{key} {sign} ...",
         )
-        yield Edit(((span, literal),), steps, _with(value, problem.pointer, loads(literal)))
+        literal = is_now.lower()
+        return Edit(((span, literal),), steps, _with(value, problem.pointer, loads(literal)))
+    if "string" not in problem.types or not PLAIN.fullmatch(source) or "_" in source:
+        return None
+    expected = _with(value, problem.pointer, source)
+    return Edit(((span, f'"{source}"'),), _quoted_steps(problem.line, key, sign), expected)
 
 
 def _quoted_steps(line: int, key: str, sign: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ alone: to make the correction that a fault proposes.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,6 +36,8 @@ from app.kinds.configuration.served import (
     ServedFile,
     State,
 )
+
+logger = logging.getLogger(__name__)
 
 KIND = "configuration"
 #: The outcome of a fault in whose place the last good version is served.
@@ -349,9 +352,15 @@ def _proposal(served: ServedFile[Any], file: File, root: Path, entry: str) -> Co
     last_good = good.content if good else None
     try:
         schema = _schema(file, root)
+        return correction(content, file.format, schema, file.entries, entry, last_good)
     except Broken:
         return None
-    return correction(content, file.format, schema, file.entries, entry, last_good)
+    except Exception:
+        # What is wrong has to be shown whatever comes of a proposal.
+        logger.exception(
+            "correction could not be looked for", extra={"fields": {"file": file.name}}
+        )
+        return None
 
 
 def _of(subject: str, problem: Problem, more: str, since: float | None) -> Fault:

@@ -174,6 +174,14 @@ class TestEngine:
         assert shop.file.read_text() == SLIP
         assert shop.fault(restarted).refusal == CORRECTABLE
 
+    @pytest.mark.parametrize(
+        "content", [b"a\xff", b"\xff\xfe", b"a = 1\nb\0", b"a = " + b"[" * 5000]
+    )
+    def test_nothing_to_propose(self, shop: Shop, content: bytes) -> None:
+        """A file that is no text at all is a fault like any other, without a plan."""
+        shop.file.write_bytes(content)
+        assert shop.fault(shop.process()).plan is None
+
     def test_revocable(self, shop: Shop) -> None:
         """Of a revocable file nothing old is put back."""
         shop.manifest.write_text(f"{MANIFEST}revocable = true\n")

@@ -223,6 +223,16 @@ def test_without_schema(text: str, mended: str | None) -> None:
     assert (None if found is None else found.content.decode()) == mended
 
 
+@pytest.mark.parametrize("written_in", Format)
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"a\xff", b"a = \xff", b"\0", b"\xef\xbb\xbf", b"[" * 1000, b"}"]
+)
+def test_no_text(written_in: Format, content: bytes) -> None:
+    """Of what is no text, or nests without end, nothing is proposed, and nothing is raised."""
+    assert correction(content, written_in, SCHEMA) is None
+    assert correction(content, written_in, SCHEMA, "/functions", "a", content) is None
+
+
 def test_ini_and_env() -> None:
     """A key of an INI or .env file is renamed, wherever else its name stands."""
     flat = JsonSchema({"properties": {"PORT": {}}, "additionalProperties": False})
