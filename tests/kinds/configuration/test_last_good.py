@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import random
-import signal
-import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from app.kinds.configuration.last_good import DIRECTORY, LastGood, LastGoods, Version
-from tests.support.processes import wait_until
+from tests.kinds.configuration.interruptions import interrupt
 
-#: The benchmark asks for more.
-KILLS = int(os.environ.get("KILLS", "20"))
 KNOWN = LastGood(
     (Version(b"first\n\0", 1.5), Version(b"", 2.5), Version(b"{}\n" * 1000, 3.0)),
     frozenset({"orders"}),
@@ -75,40 +67,6 @@ class TestKept:
             LastGoods(home).update("pricing", lambda _: KNOWN)
 
 
-def _keep(home: Path, started: float) -> None:
-    """Write versions that grow, until the process is killed."""
-    number = 0
-    while True:
-        number += 1
-        content = f"{number} ".encode() * (1 + number % 500)
-        known = LastGood((Version(content, started + number),))
-        LastGoods(home).update("pricing", partial(_instead, known))
-
-
-def _has_written(home: Path, began: float) -> bool:
-    return LastGoods(home).get("pricing").versions[-1].at > began
-
-
-def _instead(known: LastGood, _: LastGood) -> LastGood:
-    return known
-
-
-def test_killed_at_any_moment(home: Path) -> None:
-    """What was kept is there after every kill, whole, and never older than it was before."""
-    LastGoods(home).update("pricing", lambda _: LastGood((Version(b"0 ", 0.0),)))
-    seed = random.Random(7)  # noqa: S311 - no secret
-    context = multiprocessing.get_context("forkserver")
-    last = 0.0
-    for kill in range(1, KILLS + 1):
-        began = kill * 1_000_000.0
-        process = context.Process(target=_keep, args=(home, began))
-        process.start()
-        wait_until(partial(_has_written, home, began), interval=0.005)
-        time.sleep(seed.uniform(0, 0.01))
-        os.kill(process.pid or 0, signal.SIGKILL)
-        process.join()
-        process.close()
-        (found,) = LastGoods(home).get("pricing").versions
-        assert found.at > last
-        assert len(set(found.content.split())) == 1
-        last = found.at
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """What was kept is there after every kill, whole; the benchmark asks for more of them."""
+    assert interrupt(tmp_path, 15, seed=7) == {"whole": 15}
