@@ -19,7 +19,7 @@ from app.kinds.environment.reads import variable_that_failed
 from app.kinds.environment.sources import SOURCES, Found, Sources
 from app.kinds.environment.variables import NEED, OF_THE_SERVICE, TABLE
 from app.manifest import FILE, Manifest
-from app.settings.declarations import VARIABLES
+from app.settings.declarations import VARIABLES, misspellings
 from app.settings.sources import ENVIRONMENT_FOLLOWED, ENVIRONMENT_REPLACED, Environment
 from app.settings.variable import DEFAULT, Syntax, Variable
 
@@ -257,7 +257,7 @@ class EnvironmentKind:
 
 
 def _fallbacks(environ: Environment) -> Iterator[Fault]:
-    """The settings of the service that were read at its start and could not be used."""
+    """The settings of the service that were read at its start and could not be used, or found."""
     replaced = environ.get(ENVIRONMENT_REPLACED, "").split()
     for variable in VARIABLES:
         fault = variable.read(environ).fault
@@ -266,6 +266,8 @@ def _fallbacks(environ: Environment) -> Iterator[Fault]:
             default = variable.documented_default or "none"
             advice = f"{name} has to be {expected}; the default, {default}, is used"
             yield _fault(name, Cause.INVALID, advice, FALLBACK)
+    for slip in misspellings(environ):
+        yield _fault(slip.meant, Cause.MISSPELT, f"{slip}: rename it", FALLBACK)
 
 
 def _undeclared(name: str) -> Variable[str | None]:

@@ -424,3 +424,16 @@ def test_a_default_that_was_put_in_place_of_a_setting(process: Process) -> None:
         "fallback",
     )
     assert fault.advice == "WEB_CONCURRENCY has to be 1 to 256; the default, 2, is used"
+
+
+def test_a_setting_under_another_name(process: Process) -> None:
+    """What is nearly a setting's name leaves that one's default in force, which is a fault."""
+    process.environ["AUTO_FIX_MOED"] = CANARY
+    fault = only(process.kind())
+    assert (fault.subject, fault.cause, fault.refusal) == (
+        *("AUTO_FIX_MODE", "environment_misspelt"),
+        "fallback",
+    )
+    assert fault.advice == (
+        "'AUTO_FIX_MOED' in the environment is not a setting; AUTO_FIX_MODE is: rename it"
+    )
