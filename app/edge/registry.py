@@ -67,6 +67,8 @@ class RegistryFile:
                 path,
                 partial(read_registry, environ),
                 LastGoods(home) if home is not None else None,
+                written_in=Format.TOML,
+                entries=f"/{TABLE}",
                 look_seconds=LOOK_SECONDS,
                 clock=clock,
             )

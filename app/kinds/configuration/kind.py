@@ -243,7 +243,7 @@ class ConfigurationKind:
         """The fault with the correction that is proposed for it, if there is one."""
         name, _, entry = fault.subject.partition("#")
         file, declared = self._files.get(name), self._declared().get(name)
-        if not (file and declared and self._corrections and self._may_write):
+        if file is None or self._corrections is None or not self._may_write:
             return fault
         state, content = file.state, file.content
         known = self._proposed.get(fault.subject)
@@ -292,10 +292,13 @@ class ConfigurationKind:
                     read,
                     self._last_goods,
                     revocable=file.revocable,
+                    written_in=file.format,
+                    entries=file.entries,
                     clock=self._clock,
                 )
             elif before.get(name) != file:
                 served.path, served.read, served.revocable = path, read, file.revocable
+                served.written_in, served.entries = file.format, file.entries
                 served.refresh(force=True)
             served.path = path
             files[name] = served
@@ -343,24 +346,30 @@ def _schema(file: File, root: Path) -> Schema | None:
     return load_schema(file.schema, root, texts=texts) if file.schema else None
 
 
-def _proposal(served: ServedFile[Any], file: File, root: Path, entry: str) -> Correction | None:
-    """The correction of a file, or of an entry of it, as it was read last."""
+def _proposal(
+    served: ServedFile[Any], file: File | None, root: Path, entry: str
+) -> Correction | None:
+    """The correction of a file, or of an entry of it, as it was read last.
+
+    ``file`` is what is declared of it; None for one of the service's own.
+    """
     state, content = served.state, served.content
-    if content is None or (entry and entry not in state.broken):
+    if content is None or served.written_in is None or (entry and entry not in state.broken):
         return None
     _, good = state.entries.get(entry, (None, None))
     last_good = good.content if good else None
     try:
-        schema = _schema(file, root)
-        return correction(content, file.format, schema, file.entries, entry, last_good)
+        schema = _schema(file, root) if file else None
+        found = correction(content, served.written_in, schema, served.entries, entry, last_good)
+        after = served.read(found.content) if found else None
     except Broken:
         return None
     except Exception:
         # What is wrong has to be shown whatever comes of a proposal.
-        logger.exception(
-            "correction could not be looked for", extra={"fields": {"file": file.name}}
-        )
+        fields = {"file": served.name}
+        logger.exception("correction could not be looked for", extra={"fields": fields})
         return None
+    return None if after is None or after.problems or entry in after.broken else found
 
 
 def _of(subject: str, problem: Problem, more: str, since: float | None) -> Fault:

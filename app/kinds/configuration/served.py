@@ -20,6 +20,7 @@ from app.healing.background import free_after_fork
 from app.healing.backoff import Backoff
 from app.healing.locks import Busy
 from app.kinds.configuration.causes import Broken, Cause, Problem
+from app.kinds.configuration.formats import Format
 from app.kinds.configuration.last_good import LastGood, LastGoods, Version
 from app.kinds.configuration.reading import MAX_BYTES, read
 from app.settings.errors import OrchestratorError
@@ -127,6 +128,8 @@ class ServedFile(Generic[T]):
         read: what a content says. Raises ``Broken`` for one that says nothing.
         last_goods: where good versions are kept; None for a file of which none are.
         revocable: whether nothing old may be served.
+        written_in: how the file is written; None where no correction of it is proposed.
+        entries: the JSON pointer of the collection whose members stand alone; None for none.
         limit: the most bytes that the file may have.
         look_seconds: how long lies between two looks at least.
         clock: seconds that never go back.
@@ -140,11 +143,14 @@ class ServedFile(Generic[T]):
         last_goods: LastGoods | None = None,
         *,
         revocable: bool = False,
+        written_in: Format | None = None,
+        entries: str | None = None,
         limit: int = MAX_BYTES,
         look_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.path, self.revocable = name, path, revocable
+        self.written_in, self.entries = written_in, entries
         #: What a content says: another reader, or path, counts when the file is read next.
         self.read = read
         self._limit, self._last_goods = limit, last_goods

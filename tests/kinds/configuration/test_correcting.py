@@ -263,6 +263,23 @@ class TestHttp:
         assert ended == {"kind": "configuration", "subject": "shop", "outcome": "taken_back"}
         assert shop.file.read_text() == SLIP
 
+    def test_an_edge_function(self, world: World, build: Build) -> None:
+        """An entry of a file of the service's own is put back in the same way."""
+        path = world.root / "functions.toml"
+        orders = '[[function]]\nname = "orders"\nurl = "https://orders.example.com"\n'
+        stock = '\n# Theirs.\n[[function]]\nname = "stock"\nurl = "https://stock.example.com"\n'
+        orders += '[function.headers]\nX-Shop = "1"\n'
+        path.write_text(orders + stock)
+        app = build(token=TOKEN, edge_file=path)
+        fixer = app.extensions["auto_fixer"]
+        fixer.prepare()
+        path.write_text(orders.replace("https", "gopher") + stock)
+        wait_until(fixer.adopt)
+        (fault,) = [fault for fault in fixer.faults() if fault.kind == "configuration"]
+        body = {"kind": fault.kind, "subject": fault.subject, "plan": digest_of(fault)}
+        made = app.test_client().post("/api/auto-fix/fix", json=body, headers=BEARER)
+        assert (made.status_code, path.read_text()) == (200, orders + stock)
+
 
 class TestServed:
     """A service, killed and started again."""
