@@ -61,7 +61,7 @@ MEANINGS: Mapping[str, str] = {
     Cause.FIRST_PARTY_MISSING: "A module of the service's own is missing.",
     Cause.STDLIB_MISSING: "A module of the standard library is missing from this Python.",
     Cause.CIRCULAR_IMPORT: "Modules wait for each other to be imported.",
-    Cause.SHADOWED: "A local file hides a package.",
+    Cause.SHADOWED: "Something else has the name of a package.",
     Cause.CODE_ERROR: "A module failed while it was imported.",
     Cause.IMPORTING: "A module is still being imported.",
 }
@@ -178,8 +178,13 @@ class DependencyKind:
                 yield replace(found, needed_by=others)
 
     def unmet(self, name: str) -> Diagnosis | None:
-        """Why a package that a blueprint needs is not there, None when it is; imports nothing."""
-        return None if self._is_there(name) else self.diagnostician.absent(name)
+        """Why a package that a blueprint needs is not there, None when it is; imports nothing.
+
+        An approved one is there when its distribution is, not when something else has its name.
+        """
+        if not self._is_there(name):
+            return self.diagnostician.absent(name)
+        return None if only_importing_tells(name) else self.diagnostician.foreign(name)
 
     def _is_there(self, name: str) -> bool:
         """Whether a module can be found; of a namespace, which is shared, the approved part."""

@@ -18,6 +18,7 @@ from app.kinds.dependency.facts.binaries import MISFIT_MODULES, BinaryTrouble
 from app.kinds.dependency.facts.names import import_name, known
 from app.kinds.dependency.facts.standard import LEFT, REMOVED
 from app.kinds.dependency.on_disk import (
+    bringing,
     find_on_disk,
     foreign_extension,
     installed_version,
@@ -115,6 +116,24 @@ class Diagnostician:
         else:
             return self._unfit(Cause.MISSING_SUBMODULE, name, name, chain)
         return self._diagnosis(cause, name, chain, advice)
+
+    def foreign(self, name: str) -> Diagnosis | None:
+        """Why a module that is here is not the approved one; None when it is, or none is approved.
+
+        A local file, or another distribution, may have its name. Nothing is installed over that.
+        """
+        approved = self._catalog.requirement(name) and self._catalog.distribution(name)
+        if not approved or self._parties.is_reserved(top_level(name)):
+            return None
+        if installed_version(approved) is not None:
+            return None
+        if hidden := self._shadowed(name, ()):
+            return hidden
+        brought = bringing(top_level(name))
+        who = f"comes with {with_version(brought[0])}" if brought else "comes with no distribution"
+        advice = f"{name} {who}, and {approved} is approved for it, which is not installed: approve"
+        advice = f"{advice} the other one, or remove it"
+        return self._diagnosis(Cause.SHADOWED, name, (), advice)
 
     # -- nothing of it is here -----------------------------------------------------------------
 
