@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.support import Checkout
 from tests.support.processes import ROOT, Server, serve
-from tests.support.transcripts import CONTAINER, RECORD, RESTARTED, comparable, places, recorded
+from tests.support.transcripts import ELSEWHERE, RECORD, comparable, places, recorded
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
@@ -90,7 +90,7 @@ def fetch(checkout: Checkout) -> Iterator[Callable[[str], str]]:
     [
         pytest.param(document, place, id=f"{document.name}-{place}")
         for document in DOCUMENTS
-        for place in sorted(places(document.read_text()) - {CONTAINER, RESTARTED})
+        for place in sorted(places(document.read_text()) - ELSEWHERE)
     ],
 )
 def test_transcripts_are_what_the_commands_print(

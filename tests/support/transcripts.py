@@ -26,6 +26,10 @@ RECORD = "RECORD_TRANSCRIPTS"
 CONTAINER = "container"
 #: That of a service that is killed and started again.
 RESTARTED = "restarted"
+#: That of a database that fails over.
+FAILOVER = "failover"
+#: The places that tests of their own repeat.
+ELSEWHERE = frozenset({CONTAINER, RESTARTED, FAILOVER})
 #: What is another one each time, and what stands for it in a comparison.
 VOLATILE = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:Z|[+-]\d\d:\d\d)"), "MOMENT"),

@@ -9,6 +9,7 @@ trip.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import select
 import socket
@@ -236,6 +237,8 @@ class Databases:
                 finally:
                     pooled.waiting -= 1
 
+        # Each disposal is a line of SQLAlchemy's, whose own loggers are as quiet as that.
+        logging.getLogger(f"{__name__}.{WatchedPool.__name__}").setLevel(logging.WARNING)
         return WatchedPool
 
     def _watch(self, name: str, engine: Engine) -> None:
