@@ -11,7 +11,8 @@ from app.cli.command import OK, WRONG, Output, command, reading_engine, settings
 from app.cli.healing import UnknownSubject
 from app.healing.report import timestamp
 from app.isolation.workers import WorkerBoard
-from app.kinds.database.kind import KIND, DatabaseKind
+from app.kinds.database.kind import DatabaseKind
+from app.kinds.database.plans import KIND
 
 COLUMNS = ("database", "state", "role", "host", "in_use", "most", "waiting", "pending")
 

@@ -77,5 +77,11 @@ def standard_kinds(
             install=install,
         ),
         # Behind the environment, whose variables its URLs have.
-        DatabaseKind(partial(table, databases.TABLE), environ, settings.home, install),
+        DatabaseKind(
+            partial(table, databases.TABLE),
+            environ,
+            settings.home,
+            install,
+            migrate=settings.migrate,
+        ),
     )

@@ -120,6 +120,12 @@ class HealingSettings(Declared):
         whole_number(1, 86400),
         "seconds in which a correction of a file has to be confirmed, or is taken back",
     )
+    migrate: bool = setting(
+        "AUTO_FIX_MIGRATE",
+        default=False,
+        syntax=Syntax(flag, "true or false"),
+        meaning="true has the pending migrations of a declared database run with Alembic",
+    )
     install_deadline: float = 300.0
     probe_deadline: float = 30.0
     #: The installers that may be used, the preferred one first.

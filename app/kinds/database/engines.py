@@ -27,6 +27,7 @@ from app.healing.background import free_after_fork
 from app.kinds.database import postgres, sqlite
 from app.kinds.database.causes import Cause, cause_of
 from app.kinds.database.declaration import READ_WRITE, Address, Database
+from app.kinds.database.plans import KIND
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
@@ -274,7 +275,7 @@ class Databases:
 
 def databases(app: Any) -> Databases:  # noqa: ANN401 - Flask's, which this module does not need
     """The databases of a Flask application's process."""
-    found: Databases = app.extensions["auto_fixer"].kinds["database"].databases
+    found: Databases = app.extensions["auto_fixer"].kinds[KIND].databases
     return found
 
 

@@ -7,7 +7,6 @@ does not name.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 import sqlite3
@@ -20,20 +19,20 @@ from typing import Any
 
 from app.healing.background import free_after_fork
 from app.healing.backoff import doubled
-from app.healing.kind import Fault, Fix, Outcome, Plan, Repair, Scope, Step, Work
-from app.kinds.database import sqlite
+from app.healing.kind import Fault, Fix, Outcome, Repair, Scope, Step, Work
+from app.kinds.database import migrations, sqlite
 from app.kinds.database.backups import Schedule, Unsound, backups_of
 from app.kinds.database.causes import MEANINGS, Cause, cause_of
 from app.kinds.database.declaration import NEED, Database, InvalidURL
 from app.kinds.database.engines import Databases, name_of
 from app.kinds.database.figures import COUNTERS, GAUGES, Counts, measured
+from app.kinds.database.plans import KIND, STEPS, fault_of
 from app.kinds.database.probe import Probed
 from app.kinds.database.sqlite import NoBackup
 from app.kinds.database.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-KIND = "database"
 #: The outcome of a repair after which the database still fails.
 STILL_FAILING = "still_failing"
 #: That of one whose file is damaged and has no sound backup.
@@ -60,50 +59,6 @@ PARTIAL = frozenset(
 )
 #: Causes in which a server may keep the threads waiting that it has not answered yet.
 HANGS = frozenset({Cause.TIMEOUT, Cause.UNREACHABLE})
-#: What can be done about each cause; of those in OPERATOR nobody else can do it.
-ADVICE: Mapping[Cause, str] = {
-    Cause.DNS: "the name of its host cannot be resolved",
-    Cause.REFUSED: "its host refuses connections: is the server running?",
-    Cause.UNREACHABLE: "its host cannot be reached, or does not speak the protocol",
-    Cause.TLS: "no trusted TLS connection is made: look at sslmode and at the certificates",
-    Cause.AUTHENTICATION: "user or password are refused: set those that the server knows",
-    Cause.NO_DATABASE: "the server has no database of that name",
-    Cause.TOO_MANY_CONNECTIONS: "the server has no connection left: lower the pools, or raise its"
-    " limit",
-    Cause.STARTING_UP: "the server is starting",
-    Cause.SHUTTING_DOWN: "the server is shutting down",
-    Cause.WRONG_ROLE: "the hosts that answer take no writes",
-    Cause.TIMEOUT: "it does not answer in time",
-    Cause.POOL_EXHAUSTED: "every connection of the pool is in use",
-    Cause.STALE_CONNECTIONS: "the server has ended connections that were in use",
-    Cause.MIGRATION_PENDING: "it waits for migrations",
-    Cause.DRIVER_MISSING: "a package that it is reached with is missing",
-    Cause.DISK_FULL: "the disk of the server is full",
-    Cause.INVALID_URL: "its URL cannot be used",
-    Cause.LOCKED: "somebody who writes has locked it for longer than its connect_timeout",
-    Cause.READONLY: "this user may not write its file, or to the file's directory",
-    Cause.CORRUPT: "its file is damaged",
-    Cause.MISSING_DIRECTORY: "the directory of its file is not there",
-    Cause.NOT_A_DATABASE: "its file is no database",
-}
-OPERATOR = frozenset(
-    {
-        Cause.TLS,
-        Cause.AUTHENTICATION,
-        Cause.NO_DATABASE,
-        Cause.POOL_EXHAUSTED,
-        Cause.MIGRATION_PENDING,
-        Cause.DISK_FULL,
-        Cause.INVALID_URL,
-        Cause.READONLY,
-    }
-)
-STEPS: Mapping[Cause, str] = {
-    Cause.DNS: "resolve the name anew",
-    Cause.STARTING_UP: "wait until the server has started",
-    Cause.WRONG_ROLE: "look for a host of the URL that takes writes",
-    Cause.DRIVER_MISSING: "install the packages that are approved for it",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +77,7 @@ class DatabaseKind:
         environ: the process's environment, which has the variables of their URLs.
         home: where the processes of a host tell each other what they found.
         install: imports a package, which is healed where it is missing; whether that went well.
+        migrate: whether pending migrations may be run.
     """
 
     name = KIND
@@ -143,6 +99,8 @@ class DatabaseKind:
         environ: Mapping[str, str],
         home: Path,
         install: Callable[[str], bool] = lambda _: False,
+        *,
+        migrate: bool = False,
     ) -> None:
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self.counts: dict[str, Counts] = {}
@@ -151,6 +109,7 @@ class DatabaseKind:
         self._environ = environ
         self._directory = home / "databases"
         self._install = install
+        self._migrate = migrate
         self._mutex = free_after_fork(threading.RLock())
         self._watches: dict[str, Watch] = {}
         self._met: dict[str, _Met] = {}
@@ -246,41 +205,55 @@ class DatabaseKind:
         database = self._declared().get(fault.subject)
         if database is None:
             return Repair(outcome=Outcome.HEALED)
-        watch = self._watch(database)
-        deadline = time.monotonic() + min(work.deadline, LONGEST_REPAIR)
-        installed: list[str] = []
-        if fault.cause == Cause.DRIVER_MISSING:
-            work.begin(Step.STAGE)
-            # Each package is an attempt of its own, by the rules of packages.
-            installed = [name for name in watch.last.detail.split() if self._install(name)]
+        try:
+            done = self._act(database, fault.cause, work)
+        except NoBackup:
+            return Repair(outcome=NO_BACKUP)
+        except sqlite3.Error as error:
+            return Repair(outcome=STILL_FAILING, error_class=type(error).__name__)
         work.begin(Step.PROBE)
-        path, tries = self._file(database), 0
-        if path is not None:
-            try:
-                restored = sqlite.mend(
-                    path, fault.cause, copies=database.backups, wait=database.connect_timeout
-                )
-            except NoBackup:
-                return Repair(outcome=NO_BACKUP)
-            except sqlite3.Error as error:
-                return Repair(outcome=STILL_FAILING, error_class=type(error).__name__)
-            self._met.pop(fault.subject, None)
-            if restored is not None:
-                installed.append(restored.name)
-                fields = {"database": fault.subject, "backup": restored.name}
-                logger.warning("database was restored from a backup", extra={"fields": fields})
+        deadline, tries = time.monotonic() + min(work.deadline, LONGEST_REPAIR), 0
         while True:
             self.databases.dispose(fault.subject)
-            found = watch.probe()
+            found = self._watch(database).probe()
             self.adopt()
             if self._faults.get(fault.subject) is None:
-                done = (*installed, f"connection to {found.host}" if found.host else "connection")
-                return Repair(outcome=Outcome.HEALED, installed=done)
+                done += [f"connection to {found.host}" if found.host else "connection"]
+                return Repair(outcome=Outcome.HEALED, installed=tuple(done))
             pause = doubled(FIRST_PAUSE, LAST_PAUSE, tries) * random.uniform(0.5, 1.0)  # noqa: S311
             tries += 1
             if time.monotonic() + pause >= deadline:
                 return Repair(outcome=STILL_FAILING, error_class=found.cause or "")
             time.sleep(pause)
+
+    def _act(self, database: Database, cause: str, work: Work) -> list[str]:
+        """Do what a cause asks for beyond connecting anew; what was done, as the journal has it.
+
+        Raises:
+            NoBackup: a damaged file has no sound backup.
+            sqlite3.Error: a file cannot be mended.
+        """
+        if cause == Cause.DRIVER_MISSING:
+            work.begin(Step.STAGE)
+            # Each package is an attempt of its own, by the rules of packages.
+            missing = self._watch(database).last.detail.split()
+            return [name for name in missing if self._install(name)]
+        if cause == Cause.MIGRATION_PENDING and self._migrate and database.migrations:
+            work.begin(Step.COMMIT)
+            well = self._install("alembic") and migrations.upgrade(
+                database.migrations, self._environ, work.deadline, work.claim
+            )
+            return ["migrations"] if well else []
+        path = self._file(database)
+        if path is None:
+            return []
+        restored = sqlite.mend(path, cause, copies=database.backups, wait=database.connect_timeout)
+        self._met.pop(database.name, None)
+        if restored is None:
+            return []
+        fields = {"database": database.name, "backup": restored.name}
+        logger.warning("database was restored from a backup", extra={"fields": fields})
+        return [restored.name]
 
     def fixes(self) -> Iterable[Fix]:
         """Nothing runs only because it was healed."""
@@ -395,19 +368,13 @@ class DatabaseKind:
             logger.warning("database is served by another host", extra={"fields": fields})
 
     def _fault(self, name: str, cause: Cause, detail: str) -> Fault:
-        advice = f"database {name}: {ADVICE[cause]}{f' ({detail})' if detail else ''}"
         database = self._declared().get(name)
         path = None if database is None else self._file(database)
-        lost = cause in sqlite.DAMAGED and not (
-            path and database and database.backups and backups_of(path, database.backups)
-        )
+        steps = {**(STEPS if path is None else sqlite.STEPS)}
+        if self._migrate:
+            steps[Cause.MIGRATION_PENDING] = "run the migrations with Alembic"
+        copies = database and path and database.backups
+        lost = cause in sqlite.DAMAGED and not (copies and path and backups_of(path, copies))
         if lost:
-            advice += ", and there is no backup: restore one by hand"
-        known = STEPS if path is None else sqlite.STEPS
-        if database is None or lost or (cause in OPERATOR and cause not in known):
-            refusal = Outcome.NOT_FIXABLE
-            return Fault(kind=KIND, subject=name, cause=cause, advice=advice, refusal=refusal)
-        steps = (*filter(None, [known.get(cause)]), f"connect database {name} anew")
-        digest = hashlib.sha256("\0".join((cause, *steps)).encode()).hexdigest()[:16]
-        plan = Plan(steps=steps, digest=digest)
-        return Fault(kind=KIND, subject=name, cause=cause, advice=advice, plan=plan)
+            detail = "there is no backup: restore one by hand"
+        return fault_of(name, cause, detail, None if database is None or lost else steps)

@@ -1,10 +1,18 @@
-"""Which migrations an Alembic directory ends with, read without running any of them."""
+"""Migrations of Alembic: which ones a directory ends with, and running them where that is set.
+
+Which ones there are is read without running any of them.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from app.healing.background import BoundedCall
+from app.healing.children import child_group
 from app.settings.files import read_bounded
 
 MAX_BYTES = 1 << 20
@@ -25,6 +33,31 @@ def heads(directory: Path) -> frozenset[str]:
             revisions |= names.get("revision", set())
             followed |= names.get("down_revision", set()) | names.get("depends_on", set())
     return frozenset(revisions - followed)
+
+
+def upgrade(directory: Path, environ: Mapping[str, str], seconds: float, claim: int) -> bool:
+    """Run what is pending with Alembic, in a child that has ended by then; whether it went well.
+
+    Its ``alembic.ini`` is in the directory or beside it. ``claim`` is a descriptor that the child
+    inherits. What it prints is discarded: it may hold values.
+
+    Raises:
+        OSError: no child can be started.
+    """
+    home = directory if (directory / "alembic.ini").exists() else directory.parent
+    # What was healed is on this process's path alone.
+    path = os.pathsep.join(entry for entry in sys.path if Path(entry).is_absolute())
+    command = [sys.executable, "-m", "alembic", "upgrade", "heads"]
+    with child_group(
+        command,
+        environ={**environ, "PYTHONPATH": path},
+        directory=home,
+        keep=() if claim < 0 else (claim,),
+    ) as child:
+        try:
+            return BoundedCall(child.wait, "alembic").wait(seconds) == 0
+        except TimeoutError:
+            return False
 
 
 def _assigned(source: bytes) -> dict[str, set[str]]:

@@ -44,10 +44,15 @@ class Process:
         given = ":".join(quote(each, safe="") for each in login)
         self.environ["DATABASE_URL"] = f"postgresql://{given}@{hosts}/postgres{rest}"
 
-    def kind(self, install: Callable[[str], bool] = lambda _: False) -> DatabaseKind:
+    def kind(
+        self, install: Callable[[str], bool] = lambda _: False, *, migrate: bool = False
+    ) -> DatabaseKind:
         """The kind as a process of this host has it that begins now."""
-        self.kinds.append(DatabaseKind(lambda: self.declared, self.environ, self.home, install))
-        return self.kinds[-1]
+        made = DatabaseKind(
+            lambda: self.declared, self.environ, self.home, install, migrate=migrate
+        )
+        self.kinds.append(made)
+        return made
 
     def adjust(self, **changes: object) -> None:
         """Change how the database is declared."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -85,6 +86,28 @@ until(None)
 with kind.databases["main"].connect():
     pass
 kind.databases.close()
+"""
+
+#: Alembic's own, as its template has it, for a URL of the environment.
+MIGRATING = """\
+import os
+
+from alembic import context
+from sqlalchemy import create_engine
+
+url = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")
+with create_engine(url).connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+UPGRADE = """\
+
+from alembic import op
+
+
+def upgrade():
+    {}
 """
 
 
@@ -294,6 +317,32 @@ class TestMigrations:
         server.execute("INSERT INTO alembic_version VALUES ('2b')")
         assert kind.recheck(fault) is None
         server.execute("DROP TABLE alembic_version")
+
+    @pytest.mark.parametrize("sound", [True, False])
+    def test_it_is_run_where_that_is_set(
+        self, process: Process, server: Postgres, directory: Path, *, sound: bool
+    ) -> None:
+        """By Alembic, in a child that must not last; the probe says whether it is done."""
+        for table in ("alembic_version", "migrated"):
+            server.execute(f"DROP TABLE IF EXISTS {table}")
+        (directory.parent / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
+        (directory / "env.py").write_text(MIGRATING)
+        code = "op.execute('CREATE TABLE migrated ()')" if sound else "raise ArithmeticError"
+        for name in ("one", "two"):
+            with (directory / "versions" / f"{name}.py").open("a") as file:
+                file.write(UPGRADE.format(code if name == "two" else "pass"))
+        process.use(server.port)
+        process.adjust(migrations=directory)
+        kind = process.kind(lambda _: True, migrate=True)
+        eventually(kind, Cause.MIGRATION_PENDING)
+        [fault] = kind.faults()
+        assert fault.plan is not None
+        assert "Alembic" in fault.plan.steps[0]
+        repair = kind.repair(fault, replace(WORK, deadline=60.0 if sound else 5.0))
+        assert repair.healed is sound
+        assert ("migrations" in repair.installed) is sound
+        assert bool(server.execute("SELECT to_regclass('migrated')")[0][0]) is sound
+        server.execute("DROP TABLE IF EXISTS alembic_version")
 
     def test_heads_are_read_without_running_anything(self, directory: Path) -> None:
         """Branches that were not merged are two; a merge is one again."""
