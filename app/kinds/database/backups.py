@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 COMPANIONS = ("-wal", "-shm", "-journal")
 #: Backups of one file that are kept, and seconds between two of them.
 KEPT, EVERY = 3, 3600.0
-#: Seconds between two looks at whether one is due.
-LOOK = 30.0
+#: Seconds between two looks at whether one is due. The first one waits, too: a command, which ends
+#: at once, makes none.
+FIRST_LOOK, LOOK = 2.0, 30.0
 NAME = re.compile(r".*\.backup-(\d{6,})")
 
 
@@ -57,7 +58,7 @@ class Schedule:
                 fields = {"file": path.name, "error": type(error).__name__, "detail": str(error)}
                 logger.warning("database cannot be backed up", extra={"fields": fields})
                 return error
-        elif now >= self._look_at.get(path, 0.0) and path.exists():
+        elif now >= self._look_at.setdefault(path, now + FIRST_LOOK) and path.exists():
             self._look_at[path] = now + LOOK
             if is_due(path, directory, EVERY):
                 make = partial(back_up, path, directory, every=EVERY)
