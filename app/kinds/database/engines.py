@@ -143,6 +143,12 @@ class Databases:
                     duplicate.shutdown(socket.SHUT_RDWR)
         return len(late)
 
+    def longest(self, name: str) -> float:
+        """For how many seconds the connection that is held longest has been."""
+        found = self._pools.get(name)
+        since = [holder.since for holder in tuple(found.held.values())] if found else []
+        return time.monotonic() - min(since) if since else 0.0
+
     def usage(self, name: str) -> Usage:
         """What of a pool is in use just now."""
         found = self._pools.get(name)
@@ -161,12 +167,12 @@ class Databases:
 
     def close(self) -> None:
         """End every connection that nobody uses."""
-        for found in self._pools.values():
+        for found in tuple(self._pools.values()):
             found.engine.dispose()
 
     def forget_parents(self) -> None:
         """Leave the connections of the process that this one was forked from alone."""
-        for found in self._pools.values():
+        for found in tuple(self._pools.values()):
             found.engine.dispose(close=False)
             found.held.clear()
             found.waiting = 0

@@ -43,6 +43,8 @@ UNDECLARED = "undeclared"
 FIRST_WAIT = 1.0
 #: Seconds that a repair lasts at most, and its first and longest pause between two probes.
 LONGEST_REPAIR, FIRST_PAUSE, LAST_PAUSE = 10.0, 0.1, 1.0
+#: Seconds after which a connection in use is reason enough to look at the database again.
+SLOW = 1.0
 #: Seconds for which something counts that only requests meet.
 MET_SECONDS = 30.0
 #: Causes that only requests meet: a probe would find nothing.
@@ -144,6 +146,9 @@ class DatabaseKind:
             new = [name for name in declared if name not in self._watches]
             watches = [self._watch(database) for database in declared.values()]
             for watch in watches:
+                if self.databases.longest(watch.database.name) > SLOW < watch.age:
+                    # It may be the server that does not answer, which no statement says.
+                    watch.wake()
                 watch.look()
                 self._back_up(watch)
             until = time.monotonic() + FIRST_WAIT

@@ -10,6 +10,7 @@ import os
 import re
 import select
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -222,6 +223,9 @@ def _attempt(
 
 def _traced_cause(given: Mapping[str, str], deadline: float) -> Cause | None:
     """What the server says when it is asked once more, by its SQLSTATE."""
+    if sys.platform != "linux":
+        # Libpq traces to what only the C library of Linux has.
+        return None
     # The trace holds what is said to prove who asks: it is in memory, and gone with the file.
     trace = os.memfd_create("libpq-trace")
     try:

@@ -69,6 +69,11 @@ class Watch:
         """Whether a probe has ended, of this process or of another one."""
         return self.last.at > 0
 
+    @property
+    def age(self) -> float:
+        """Seconds since the last probe ended."""
+        return time.time() - self.last.at
+
     def look(self) -> None:
         """Take over what a probe has found, and begin the next one when it is due."""
         with self._mutex:

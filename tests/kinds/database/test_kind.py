@@ -15,6 +15,7 @@ from app.healing.kind import Outcome
 from app.kinds.database.causes import Cause
 from app.kinds.database.kind import STILL_FAILING, DatabaseKind
 from app.kinds.database.watch import Watch
+from tests.conftest import World
 from tests.kinds.database.conftest import SECONDS, WORK, Process, eventually
 from tests.support.postgres import PASSWORD, USER, Postgres, standing_by
 from tests.support.processes import wait_until
@@ -62,6 +63,17 @@ class TestProbes:
             assert watch.probe().cause is None
         assert server.sessions("probes") <= 1
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+    def test_what_a_message_stands_for_is_found_out_once(
+        self, process: Process, proxy: Proxy
+    ) -> None:
+        """The same failure costs one connection from then on: libpq frees no trace whole."""
+        process.use(proxy.port, login=("nobody", PASSWORD))
+        watch = Watch(process.declared["main"], process.environ, process.home)
+        assert watch.probe().cause == Cause.AUTHENTICATION
+        before = proxy.accepted
+        assert watch.probe().cause == Cause.AUTHENTICATION
+        assert proxy.accepted == before + 1
 
     def test_a_home_that_cannot_be_written_costs_the_sharing_alone(
         self, process: Process, server: Postgres, tmp_path: Path
@@ -199,6 +211,29 @@ class TestOutages:
         assert found.cause == Cause.WRONG_ROLE
 
 
+class TestEngine:
+    """What the engine of all kinds makes of it."""
+
+    def test_a_repair_is_in_the_journal_and_a_failed_one_costs_budget(
+        self, world: World, process: Process, proxy: Proxy
+    ) -> None:
+        """As any attempt at any fault."""
+        process.use(proxy.port)
+        proxy.refuse()
+        fixer, kind = world.fixer(install_deadline=0.5), process.kind()
+        fixer.add_kind(kind)
+        fixer.adopt()
+        [fault] = [each for each in fixer.faults() if each.kind == kind.name]
+        assert fixer.heal(fault).outcome == STILL_FAILING
+        assert fixer.budget_of(kind.name, "main").attempts_left == fixer.max_retries - 1
+        proxy.listen()
+        assert fixer.heal(fault).healed
+        assert not [each for each in fixer.faults() if each.kind == kind.name]
+        [row] = fixer.history(kind=kind.name)
+        assert (row.subject, row.cause) == ("main", Cause.REFUSED)
+        assert PASSWORD not in repr(row)
+
+
 class TestConnections:
     """What code gets from a pool."""
 
@@ -248,7 +283,6 @@ class TestConnections:
         proxy.fault = Fault.HANG
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(ask, kind)
-            kind._watches["main"].wake()
             eventually(kind, Cause.TIMEOUT)
             deadline = time.monotonic() + SECONDS
             while not waiting.done() and time.monotonic() < deadline:
