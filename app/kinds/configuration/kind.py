@@ -100,7 +100,8 @@ class ConfigurationKind:
         self.needs: Mapping[str, tuple[str, ...]] = {}
         self._declared, self._environ, self._root = declared, environ, root
         self._last_goods, self._corrections, self._clock = last_goods, corrections, clock
-        self._mutex = free_after_fork(threading.Lock())
+        # What is called back may ask for files.
+        self._mutex = free_after_fork(threading.RLock())
         #: Files by their names, and for what declarations and variables they are followed.
         self._files = {file.name: file for file in own}
         self._own = frozenset(self._files)

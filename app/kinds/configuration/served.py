@@ -8,6 +8,7 @@ brought back, and of a revocable file nothing is.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -168,6 +169,8 @@ class ServedFile(Generic[T]):
         self._proven: Version | None = None
         self._settled: State[T] | None = None
         self._writes = Backoff(FIRST_RETRY, LAST_RETRY)
+        #: The process that serves it, and since when the newest version.
+        self._serves_in = os.getpid()
         self._served_at = self._looked_at = clock()
         self.state: State[T] = State()
         self._load()
@@ -228,6 +231,9 @@ class ServedFile(Generic[T]):
         Where that is not possible, it is tried again after a while.
         """
         state = self.state
+        if self._serves_in != os.getpid():
+            # What was loaded before a fork has not been served by anybody yet.
+            self._serves_in, self._served_at = os.getpid(), self._clock()
         proven = (
             state.version is not self._proven and self._clock() - self._served_at >= PROVEN_SECONDS
         )
@@ -276,7 +282,7 @@ class ServedFile(Generic[T]):
         first = self._seen is None
         # Taken before it is read, so that a change meanwhile is seen at the next look.
         self._seen = _, signature = self._identity()
-        self._unsure = signature is not None and time.time_ns() - signature[0] < CLOCK_TICK
+        self._unsure = signature is not None and abs(time.time_ns() - signature[0]) < CLOCK_TICK
         content: bytes | None = None
         problems = (Problem(Cause.MISSING, "a variable of its path is not set"),)
         if self.path is not None:
@@ -325,7 +331,8 @@ class ServedFile(Generic[T]):
     def _restored(self, known: LastGood, content: bytes | None) -> State[T]:
         """What was served last on this host; no more than its version where that is there now."""
         state: State[T] = State(stale=known.stale)
-        if len(known.versions) == 1 and known.versions[0].content == content:
+        same = len(known.versions) == 1 and known.versions[0].content == content
+        if same and not known.removed:
             self._proven = known.versions[0]
             return replace(state, version=known.versions[0])
         for version in known.versions:

@@ -242,8 +242,13 @@ class TestFollowed:
         def fails(_: object) -> None:
             raise ValueError(CANARY)
 
+        def asks(_: object) -> None:
+            seen.append(kind.files["pricing"].value)
+
         kind.files["pricing"].on_change(fails)
-        kind.files["pricing"].on_change(seen.append)
+        kind.files["pricing"].on_change(asks)
+        # What is declared otherwise is taken over in the midst of it.
+        process.declared = {**process.declared}
         write(process.file, GOOD.replace("3", "4"))
         kind.adopt()
         write(process.file, "nonsense")
@@ -337,6 +342,31 @@ class TestLastGood:
         process.served(kind)
         write(process.file, "nonsense")
         assert prices(process.kind()) == {"tea": 3, "rum": 9}
+
+    def test_put_back_by_hand(self, process: Process) -> None:
+        """An entry that was removed and put back is one like any other, after a restart too."""
+        process.served(process.kind())
+        write(process.file, 'currency = "EUR"\n[prices]\nrum = 9\n')
+        process.kind()
+        write(process.file, GOOD)
+        process.served(process.kind())
+        write(process.file, "nonsense")
+        assert prices(process.kind()) == {"tea": 3, "rum": 9}
+
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    def test_loaded_before_a_fork(self, process: Process) -> None:
+        """What no worker has served is not good, however long ago it was loaded."""
+        kind = process.kind()
+        process.clock.pass_by(PROVEN_SECONDS)
+        if (child := os.fork()) == 0:
+            try:
+                kind.adopt()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert LastGoods(process.root / "home").get("pricing") == LastGood()
+        kind.adopt()
+        assert LastGoods(process.root / "home").get("pricing").versions
 
     def test_revocable(self, process: Process) -> None:
         """Of a file whose content can be revoked nothing old is served, kept or left."""
