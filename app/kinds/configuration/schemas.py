@@ -113,6 +113,9 @@ class JsonSchema:
         except (self._unresolvable, RecursionError, re.error):
             message = "the schema refers to what it does not have, or to itself"
             return (Problem(Cause.SCHEMA_INVALID, message),)
+        except (ArithmeticError, ValueError, TypeError):
+            message = "a value cannot be checked, such as a number that is too large or none"
+            return (Problem(Cause.OUT_OF_RANGE, message),)
         # What several branches of a schema say alike is one problem.
         return tuple(dict.fromkeys(problem for error in errors for problem in _of_error(error)))
 

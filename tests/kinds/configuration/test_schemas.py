@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,12 @@ class TestJsonSchema:
         """A reference out of the schema is never followed; one to what it does not have is told."""
         (problem,) = JsonSchema({"properties": {"a": {"$ref": reference}}}).problems({"a": 1})
         assert problem.cause is Cause.SCHEMA_INVALID
+
+    @pytest.mark.parametrize("value", [10**400, math.nan])
+    def test_numbers_that_cannot_be_checked(self, value: float) -> None:
+        """A number with which nobody can calculate is a problem and no crash."""
+        (problem,) = JsonSchema({"properties": {"x": {"multipleOf": 0.5}}}).problems({"x": value})
+        assert problem.cause is Cause.OUT_OF_RANGE
 
     def test_schema_of_itself(self) -> None:
         """A schema that is itself ends all the same; one that recurs with the value works."""
