@@ -12,6 +12,7 @@ import functools
 import importlib
 import logging
 import re
+import traceback
 import types
 import typing
 from collections.abc import (
@@ -105,9 +106,7 @@ class TypedSchema:
                 package = missing.partition(".")[0]
                 raise Broken(Problem(Cause.NO_PARSER, message, key=package)) from None
             # A module of the application may raise whatever it likes.
-            fields = {"module": module, "type": name}
-            event = "the type of a file cannot be used"
-            logger.warning(event, exc_info=error, extra={"fields": fields})
+            _log_once(module, name, "".join(traceback.format_exception(error)))
             message = f"the type {shown_key(name)} of {shown_key(module)} cannot be used"
             raise Broken(Problem(Cause.SCHEMA_INVALID, message)) from None
         if isinstance(info, msgspec.inspect.CustomType):
@@ -148,6 +147,13 @@ class TypedSchema:
                         found += self._problems(shape.members[step], member, (*pointer, step))
             return found or [_problem(error, wanted, pointer)]
         return unknown_keys(wanted, value, pointer)
+
+
+@functools.lru_cache(maxsize=64)
+def _log_once(module: str, name: str, error: str) -> None:
+    """Log why a type cannot be used, which is tried again and again, once for each reason."""
+    fields = {"module": module, "type": name, "error": error}
+    logger.warning("the type of a file cannot be used", extra={"fields": fields})
 
 
 def unknown_keys(wanted: Wanted, value: Value, pointer: Pointer) -> list[Problem]:

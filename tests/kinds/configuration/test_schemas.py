@@ -396,3 +396,11 @@ class TestTypes:
         problem = caught.value.problem
         assert (problem.cause, problem.key) == (cause, key)
         assert CANARY not in str(problem)
+
+    def test_the_log_has_the_reason_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What cannot be used is tried again and again, and logged with its trace once."""
+        for _ in range(3):
+            with pytest.raises(Broken):
+                load_schema("shop_types:NotThere", Path())
+        (record,) = [one for one in caplog.records if one.name.endswith("typed")]
+        assert "AttributeError" in record.__dict__["fields"]["error"]
