@@ -99,13 +99,12 @@ class TypedSchema:
             self._type = getattr(importlib.import_module(module), name)
             info = msgspec.inspect.type_info(self._type)
             self._convert = functools.partial(msgspec.convert, strict=not texts, str_keys=True)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - code of the application runs here
             missing = isinstance(error, ModuleNotFoundError) and error.name
             if missing and not f"{module}.".startswith(f"{missing}."):
                 message = f"{missing}, which the type of the file needs, is not installed"
                 package = missing.partition(".")[0]
                 raise Broken(Problem(Cause.NO_PARSER, message, key=package)) from None
-            # A module of the application may raise whatever it likes.
             _log_once(module, name, "".join(traceback.format_exception(error)))
             message = f"the type {shown_key(name)} of {shown_key(module)} cannot be used"
             raise Broken(Problem(Cause.SCHEMA_INVALID, message)) from None
