@@ -42,15 +42,15 @@ def path(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def run(*arguments: str) -> tuple[int, str]:
+def run(*arguments: str, command: str = "database") -> tuple[int, str]:
     """The exit code and the output of the command."""
-    result = CliRunner().invoke(auto_fix, ["database", *arguments])
+    result = CliRunner().invoke(auto_fix, [command, *arguments])
     return result.exit_code, result.stdout
 
 
-def document(*arguments: str) -> tuple[int, Any]:
+def document(*arguments: str, command: str = "database") -> tuple[int, Any]:
     """The same, as JSON."""
-    code, text = run(*arguments, "--json")
+    code, text = run(*arguments, "--json", command=command)
     return code, json.loads(text)
 
 
@@ -88,3 +88,15 @@ def test_one_that_is_not_well(path: Path) -> None:
 def test_one_that_nobody_declares() -> None:
     """It is a wrong command line."""
     assert document("other")[0] == 2
+
+
+def test_is_fixed_now(path: Path) -> None:
+    """``fix database:NAME`` does what can be done, and says what is well."""
+    lost = path.parent / "lost"
+    manifest = path.with_name("orchestrator.toml")
+    manifest.write_text(f'[database.main]\nurl = "sqlite:///{lost}/shop.sqlite3"\n')
+    assert document("main")[1]["state"] == "database_missing_directory"
+    code, body = document("database:main", command="fix")
+    assert (code, body["outcome"], lost.is_dir()) == (0, "healed", True)
+    assert document("main")[1]["state"] == "ok"
+    assert document("database:main", command="fix")[0] == 2

@@ -69,7 +69,9 @@ def examine(path: Path, *, write: bool, wait: float, thorough: bool = False) -> 
         thorough: reads all of it, its indexes too, which takes as long as that takes.
     """
     if path.parent.is_dir():
-        if write and not os.access(path.parent, os.W_OK):
+        log = path.with_name(f"{path.name}-wal")
+        # Where there is a log no other companion has to be made.
+        if write and not (os.access(path.parent, os.W_OK) or log.exists()):
             return Cause.READONLY
         if write and free_bytes(path.parent) < LEAST_BYTES:
             return Cause.DISK_FULL
