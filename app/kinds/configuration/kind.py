@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -313,9 +314,15 @@ class ConfigurationKind:
         if state.problems:
             more = f"; and {len(state.problems) - 1} more" if len(state.problems) > 1 else ""
             yield _of(file.name, state.problems[0], more, state.stale.get(WHOLE))
-        for number, (entry, problem) in enumerate(state.broken.items()):
-            if number == SHOWN_PROBLEMS:
-                break
+        elif len(state.broken) > SHOWN_PROBLEMS:
+            message = f"{len(state.broken)} entries cannot be used; these are the first of them"
+            yield _of(
+                file.name,
+                Problem(Cause.ENTRY_INVALID, message),
+                "",
+                min(state.stale.values(), default=None),
+            )
+        for number, (entry, problem) in enumerate(islice(state.broken.items(), SHOWN_PROBLEMS)):
             # A key that looks like none may be a value.
             shown = entry if SHOWN_KEY.fullmatch(entry) else f"entry-{number + 1}"
             yield _of(f"{file.name}#{shown}", problem, "", state.stale.get(entry))

@@ -44,6 +44,14 @@ GOOD = 'currency = "EUR"\n[prices]\ntea = 3\nrum = 9\n'
 
 
 @dataclass
+class Pricing:
+    """The file as a type."""
+
+    currency: str
+    prices: dict[str, int]
+
+
+@dataclass
 class Process:
     """What the processes of a host have in common, and the kind of one of them."""
 
@@ -235,6 +243,15 @@ class TestFollowed:
         assert kind.adopt()
         assert kind.unmet("pricing") is None
 
+    def test_typed(self, process: Process) -> None:
+        """Code gets the type that is declared, with the entries that count."""
+        process.declare(PRICING.replace("pricing.schema.json", f"{__name__}:Pricing"))
+        process.served(process.kind())
+        write(process.file, GOOD.replace("3", '"c4n4ry"').replace("9", "8"))
+        kind = process.kind()
+        assert kind.files["pricing"].value == Pricing("EUR", {"tea": 3, "rum": 8})
+        assert (only(kind).subject, only(kind).cause) == ("pricing#tea", Cause.WRONG_TYPE)
+
     def test_callbacks(self, process: Process, caplog: pytest.LogCaptureFixture) -> None:
         """Each new value is handed over once; one that fails costs the others nothing."""
         kind, seen = process.kind(), list[object]()
@@ -307,6 +324,15 @@ class TestLastGood:
         assert prices(kind) == {"tea": 3, "rum": 9}
         assert (only(kind).subject, only(kind).cause) == ("pricing#gin", Cause.OUT_OF_RANGE)
         assert kind.unmet("pricing") is None
+
+    def test_many_broken_entries(self, process: Process) -> None:
+        """The first ones are told, and how many there are; all that are good are served."""
+        write(process.file, GOOD + "".join(f"gin{number} = -1\n" for number in range(500)))
+        kind = process.kind("pricing")
+        first, *others = kind.faults()
+        assert (first.subject, len(others)) == ("pricing", 20)
+        assert first.advice.startswith("500 entries cannot be used")
+        assert prices(kind) == {"tea": 3, "rum": 9}
 
     def test_each_entry_has_its_own(self, process: Process) -> None:
         """A newer good entry is not replaced by an older one for its sibling's sake."""

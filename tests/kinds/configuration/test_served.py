@@ -124,10 +124,10 @@ def test_transcript(shop: Shop) -> None:
     text = DOCUMENT.read_text()
     with ExitStack() as stack:
         terminal = Terminal(shop, stack)
-        answers(terminal.server, {"/tea/": {503}, "/apples": {200}})
+        answers(terminal.server, {"/tea/": {503}, "/apples": {200}}, within=30)
         assert reason(terminal.server, "tea") == "configuration_missing"
         write(pricing, '{"tea": 3}')
-        answers(terminal.server, {"/tea/": {200}})
+        answers(terminal.server, {"/tea/": {200}}, within=30)
         wait_until((shop.world.settings.home / DIRECTORY / "pricing").exists, timeout=60)
         write(pricing, '{"tea": ')
         fresh = recorded(text, RESTARTED, terminal.run)
