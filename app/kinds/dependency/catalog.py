@@ -41,6 +41,7 @@ class InstallOutcome(StrEnum):
     INSTALLER_MISSING = "installer_missing"
     INSTALLER_FAILED = "installer_failed"
     REFUSED_WHEEL = "refused_wheel"
+    UNMET_REQUIREMENT = "unmet_requirement"
     PROBE_FAILED = "probe_failed"
     CRASHED_PROBE = "crashed_probe"
 
@@ -74,6 +75,10 @@ INSTALL_ADVICE: Mapping[str, str] = {
     InstallOutcome.INSTALLER_FAILED: "the installer failed; the log has its last lines",
     InstallOutcome.REFUSED_WHEEL: (
         "a wheel brings what is there already, or what Python runs at its start: see the log"
+    ),
+    InstallOutcome.UNMET_REQUIREMENT: (
+        "what a package requires would not be here, or not in that version: the log says which;"
+        " run make lock and build the image anew"
     ),
     InstallOutcome.PROBE_FAILED: "the installed wheels do not import; they are in quarantine",
     InstallOutcome.CRASHED_PROBE: (

@@ -26,6 +26,7 @@ from app.kinds.dependency.catalog import (
 from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.imports import ImportReports
+from app.kinds.dependency.installer.consistency import unmet_requirement
 from app.kinds.dependency.installer.install import Installer
 from app.kinds.dependency.installer.spares import Spares
 from app.kinds.dependency.installer.together import Together, imported_by
@@ -360,8 +361,11 @@ class DependencyKind:
         if not complete:
             detail = "the wheels hold other distributions than were asked for"
             return Repair(outcome=InstallOutcome.INVALID_WHEEL, detail=detail)
-        detail = objection(stage.site) or ""
-        return Repair(outcome=InstallOutcome.REFUSED_WHEEL, detail=detail) if detail else None
+        if reason := objection(stage.site):
+            return Repair(outcome=InstallOutcome.REFUSED_WHEEL, detail=reason)
+        if reason := unmet_requirement(stage.site):
+            return Repair(outcome=InstallOutcome.UNMET_REQUIREMENT, detail=reason)
+        return None
 
     def _probe(self, plan: InstallPlan, stage: Stage, work: Work, fault: Fault) -> Repair | None:
         """Import what was asked for in a fresh interpreter; what fails there goes to quarantine."""
