@@ -106,6 +106,11 @@ class Corrections:
             self._seen = None if unsure else seen
         return self._pending
 
+    def holds(self, name: str, content: bytes) -> bool:
+        """Whether a content is what a correction has made of a file that is not ended yet."""
+        record = self.pending().get(name)
+        return record is not None and hashlib.sha256(content).hexdigest() == record.after
+
     def apply(self, name: str, path: Path, before: bytes, after: bytes, caller: str) -> Record:
         """Put another content into a file, for as long as it takes to confirm that.
 

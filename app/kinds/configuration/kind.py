@@ -84,7 +84,7 @@ class ConfigurationKind:
         EDITED: "the file was edited while it was being corrected; nothing was changed",
         UNCONFIRMED: "confirm the last correction of the file first, or take it back",
     }
-    refusals: frozenset[str] = frozenset({LAST_GOOD, CORRECTABLE})
+    refusals: frozenset[str] = frozenset({LAST_GOOD, CORRECTABLE, UNCONFIRMED})
 
     def __init__(  # noqa: PLR0913 - all but four have defaults
         self,
@@ -255,6 +255,8 @@ class ConfigurationKind:
         correction = known[2]
         if correction is None:
             return fault
+        if self._corrections.holds(name, correction.before):
+            return replace(fault, refusal=UNCONFIRMED)
         plan = Plan(steps=correction.steps, digest=correction.digest, on_request=True)
         return replace(fault, plan=plan, refusal=CORRECTABLE)
 

@@ -155,10 +155,12 @@ class TestEngine:
         fixer = shop.process()
         tea, rum = shop.fault(fixer, "shop#tea"), shop.fault(fixer, "shop#rum")
         assert fixer.fix_fault(tea.kind, tea.subject, digest_of(tea), "user 1").healed
-        rum = shop.fault(fixer, "shop#rum")
-        repair = fixer.fix_fault(rum.kind, rum.subject, digest_of(rum), "user 1")
-        assert repair.outcome == UNCONFIRMED
+        waiting = shop.fault(fixer, "shop#rum")
+        assert (waiting.plan, waiting.refusal) == (None, UNCONFIRMED)
+        with pytest.raises(PlanChanged):
+            fixer.fix_fault(rum.kind, rum.subject, digest_of(rum), "user 1")
         assert fixer.confirm("configuration", "shop#tea", "user 1") == Ending.KEPT
+        rum = shop.fault(fixer, "shop#rum")
         assert fixer.fix_fault(rum.kind, rum.subject, digest_of(rum), "user 1").healed
         assert shop.file.read_text() == GOOD.replace("tea = 3", "tea = 3\nrum = 9")
 
