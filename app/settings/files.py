@@ -42,6 +42,37 @@ def signature_of(path: Path) -> tuple[int, int, int, int] | None:
     return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
 
 
+def replace_whole(path: Path, content: bytes) -> None:
+    """Put a content in the place of a file, for this user alone; one writer at a time.
+
+    Whoever is killed, or loses power, leaves the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old one is still there.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    with os.fdopen(os.open(fresh, flags, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or a directory's entries, on the disk.
+
+    Raises:
+        OSError: that is not possible.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class FollowedFile:
     """Loads a file at once, and again when it has changed; safe to use from any thread.
 

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
 
 from app.healing.home import is_ours, make_directory
 from app.healing.kind import NothingToConfirm, OtherCaller
@@ -28,7 +27,7 @@ from app.healing.locks import exclusive
 from app.kinds.configuration.reading import MAX_BYTES
 from app.kinds.configuration.served import CLOCK_TICK
 from app.settings.errors import OrchestratorError
-from app.settings.files import read_bounded, signature_of
+from app.settings.files import read_bounded, replace_whole, signature_of, sync
 
 logger = logging.getLogger(__name__)
 
@@ -246,16 +245,12 @@ class Corrections:
         return (record, before) if intact else None
 
     def _write(self, name: str, record: Record, before: bytes) -> None:
-        fresh = self._directory / f".{name}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            _fill(file, json.dumps(asdict(record)).encode() + b"\n" + before)
-        fresh.replace(self._directory / name)
-        _sync(self._directory)
+        line = json.dumps(asdict(record)).encode()
+        replace_whole(self._directory / name, line + b"\n" + before)
 
     def _remove(self, name: str) -> None:
         (self._directory / name).unlink(missing_ok=True)
-        _sync(self._directory)
+        sync(self._directory)
 
 
 def _replace(path: Path, expected: str, content: bytes) -> None:
@@ -282,13 +277,15 @@ def _replace(path: Path, expected: str, content: bytes) -> None:
                 with suppress(OSError):
                     os.setxattr(descriptor, attribute, os.getxattr(path, attribute))
             os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
-            _fill(file, content)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
         _check(path, expected)
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _staged(path: Path) -> Path:
@@ -306,20 +303,6 @@ def _holds(path: Path, digest: str) -> bool:
 def _check(path: Path, digest: str) -> None:
     if not _holds(path, digest):
         raise FileChanged(f"{path.name} is not what it was")
-
-
-def _fill(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _log(event: str, name: str, record: Record, **more: str) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.healing.home import is_ours, make_directory
 from app.healing.locks import exclusive
-from app.settings.files import read_bounded
+from app.settings.files import read_bounded, replace_whole
 
 DIRECTORY = "last-good"
 #: Versions of one file, and bytes of all of them.
@@ -106,15 +105,4 @@ class LastGoods:
             "removed": sorted(known.removed),
             "stale": known.stale,
         }
-        fresh = directory / f".{name}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(header).encode() + b"\n" + contents)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(directory / name)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_whole(directory / name, json.dumps(header).encode() + b"\n" + contents)

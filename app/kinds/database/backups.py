@@ -21,6 +21,7 @@ from app.healing.background import BoundedCall
 from app.healing.home import make_directory
 from app.healing.locks import Busy, exclusive
 from app.settings.errors import OrchestratorError
+from app.settings.files import sync
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +106,10 @@ def back_up(
             _copy(path, fresh, wait)
             if not is_sound(fresh):
                 raise Unsound(path.name)
-            _sync(fresh)
+            sync(fresh)
             number = _number(before[0]) + 1 if before else 1
             made = fresh.rename(directory / f"{path.name}.backup-{number:06}")
-            _sync(directory)
+            sync(directory)
         finally:
             fresh.unlink(missing_ok=True)
         for older in before[max(keep, 1) - 1 :]:
@@ -136,10 +137,10 @@ def restore(path: Path, directory: Path) -> Path | None:
                 continue
             if path.exists():
                 _belong_alike(fresh, path)
-            _sync(fresh)
+            sync(fresh)
             _set_aside(path)
             fresh.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
             return backup
     finally:
         fresh.unlink(missing_ok=True)
@@ -204,11 +205,3 @@ def _number(backup: Path) -> int:
     """Its place among the backups: no clock, which may go back, decides which one is newest."""
     found = NAME.fullmatch(backup.name)
     return int(found[1]) if found else 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
