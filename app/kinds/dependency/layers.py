@@ -169,7 +169,7 @@ class Layers:
                 changed = -1
             if changed == self._seen:
                 return False
-            sites = [str(path.parent / SITE) for path in self._manifests()]
+            sites = [str(path / SITE) for path in self._found()]
             fresh = [site for site in sites if site not in self._loaded]
             if sites != self._loaded:
                 others = [entry for entry in sys.path if entry not in {*self._loaded, *sites}]
@@ -183,7 +183,7 @@ class Layers:
 
     def committed(self) -> tuple[Layer, ...]:
         """The committed layers, oldest first; one with an unreadable manifest is left out."""
-        return tuple(layer for path in self._manifests() if (layer := self._read(path)) is not None)
+        return tuple(filter(None, self._found().values()))
 
     def site(self, layer: Layer) -> Path:
         """Where a committed layer's distributions are."""
@@ -339,7 +339,7 @@ class Layers:
 
     def remove(self, subject: str) -> int:
         """Remove the committed layers of a subject; how many there were."""
-        found = [path.parent for path in self._manifests() if _subject(path.parent) == subject]
+        found = [path for path in self._found() if _subject(path) == subject]
         for path in found:
             self._discard(path)
         return len(found)
@@ -351,7 +351,7 @@ class Layers:
         whose subject is not in ``wanted`` any more.
         """
         removed = []
-        for layer, path in [(self._read(path), path.parent) for path in self._manifests()]:
+        for path, layer in self._found().items():
             if layer is None or layer.subject not in wanted or self._superseded(layer):
                 self._discard(path)
                 removed.append(_subject(path))
@@ -392,10 +392,14 @@ class Layers:
             bin_ = layer
         shutil.rmtree(bin_, ignore_errors=True)
 
-    def _manifests(self) -> list[Path]:
-        """The manifests of the layers that are ours, in the order of their commits."""
+    def _found(self) -> dict[Path, Layer | None]:
+        """The layers that are ours by their directories, in the order of their commits.
+
+        None stands for what a manifest says that cannot be read.
+        """
         directory = self._committed.relative_to(self._home).parts
-        found, untrusted = [], set()
+        found: dict[Path, Layer | None] = {}
+        untrusted = set()
         if not is_ours(self._home, *directory):
             untrusted.add(self.key)
         else:
@@ -404,14 +408,13 @@ class Layers:
                 if not all(is_ours(self._home, *each) for each in parts):
                     untrusted.add(path.name)
                 elif (path / MANIFEST).exists():
-                    found.append(path / MANIFEST)
+                    found[path] = self._read(path / MANIFEST)
         for name in untrusted - self._untrusted:
             fields = {"layer": name}
             logger.warning("others can change a layer, it is not loaded", extra={"fields": fields})
         self._untrusted = untrusted
-        read = {path: self._read(path) for path in found}
-        return sorted(
-            found, key=lambda path: (layer.at if (layer := read[path]) else "", path.name)
+        return dict(
+            sorted(found.items(), key=lambda item: (item[1].at if item[1] else "", item[0]))
         )
 
     def _read(self, manifest: Path) -> Layer | None:
