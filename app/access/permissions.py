@@ -40,6 +40,11 @@ def session_name() -> str | None:
     return access.sessions.name_of(request.cookies.get(SESSION_COOKIE, ""))
 
 
+def caller_name(token: str | None) -> str:
+    """Whose a change is that a token has allowed, wherever it came from."""
+    return f"token {token}"
+
+
 def form_token() -> str:
     """What the forms of this session's pages have to send along."""
     access: Access = current_app.extensions["access"]

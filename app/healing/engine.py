@@ -682,6 +682,15 @@ class Engine:
             raise NothingToConfirm(subject)
         return found.confirm(subject, caller, keep=keep)
 
+    def unconfirmed(self) -> dict[tuple[str, str], float]:
+        """The fixes that wait for a confirmation, by kind and subject, each with until when."""
+        return {
+            (kind.name, subject): until
+            for kind in self.kinds.values()
+            if isinstance(kind, Confirmable)
+            for subject, until in kind.unconfirmed().items()
+        }
+
     def settle(self, *, healthy: bool | None) -> None:
         """End what nobody has confirmed in time; for ``healthy`` see ``Confirmable``."""
         if self.mode is Mode.HEAL:

@@ -325,6 +325,9 @@ class Measuring(Protocol):
 class Confirmable(Protocol):
     """A kind whose repairs on request do not last unless they are confirmed."""
 
+    def unconfirmed(self) -> Mapping[str, float]:
+        """The subjects whose repair waits for that, each with until when, in Unix time."""
+
     def confirm(self, subject: str, caller: str, *, keep: bool) -> str:
         """End the repair of a subject for its caller: keep it, or take it back; how it has ended.
 

@@ -149,6 +149,7 @@ def _view(
     step: str | None,
 ) -> FaultView:
     fault, left = opened.fault, opened.budget
+    on_request = fault.plan is not None and fault.plan.on_request
     tries = fault.fixable and opened.outcome != Outcome.MODE
     return FaultView(
         kind=fault.kind,
@@ -164,7 +165,7 @@ def _view(
         attempts_left=left.attempts_left,
         next_try=round(opened.at + left.retry_after) * (left.retry_after > 0) if tries else None,
         fallback=next((check.fallback for check in checks if check.fallback), None),
-        plan=fault.plan if tries else None,
+        plan=fault.plan if tries or on_request else None,
         step=step,
         ignored=ignored,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, request
 
-from app.access.permissions import details_allowed, require_token
+from app.access.permissions import caller_name, details_allowed, require_token
 from app.healing.kind import Outcome, Repair
 from app.healing.report import timestamp
 from app.health import Group, HealthService
@@ -110,7 +110,7 @@ def test_import() -> Response:
 @auto_fix_bp.post("/fix")
 def fix() -> Response:
     """Heal one module or fault now, or end a fix; needs the bearer token."""
-    caller = f"token {require_token()}"
+    caller = caller_name(require_token())
     services: Services = current_app.extensions["services"]
     asked = read_object(MAX_BODY)
     if "kind" in asked:

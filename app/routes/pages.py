@@ -15,11 +15,11 @@ from flask import Blueprint, Response, abort, current_app, redirect, request, ur
 from werkzeug.wrappers import Response as BaseResponse
 
 from app.access.errors import AccessRefused
-from app.access.permissions import SESSION_COOKIE, require_form, session_name
+from app.access.permissions import SESSION_COOKIE, caller_name, require_form, session_name
 from app.access.sessions import LASTS
 from app.healing.engine import PlanChanged, UnknownFault
 from app.healing.ignored import MAX_REASON, Ignored
-from app.healing.kind import Step
+from app.healing.kind import NothingToConfirm, OtherCaller, Step
 from app.pages import tables
 from app.pages.answer import page
 from app.pages.faults import overview
@@ -39,6 +39,10 @@ MESSAGES: Mapping[str, str] = {
     "changed": "The plan has changed since that page was made: look at it again.",
     "closed": "Nothing is wrong with it any more.",
     "open": "Looked again: it is still at fault.",
+    "kept": "The fix stays.",
+    "undone": "The fix is taken back.",
+    "ended": "No fix waits for a confirmation any more.",
+    "others": "Only who asked for the fix may confirm it or take it back.",
     "ignored": "It is ignored for now.",
     "unignored": "It is not ignored any more.",
     "unkept": "That could not be kept: the home cannot be written.",
@@ -63,8 +67,10 @@ def fault() -> Response:
         if found is None and not attempts and kind not in services.fixer.kinds:
             abort(404)
         return {
+            "kind": kind,
             "subject": subject,
             "fault": found,
+            "until": services.fixer.unconfirmed().get((kind, subject.partition("#")[0])),
             "steps": [str(step) for step in Step],
             "undo": "Deleting AUTO_FIX_HOME while the service is stopped undoes every fix.",
             "message": MESSAGES.get(request.args.get("done", "")),
@@ -175,6 +181,8 @@ def act() -> BaseResponse:
     kind, subject = form.get("kind", ""), form.get("subject", "")
     actions: dict[str, Callable[[], str]] = {
         "fix": lambda: _fix(services, kind, subject, form.get("plan", "")),
+        "keep": lambda: _confirm(services, kind, subject, keep=True),
+        "undo": lambda: _confirm(services, kind, subject, keep=False),
         "check": lambda: _check(services, kind, subject),
         "ignore": lambda: _ignore(services, kind, subject, form),
         "unignore": lambda: _ignore(services, kind, subject, None),
@@ -188,6 +196,8 @@ def act() -> BaseResponse:
         done = "closed"
     except PlanChanged:
         done = "changed"
+    except OtherCaller:
+        done = "others"
     return redirect(url_for("pages.fault", kind=kind, subject=subject, done=done), 303)
 
 
@@ -238,8 +248,19 @@ def sign_out() -> BaseResponse:
 
 
 def _fix(services: Services, kind: str, subject: str, plan: str) -> str:
-    services.fixer.begin_fix(kind, subject, plan, f"token {session_name()}")
+    services.fixer.begin_fix(kind, subject, plan, caller_name(session_name()))
     return "begun"
+
+
+def _confirm(services: Services, kind: str, subject: str, *, keep: bool) -> str:
+    """Keep a fix that waits for it, or take it back."""
+    try:
+        services.fixer.confirm(kind, subject, caller_name(session_name()), keep=keep)
+    except NothingToConfirm:
+        return "ended"
+    except OSError:
+        return "unkept"
+    return "kept" if keep else "undone"
 
 
 def _check(services: Services, kind: str, subject: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.kinds.configuration.test_correcting import GOOD, SLIP, STEPS, Shop
 from tests.routes.test_main import heading
 from tests.support.blueprints import BLUEPRINTS
 from tests.support.http import TOKEN
@@ -204,6 +205,29 @@ class TestChanging:
     def test_an_action_that_there_is_not(self, operator: FlaskClient) -> None:
         """It is a bad request."""
         assert act(operator, "explode").status_code == 400
+
+
+class TestConfirming:
+    """A fix of an operator's file lasts only if it is confirmed."""
+
+    @pytest.mark.parametrize(("action", "text"), [("keep", GOOD), ("undo", SLIP)])
+    def test_on_a_page(self, world: World, build: Build, action: str, text: str) -> None:
+        """The page shows the difference, makes it, and asks."""
+        shop = Shop(world)
+        fixer = shop.process()
+        client = build(AUTO_FIXER=fixer, token=TOKEN, BLUEPRINTS=BLUEPRINTS).test_client()
+        sign_in(client, TOKEN)
+        address = "/auto-fix/fault?kind=configuration&subject=shop"
+        page = client.get(address).text
+        for step in STEPS:
+            assert step in unescape(page)
+        client.post("/auto-fix/fault", data={**forms(page), "action": "fix"})
+        wait_until(lambda: shop.file.read_text() == GOOD, timeout=30)
+        wait_until(lambda: "Keep it" in client.get(f"{address}&after").text, timeout=10)
+        asked = client.get(f"{address}&after").text
+        client.post("/auto-fix/fault", data={**forms(asked), "action": action})
+        assert shop.file.read_text() == text
+        assert "Keep it" not in client.get(f"{address}&ended").text
 
 
 class TestHalfBroken:

@@ -224,6 +224,11 @@ class ConfigurationKind:
         advice = f"it lasts if it is confirmed within {window}, or if the service stays healthy"
         return Repair(outcome=Outcome.HEALED, advice=advice)
 
+    def unconfirmed(self) -> Mapping[str, float]:
+        """The files with a correction that nobody has confirmed yet."""
+        pending = self._corrections.pending() if self._corrections else {}
+        return {name: record.until for name, record in pending.items()}
+
     def confirm(self, subject: str, caller: str, *, keep: bool) -> str:
         """Keep the correction of a file, or take it back."""
         if self._corrections is None:
