@@ -12,6 +12,7 @@ from app.kinds.configuration import formats, reading
 from app.kinds.configuration.causes import (
     Broken,
     Cause,
+    Pointer,
     Problem,
     Value,
     library,
@@ -133,17 +134,15 @@ def _of_error(error: ValidationError) -> Iterator[Problem]:
         absent = (key for key in wanted if error.message.startswith(repr(key)))
         yield from (missing_key(pointer, key) for key in absent)
     elif keyword == "additionalProperties":
-        schema: Any = error.schema
-        known = schema.get("properties", {})
-        allowed = "|".join(schema.get("patternProperties", {}))
-        for key in error.instance:
-            if key not in known and not (allowed and re.search(allowed, key)):
-                yield unknown_key(pointer, key, known.keys() - error.instance.keys())
+        yield from _unknown_keys(error, pointer)
     elif keyword == "type":
         yield wrong_type(pointer, [wanted] if isinstance(wanted, str) else wanted)
     elif error.context and all(one.validator == "type" and not one.path for one in error.context):
         kinds = (one.validator_value for one in error.context)
         yield wrong_type(pointer, (k for w in kinds for k in ([w] if isinstance(w, str) else w)))
+    elif meant := _meant(error):
+        for one in meant:
+            yield from _of_error(one)
     elif keyword in LIMITS:
         allowed = ", ".join(map(_shown, wanted)) if keyword == "enum" else _shown(wanted)
         message = f"{shown_pointer(pointer)} {LIMITS[keyword].format(allowed[:MAX_SHOWN])}"
@@ -151,6 +150,34 @@ def _of_error(error: ValidationError) -> Iterator[Problem]:
     else:
         message = f"{shown_pointer(pointer)} is not what the schema allows ({keyword or 'false'})"
         yield Problem(Cause.ENTRY_INVALID, message, pointer=pointer)
+
+
+def _unknown_keys(error: ValidationError, pointer: Pointer) -> Iterator[Problem]:
+    schema: Any = error.schema
+    known = schema.get("properties", {})
+    allowed = "|".join(schema.get("patternProperties", {}))
+    for key in error.instance:
+        if key not in known and not (allowed and re.search(allowed, key)):
+            yield unknown_key(pointer, key, known.keys() - error.instance.keys())
+
+
+def _meant(error: ValidationError) -> list[ValidationError]:
+    """The errors of that one of several schemas of which only parts do not fit; none of two such.
+
+    One that has another type, or another value for a key that can have some alone, is not meant.
+    """
+    branches: dict[object, list[ValidationError]] = {}
+    for one in error.context or ():
+        branches.setdefault(one.schema_path[0], []).append(one)
+    fitting = [
+        errors
+        for errors in branches.values()
+        if not any(
+            one.validator in {"const", "enum"} or (one.validator == "type" and not one.path)
+            for one in errors
+        )
+    ]
+    return fitting[0] if len(fitting) == 1 else []
 
 
 def _shown(wanted: Value) -> str:

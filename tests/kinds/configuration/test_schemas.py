@@ -211,6 +211,30 @@ class TestJsonSchema:
             "": (),
         }
 
+    def test_one_of_several(self) -> None:
+        """Of several schemas that one is meant whose kind fits; of two nobody knows which."""
+        kinds = [
+            {
+                "properties": {"kind": {"const": kind}, key: {"type": "integer"}},
+                "required": ["kind", key],
+                "additionalProperties": False,
+            }
+            for kind, key in [("cat", "lives"), ("dog", "legs")]
+        ]
+        schema = JsonSchema({"additionalProperties": {"oneOf": kinds}})
+        value = {
+            "a": {"kind": "cat", "lives": CANARY},
+            "b": {"kind": "dog", "leg": 4},
+            "c": {"kind": CANARY},
+            "d": {"kind": "dog", "legs": 4},
+        }
+        assert sorted(found(schema, value)) == [
+            (Cause.ENTRY_INVALID, ("c",)),
+            (Cause.MISSING_KEY, ("b",)),
+            (Cause.UNKNOWN_KEY, ("b", "leg")),
+            (Cause.WRONG_TYPE, ("a", "lives")),
+        ]
+
     def test_equally_near(self) -> None:
         """Of two known keys that are equally near both are named."""
         schema = JsonSchema({"properties": {"rate": {}, "late": {}}, "additionalProperties": False})
