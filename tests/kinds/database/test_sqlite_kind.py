@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
@@ -198,17 +199,27 @@ class TestOthers:
         assert read(kind) == (ROWS, ROWS * 500)
 
     def test_locked(self, watch: Callable[..., DatabaseKind], path: Path) -> None:
-        """It is a fault, and stops no request: who reads goes on. It passes by itself."""
+        """It stops no request that reads; one that writes is told, and the lock is waited out."""
         kind = watch()
+        write = sqlalchemy.text("UPDATE orders SET item = 'y' WHERE id = 1")
         with closing(sqlite3.connect(path, isolation_level=None)) as holder:
             holder.execute("BEGIN IMMEDIATE")
-            fault = kind.recheck(ANY)
+            engine = kind.databases["main"]
+            with engine.connect() as connection, pytest.raises(DatabaseError) as caught:
+                connection.execute(write)
+            fault = kind.explain(caught.value)
             assert fault is not None
-            assert fault.cause == Cause.LOCKED
+            assert (fault.cause, fault.fixable) == (Cause.LOCKED, True)
+            assert kind.recheck(fault) == fault
             assert kind.unmet("main") is None
             assert read(kind) == (ROWS, ROWS * 500)
-            holder.execute("ROLLBACK")
-        assert kind.repair(fault, WORK).healed
+            with ThreadPoolExecutor() as pool:
+                repair = pool.submit(kind.repair, fault, WORK)
+                assert not wait([repair], timeout=0.2).done
+                holder.execute("ROLLBACK")
+                assert repair.result(60).healed
+        with kind.databases["main"].begin() as connection:
+            connection.execute(write)
 
     def test_not_a_database(self, watch: Callable[..., DatabaseKind], path: Path) -> None:
         """A file of another kind is left alone where there never was a backup."""
