@@ -133,7 +133,11 @@ class TestCauses:
         assert cause_at(lost, caught.value) is Cause.MISSING_DIRECTORY
         assert not lost.parent.exists()
 
-    @pytest.mark.parametrize("content", [b"no database, only text\n" * 500, os.urandom(8192)])
+    @pytest.mark.parametrize(
+        "content",
+        [b"no database, only text\n" * 500, bytes(range(255, -1, -1)) * 32],
+        ids=["text", "bytes"],
+    )
     def test_not_a_database(self, path: Path, content: bytes) -> None:
         """What is something else is not taken for a database that broke."""
         path.write_bytes(content)
