@@ -125,23 +125,18 @@ class Databases:
         if name in self._pools:
             self._pools[name].engine.dispose()
 
-    def cut_off(self, name: str, seconds: float) -> int:
-        """End waiting for a server that does not answer, where that takes longer; how many did.
+    def cut_off(self, name: str, seconds: float) -> None:
+        """End waiting for a server that does not answer, where that takes longer.
 
         The threads that hold the connections go on with an error: nothing else would wake them.
         """
         found = self._pools.get(name)
-        late = [
-            holder
-            for holder in tuple(found.held.values() if found else ())
-            if time.monotonic() - holder.since > seconds
-        ]
-        for holder in late:
-            descriptor = _descriptor(holder.connection)
+        for holder in tuple(found.held.values()) if found else ():
+            late = time.monotonic() - holder.since > seconds
+            descriptor = _descriptor(holder.connection) if late else None
             if descriptor is not None:
                 with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
                     duplicate.shutdown(socket.SHUT_RDWR)
-        return len(late)
 
     def longest(self, name: str) -> float:
         """For how many seconds the connection that is held longest has been."""

@@ -338,7 +338,7 @@ class TestMigrations:
         [fault] = kind.faults()
         assert fault.plan is not None
         assert "Alembic" in fault.plan.steps[0]
-        repair = kind.repair(fault, replace(WORK, deadline=60.0 if sound else 5.0))
+        repair = kind.repair(fault, replace(WORK, deadline=60.0 if sound else 2.0))
         assert repair.healed is sound
         assert ("migrations" in repair.installed) is sound
         assert bool(server.execute("SELECT to_regclass('migrated')")[0][0]) is sound
@@ -388,7 +388,7 @@ class TestDriver:
         [fault] = kind.faults()
         assert absent in fault.advice
         assert kind.unmet("main") is not None
-        kind.repair(fault, WORK)
+        kind.repair(fault, replace(WORK, deadline=1.0))
         assert asked == [absent]
         # No server of that dialect is there, but the driver is.
         assert [fault.cause for fault in kind.faults()] == [Cause.REFUSED]
