@@ -26,7 +26,6 @@ from app.kinds.dependency.catalog import (
 from app.kinds.dependency.diagnosing.diagnostician import Diagnostician
 from app.kinds.dependency.diagnosis import KIND, Cause, Diagnosis
 from app.kinds.dependency.imports import ImportReports
-from app.kinds.dependency.installer.consistency import unmet_requirement
 from app.kinds.dependency.installer.install import Installer
 from app.kinds.dependency.installer.spares import Spares
 from app.kinds.dependency.installer.together import Together, imported_by
@@ -361,6 +360,9 @@ class DependencyKind:
         if not complete:
             detail = "the wheels hold other distributions than were asked for"
             return Repair(outcome=InstallOutcome.INVALID_WHEEL, detail=detail)
+        # Here, because commands that install nothing have no use for it.
+        from app.kinds.dependency.installer.consistency import unmet_requirement
+
         if reason := objection(stage.site):
             return Repair(outcome=InstallOutcome.REFUSED_WHEEL, detail=reason)
         if reason := unmet_requirement(stage.site):
