@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.doctor.blueprints import check_addresses
 from app.doctor.databases import check_databases
-from app.doctor.findings import Code, Finding, error, note, ordered
+from app.doctor.findings import Code, Finding, error, note, ordered, warning
 from app.doctor.imports import ImportChecker
 from app.doctor.project import Graph, Project
 from app.doctor.requirements import check_lock, load
@@ -145,6 +145,10 @@ class Examination:
         yield from faults
         yield from check_databases(project, self.environ)
         yield from check_surroundings(settings, project, self.environ)
+        for subject in sorted(layers.deadly()):
+            message = f"a fix of {subject} ended a process that imported it, and is set aside"
+            advice = "choose another version of it and run auto-fix lock"
+            yield warning(Code.LAYER_SET_ASIDE, message, advice, subject=subject)
         if self.online:
             report("asking the index")
             yield from check_index(settings.healing, project, self.environ)

@@ -61,6 +61,7 @@ class Code(StrEnum):
     EDGE_TIMEOUT_LONG = "edge_timeout_long"
     HOME_UNWRITABLE = "home_unwritable"
     HOME_UNTRUSTED = "home_untrusted"
+    LAYER_SET_ASIDE = "layer_set_aside"
     HOME_WITHOUT_LOCKS = "home_without_locks"
     INSTALLER_MISSING = "installer_missing"
     INSTALLER_BROKEN = "installer_broken"

@@ -13,8 +13,11 @@ import pytest
 from app.doctor.examination import Examination
 from app.doctor.findings import Code, Finding, Severity, fails
 from app.doctor.project import Project
+from app.kinds.dependency.layers import DEADLY, interpreter_key
+from app.kinds.dependency.lock import Lock
 from app.locking.edit import write_all
 from app.manifest import FILE
+from app.settings.declarations import DEFAULT_LOCK
 from tests.cli.support import Checkout
 
 if TYPE_CHECKING:
@@ -306,3 +309,15 @@ class TestMending:
         write_all([])
         assert checkout.run("doctor", "--fix", "--offline").code == 0
         assert path.stat().st_mtime_ns == before
+
+    def test_a_fix_that_ended_a_process(self, checkout: Checkout, tmp_path: Path) -> None:
+        """It is named for as long as the lock is the one that it was made from."""
+        home = tmp_path / "home"
+        key = interpreter_key(Lock.read(checkout.root / DEFAULT_LOCK.name).digest)
+        directory = home / "quarantine" / f"prey.{'0' * 32}"
+        directory.mkdir(parents=True)
+        (directory / DEADLY).write_text(key)
+        found = only(findings(checkout, AUTO_FIX_HOME=str(home)))
+        assert (found.code, found.subject) == (Code.LAYER_SET_ASIDE, "prey")
+        (directory / DEADLY).write_text("another")
+        assert findings(checkout, online=False, blueprints=False, AUTO_FIX_HOME=str(home)) == ()
