@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 
 #: Seconds for which a page counts as up to date.
 FRESH = 1.0
-#: How many pages are kept; what was asked for longest ago goes first.
-MOST = 200
+#: Bytes of pages that are kept: anybody can ask for any number of addresses. What was made longest
+#: ago goes first.
+MOST = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class PageCache:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._pages: OrderedDict[Hashable, Made] = OrderedDict()
+        self._size = 0
 
     def get(self, key: Hashable, make: Callable[[], str]) -> Made:
         """A page that is at most a second old, made anew otherwise."""
@@ -41,10 +45,10 @@ class PageCache:
             return known
         content = make().encode(errors="replace")
         made = Made(content, hashlib.sha256(content).hexdigest()[:32], self._clock())
-        self._pages[key] = made
-        while len(self._pages) > MOST:
-            try:
-                self._pages.popitem(last=False)
-            except KeyError:
-                break
+        with self._lock:
+            old = self._pages.pop(key, None)
+            self._pages[key] = made
+            self._size += len(content) - (len(old.content) if old else 0)
+            while self._size > MOST and len(self._pages) > 1:
+                self._size -= len(self._pages.popitem(last=False)[1].content)
         return made

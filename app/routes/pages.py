@@ -15,7 +15,13 @@ from flask import Blueprint, Response, abort, current_app, redirect, request, ur
 from werkzeug.wrappers import Response as BaseResponse
 
 from app.access.errors import AccessRefused
-from app.access.permissions import SESSION_COOKIE, caller_name, require_form, session_name
+from app.access.permissions import (
+    SESSION_COOKIE,
+    caller_name,
+    require_form,
+    require_own_origin,
+    session_name,
+)
 from app.access.sessions import LASTS
 from app.healing.engine import PlanChanged, UnknownFault
 from app.healing.ignored import MAX_REASON, Ignored
@@ -212,6 +218,7 @@ def sign_in() -> Response:
 def begin_session() -> BaseResponse:
     """Begin a session for who sends a token; who guesses has to wait, as everywhere."""
     request.max_content_length = MAX_FORM
+    require_own_origin()
     services: Services = current_app.extensions["services"]
     access = services.access
     caller = access.identify(f"Bearer {request.form.get('token', '')}", request.remote_addr)
@@ -225,7 +232,7 @@ def begin_session() -> BaseResponse:
         return page(
             "sign_in.html", lambda *_, **__: {"message": message}, status=HTTPStatus.FORBIDDEN
         )
-    answer = redirect("/", 303)
+    answer = _to_first_screen()
     answer.set_cookie(
         SESSION_COOKIE,
         cookie,
@@ -242,9 +249,15 @@ def sign_out() -> BaseResponse:
     """End this browser's session."""
     request.max_content_length = MAX_FORM
     require_form(request.form.get("form_token", ""))
-    answer = redirect("/", 303)
+    answer = _to_first_screen()
     answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="Strict")
     return answer
+
+
+def _to_first_screen() -> BaseResponse:
+    """Lead to the first screen; to the first page of these where another serves that, or none."""
+    there = "main.index" in current_app.view_functions
+    return redirect(url_for("main.index" if there else "pages.blueprints"), 303)
 
 
 def _fix(services: Services, kind: str, subject: str, plan: str) -> str:

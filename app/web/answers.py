@@ -17,7 +17,7 @@ from app.web.json_bodies import encode
 #: Makes the body of a reading, with details or without: ``maker(reading, details=…)``.
 Maker = Callable[..., object]
 
-_VARY = ("Vary", "Accept, Authorization")
+_VARY = ("Vary", "Accept, Authorization, Cookie")
 _NO_STORE = ("Cache-Control", "no-store")
 #: Counted from when the reading was new, which the Age header says (RFC 9111, 4.2.3).
 _CACHED = ("Cache-Control", f"private, max-age={FRESH_SECONDS:.0f}")

@@ -50,7 +50,7 @@ class TestAutoFixHealth:
         first, second = (client.get("/api/auto-fix/health") for _ in range(2))
         assert first.data == second.data
         assert first.headers["Cache-Control"] == "private, max-age=10"
-        assert first.headers["Vary"] == "Accept, Authorization"
+        assert first.headers["Vary"] == "Accept, Authorization, Cookie"
         assert 0 <= int(first.headers["Age"]) < 10
 
     def test_known_by_its_tag(self, client: FlaskClient) -> None:

@@ -117,6 +117,21 @@ class TestSession:
             assert (refused.status_code, "Set-Cookie" in refused.headers) == (403, False)
         assert "Too many wrong tokens" in sign_in(client, TOKEN).text
 
+    def test_another_site_begins_none(self, build: Build) -> None:
+        """Nobody is signed in by a form of another origin, with a token of its own."""
+        client = build(token=TOKEN).test_client()
+        headers = {"Origin": "https://evil.example.com"}
+        refused = client.post("/auto-fix/sign-in", data={"token": TOKEN}, headers=headers)
+        assert refused.headers["Location"].startswith("/auto-fix/sign-in")
+        assert "Set-Cookie" not in refused.headers
+
+    def test_without_the_first_screen(self, build: Build) -> None:
+        """Whoever signs in is led to a page that there is."""
+        others = [spec for spec in BLUEPRINTS if spec.name != "main"]
+        client = build(token=TOKEN, BLUEPRINTS=others).test_client()
+        where = sign_in(client, TOKEN).headers["Location"]
+        assert "Signed in as" in client.get(where).text
+
     def test_without_a_token_all_is_read_only(self, build: Build, fixer: AutoFixer) -> None:
         """There is no form that changes anything, and none is taken."""
         client = build(AUTO_FIXER=fixer).test_client()
@@ -183,6 +198,17 @@ class TestChanging:
             assert refused.headers["Location"].startswith("/auto-fix/sign-in")
         own = operator.post("/auto-fix/fault", data=data, headers={"Origin": "http://localhost"})
         assert "done=open" in own.headers["Location"]
+
+    def test_a_host_with_an_international_name(self, operator: FlaskClient) -> None:
+        """Its own origin is spelt as browsers spell it."""
+        cookie = operator.get_cookie("auto_fix_session")
+        assert cookie is not None
+        data = {**forms(operator.get(f"{FAULT}healable").text), "action": "check"}
+        own = "https://xn--bcher-kva.example.com"
+        headers = {"Origin": own, "Cookie": f"auto_fix_session={cookie.value}"}
+        bare = operator.application.test_client(use_cookies=False)
+        done = bare.post("/auto-fix/fault", data=data, base_url=own, headers=headers)
+        assert "done=open" in done.headers["Location"]
 
     def test_check_again(self, operator: FlaskClient, fixer: AutoFixer) -> None:
         """A fault is closed only when its check passes."""

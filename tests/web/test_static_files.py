@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import mimetypes
 
+import pytest
 from flask.testing import FlaskClient
 
 FILE = "/static/htmx.min.js"
 
 
-def test_compressed_for_who_takes_it(client: FlaskClient) -> None:
-    """A third of the bytes, the same file, and its own version."""
+@pytest.mark.parametrize("type_", ["text/javascript", "application/javascript"])
+def test_compressed_for_who_takes_it(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, type_: str
+) -> None:
+    """A third of the bytes, the same file, and its own version, whatever Python calls a script."""
+    monkeypatch.setitem(mimetypes.types_map, ".js", type_)
     plain = client.get(FILE)
     packed = client.get(FILE, headers={"Accept-Encoding": "gzip"})
     assert packed.headers["Content-Encoding"] == "gzip"
