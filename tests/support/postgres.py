@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from tests.support.sockets import free_port
+from tests.support.sockets import connections_to, free_port
 
 USER, PASSWORD = "owner", "c4n4ry%of/the:shop@"
 #: What makes a server of a test quick; what it loses in a crash of the machine matters to nobody.
@@ -139,6 +139,11 @@ class Postgres:
     def kill(self) -> None:
         """End the server as a crash would, its children with it."""
         os.kill(int((self.data / "postmaster.pid").read_text("utf-8").split()[0]), signal.SIGKILL)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody of a server that was killed holds a connection any more."""
+        return connections_to(self.port) == 0
 
     def standby(self) -> Postgres:
         """A standby of this server, which runs; whoever asks for it has to end it."""

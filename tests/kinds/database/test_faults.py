@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_under_the_server_is_told_while_reads_go_on(process:
         server.execute("CREATE TABLE orders (item text) TABLESPACE small")
         process.use(server.port)
         kind = process.kind()
-        kind.adopt()
+        eventually(kind, None)
         with pytest.raises(sqlalchemy.exc.DBAPIError) as failed:
             ask(kind, "INSERT INTO orders SELECT repeat('x', 900) FROM generate_series(1, 999)")
         told = kind.explain(failed.value)
@@ -184,7 +184,7 @@ def test_a_statement_whose_backend_is_terminated_is_a_fault_and_not_run_again(
     """The database is well: the next request goes on."""
     process.use(server.port)
     kind = process.kind()
-    kind.adopt()
+    eventually(kind, None)
     with pytest.raises(sqlalchemy.exc.OperationalError) as failed:
         ask(kind, "SELECT pg_terminate_backend(pg_backend_pid())")
     told = kind.explain(failed.value)
@@ -198,7 +198,7 @@ def test_a_statement_beyond_its_limit_is_a_timeout(process: Process, server: Pos
     process.use(server.port)
     process.adjust(statement_timeout=0.1)
     kind = process.kind()
-    kind.adopt()
+    eventually(kind, None)
     with pytest.raises(sqlalchemy.exc.OperationalError) as failed:
         ask(kind, "SELECT pg_sleep(20)")
     told = kind.explain(failed.value)
