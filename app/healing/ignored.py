@@ -15,10 +15,14 @@ from pathlib import Path
 
 from app.healing.home import make_directory
 from app.healing.locks import exclusive
+from app.settings.files import read_bounded
 
 #: What can be ignored at a time: more is no choice any more.
 MOST = 1000
 MAX_REASON = 200
+#: The largest file of them that is read, in bytes.
+MAX_FILE = 32 << 20
+TEXTS = ("kind", "subject", "cause", "reason", "by", "basis")
 #: Seconds that a change waits for another one.
 WAIT = 1.0
 
@@ -28,7 +32,7 @@ class Ignored:
     """A choice to ignore a fault: why, whose, and until when.
 
     ``until`` is seconds since the epoch; None where it holds until the basis of the kind, such as
-    the lock, is no longer ``basis``.
+    the lock, is no longer ``basis``. A kind without one has nothing that would end it.
     """
 
     kind: str
@@ -59,7 +63,11 @@ class IgnoredFaults:
         return {
             (each.kind, each.subject, each.cause): each
             for each in self._read()
-            if (each.basis == self._basis_of(each.kind) if each.until is None else now < each.until)
+            if (
+                each.basis and each.basis == self._basis_of(each.kind)
+                if each.until is None
+                else now < each.until
+            )
         }
 
     def add(self, choice: Ignored) -> None:
@@ -89,7 +97,12 @@ class IgnoredFaults:
             fresh.replace(self._path)
 
     def _read(self) -> list[Ignored]:
-        with suppress(OSError, ValueError, TypeError):
-            found = [Ignored(**each) for each in json.loads(self._path.read_bytes())]
-            return [replace(each, reason=each.reason[:MAX_REASON]) for each in found]
+        with suppress(OSError, ValueError, TypeError, RecursionError):
+            found = [Ignored(**each) for each in json.loads(read_bounded(self._path, MAX_FILE))]
+            return [
+                replace(each, reason=each.reason[:MAX_REASON])
+                for each in found
+                if all(isinstance(getattr(each, name), str) for name in TEXTS)
+                and isinstance(each.until, int | float | None)
+            ]
         return []

@@ -9,10 +9,19 @@ from enum import StrEnum
 
 from app.healing.kind import Fix
 
+#: The end of the year 9999, the last that a date can have.
+LAST_MOMENT = 253402300799.0
+
 
 def timestamp(seconds: float) -> str:
-    """A moment in seconds since the epoch, by RFC 3339 with milliseconds: one form everywhere."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    """A moment in seconds since the epoch, by RFC 3339 with milliseconds: one form everywhere.
+
+    What another process has written can be no moment at all: it is shown as the nearest that has a
+    date.
+    """
+    return datetime.fromtimestamp(min(max(0.0, seconds), LAST_MOMENT), UTC).isoformat(
+        timespec="milliseconds"
+    )
 
 
 class Status(StrEnum):

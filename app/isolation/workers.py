@@ -26,6 +26,19 @@ logger = logging.getLogger(__name__)
 
 #: ``HOST-PID.json``: what is called otherwise is nobody's here.
 NAME = re.compile(r".+-\d+\.json", re.DOTALL)
+#: The largest state that is read, in bytes.
+MAX_STATE = 1 << 20
+#: The members that others read of a state, and what each is made of.
+SHAPES: Mapping[str, type] = {
+    "holder": str,
+    "booted_at": str,
+    "mode": str,
+    "active": list,
+    "quarantined": dict,
+    "needs_restart": list,
+    "measured": dict,
+    "faults": list,
+}
 #: Seconds between two signs of life.
 SIGN_SECONDS = 5.0
 #: Seconds without one after which a worker of another host counts as gone, if no lock tells.
@@ -102,10 +115,11 @@ class WorkerBoard:
 
     def _living(self, path: Path) -> dict[str, Any] | None:
         """What the owner of a file says; None when it is dead, and then its file is removed."""
-        with suppress(OSError, ValueError, KeyError, AttributeError), path.open("rb") as file:
-            text, seen = file.read(), os.fstat(file.fileno())
-            state = json.loads(text)
+        with suppress(OSError, ValueError, RecursionError), path.open("rb") as file:
+            state, seen = json.loads(file.read(MAX_STATE)), os.fstat(file.fileno())
             # What names none is no file of a worker's, and not to be removed.
+            if not _is_state(state):
+                return None
             who = state.pop("holder")
             free = path != self._path and lock(file.fileno(), SHARED)
             if free is None:
@@ -117,6 +131,26 @@ class WorkerBoard:
                 return self._living(path)
             path.unlink(missing_ok=True)
         return None
+
+
+def _is_state(found: object) -> bool:
+    """Whether it names its holder, and what others read of it is what this release would write."""
+    if not isinstance(found, dict) or "holder" not in found:
+        return False
+    members = SHAPES.keys() & found.keys()
+    return (
+        all(isinstance(found[name], SHAPES[name]) for name in members)
+        and all(isinstance(name, str) for name in found.get("active", ()))
+        and all(map(_is_fault, found.get("faults", ())))
+    )
+
+
+def _is_fault(row: object) -> bool:
+    """Whether it is kind, subject, cause, and since when."""
+    match row:
+        case [str(), str(), str(), int() | float()]:
+            return True
+    return False
 
 
 def _is_gone(who: str, seen: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,12 @@ def test_it_ends(tmp_path: Path) -> None:
     assert of(tmp_path, "two").current() == {}
 
 
+def test_it_ends_for_every_kind(tmp_path: Path) -> None:
+    """A kind without a basis has none that could change: nothing is ignored for ever."""
+    of(tmp_path).add(replace(CHOICE, until=None, basis=""))
+    assert of(tmp_path, "").current() == {}
+
+
 def test_another_cause_is_another_fault(tmp_path: Path) -> None:
     """What was ignored for one cause is shown for the next."""
     of(tmp_path).add(CHOICE)
@@ -64,7 +70,19 @@ def test_two_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", "[1]", '[{"kind": 1}]', '{"a": 1}', "\x00" * 100]
+    ("name", "value"),
+    [("kind", []), ("subject", 1), ("cause", {}), ("by", None), ("until", "x"), ("until", [])],
+)
+def test_a_choice_of_other_types(tmp_path: Path, name: str, value: object) -> None:
+    """It is none; those beside it count."""
+    rows = [{**asdict(CHOICE), name: value}, asdict(CHOICE)]
+    (tmp_path / "ignored.json").write_text(json.dumps(rows))
+    assert of(tmp_path).current() == {KEY: CHOICE}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, "", "{", "[]", "null", "[1]", '[{"kind": 1}]', '{"a": 1}', "\x00" * 100],
 )
 def test_a_damaged_file(tmp_path: Path, content: str) -> None:
     """Nothing is ignored, and the next choice is kept."""

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from app.isolation.workers import SIGN_SECONDS, WorkerBoard
 from tests.serving.house import House, serving, status, workers
 from tests.support.clock import Clock
@@ -167,6 +169,31 @@ class TestBoard:
         board.write({})
         assert len(board.read()) == 1
         board.close()
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            "[" * 100_000,
+            "[]",
+            '"x"',
+            "{}",
+            '{"holder": 1}',
+            '{"holder": "x", "active": 5}',
+            '{"holder": "x", "active": [null]}',
+            '{"holder": "x", "quarantined": []}',
+            '{"holder": "x", "faults": 7}',
+            '{"holder": "x", "faults": [["a", "b", "c", "d"]]}',
+            '{"holder": "x", "faults": [[["a"], "b", "c", 1]]}',
+            '{"holder": "x", "faults": [["a", 1]]}',
+        ],
+    )
+    def test_a_state_of_other_types_is_passed_over(self, tmp_path: Path, state: str) -> None:
+        """What another release would write costs nobody a page, and its file stays."""
+        (tmp_path / "workers").mkdir()
+        file = tmp_path / "workers" / "other-1.json"
+        file.write_text(state)
+        assert WorkerBoard(tmp_path).read() == ()
+        assert file.exists()
 
     def test_a_home_that_cannot_be_written(self, tmp_path: Path) -> None:
         """It costs the others' view, nothing else."""

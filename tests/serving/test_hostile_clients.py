@@ -54,6 +54,7 @@ MALFORMED = {
     "version 9": (b"GET / HTTP/9.9\r\n\r\n", 505),
     "preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "raw bytes in the path": (b"GET /\xff" + HOST + b"\r\n", 400),
+    "raw bytes in the query": (b"GET /livez?a=\xff" + HOST + b"\r\n", 400),
     "asterisk": (b"GET *" + HOST + b"\r\n", 400),
     "no path": (b"GET livez" + HOST + b"\r\n", 400),
     "broken address": (b"GET http://[/livez" + HOST + b"\r\n", 400),
