@@ -6,6 +6,7 @@ from flask import Blueprint, Response, current_app, request
 
 from app.access.permissions import caller_name, details_allowed, require_token
 from app.healing.kind import Outcome, Repair
+from app.healing.locks import Busy
 from app.healing.report import timestamp
 from app.health import Group, HealthService
 from app.isolation.states import BlueprintState
@@ -150,7 +151,19 @@ def _fix_fault(asked: dict[str, object], services: Services, caller: str) -> Res
     ):
         return problem("fault_required")
     if keep is not None:
-        ending = services.fixer.confirm(kind, subject, caller, keep=keep)
+        try:
+            ending = services.fixer.confirm(kind, subject, caller, keep=keep)
+        except OSError as error:
+            outcome = Outcome.BUSY if isinstance(error, Busy) else Outcome.PERMISSION
+            body = Repaired(
+                kind=kind,
+                subject=subject,
+                healed=False,
+                outcome=outcome,
+                advice=services.fixer.advice(kind, outcome),
+                installed=[],
+            )
+            return problem(not_fixed(outcome), retry_after=None, **members(body))
         return json_answer(Ended(kind=kind, subject=subject, outcome=ending))
     repair = services.fixer.fix_fault(kind, subject, plan, caller)
     services.health.refresh(Group.READY, wait=SEEN_WITHIN)

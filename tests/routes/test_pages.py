@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.access.permissions import caller_name
+from app.healing.locks import exclusive
 from tests.kinds.configuration.test_correcting import GOOD, SLIP, STEPS, Shop
 from tests.routes.test_main import heading
 from tests.support.blueprints import BLUEPRINTS
-from tests.support.http import TOKEN
+from tests.support.http import BEARER, TOKEN, assert_problem
 from tests.support.index import Fault
 from tests.support.processes import wait_until
 
@@ -254,6 +256,21 @@ class TestConfirming:
         client.post("/auto-fix/fault", data={**forms(asked), "action": action})
         assert shop.file.read_text() == text
         assert "Keep it" not in client.get(f"{address}&ended").text
+
+    def test_while_another_process_ends_it(self, world: World, build: Build) -> None:
+        """It can be asked for again."""
+        shop = Shop(world)
+        fixer = shop.process()
+        client = build(AUTO_FIXER=fixer, token=TOKEN, BLUEPRINTS=BLUEPRINTS).test_client()
+        plan = fixer.fault("configuration", "shop").plan
+        assert plan is not None
+        assert fixer.fix_fault("configuration", "shop", plan.digest, caller_name("default")).healed
+        asked = {"kind": "configuration", "subject": "shop", "confirm": True}
+        (lock,) = world.settings.home.glob("corrections/.*")
+        with exclusive(lock):
+            busy = client.post("/api/auto-fix/fix", json=asked, headers=BEARER)
+        assert_problem(busy, 503, "busy")
+        assert client.post("/api/auto-fix/fix", json=asked, headers=BEARER).status_code == 200
 
 
 class TestHalfBroken:
