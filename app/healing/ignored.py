@@ -76,22 +76,22 @@ class IgnoredFaults:
         Raises:
             OSError: when the home cannot be written.
         """
-        self._change(choice, keep=True)
+        self._change((choice.kind, choice.subject, choice.cause), choice)
 
-    def remove(self, choice: Ignored) -> None:
+    def remove(self, kind: str, subject: str, cause: str) -> None:
         """Ignore a fault no longer.
 
         Raises:
             OSError: when the home cannot be written.
         """
-        self._change(choice, keep=False)
+        self._change((kind, subject, cause))
 
-    def _change(self, choice: Ignored, *, keep: bool) -> None:
+    def _change(self, key: tuple[str, str, str], *instead: Ignored) -> None:
         make_directory(self._path.parent)
         with exclusive(self._path.with_name(".ignored.lock"), WAIT):
             current = self.current()
-            current.pop((choice.kind, choice.subject, choice.cause), None)
-            choices = [*current.values(), *([choice] if keep else [])][-MOST:]
+            current.pop(key, None)
+            choices = [*current.values(), *instead][-MOST:]
             fresh = self._path.with_name(f".ignored.{os.getpid()}")
             fresh.write_text(json.dumps([asdict(each) for each in choices]))
             fresh.replace(self._path)

@@ -10,7 +10,7 @@ from flask import Response, current_app, render_template, request, url_for
 from app.access.permissions import SESSION_COOKIE, details_allowed, form_token, session_name
 from app.healing.report import timestamp
 from app.pages.cache import PageCache
-from app.pages.text import shown
+from app.pages.text import shown, visible
 from app.routes.bodies import VERSION
 from app.services import Services
 from app.web.headers import PAGES_HEADERS
@@ -37,7 +37,9 @@ def page(template: str, build: Build, *, status: int = HTTPStatus.OK) -> Respons
     session = request.cookies.get(SESSION_COOKIE, "") if name else ""
 
     def make() -> str:
-        current_app.jinja_env.filters.update(shown=shown, timestamp=timestamp, duration=_duration)
+        current_app.jinja_env.filters.update(
+            shown=shown, visible=visible, timestamp=timestamp, duration=_duration
+        )
         return render_template(
             f"pages/{template}",
             **build(services, details=details),

@@ -24,16 +24,20 @@ class Shown:
         return self._markup
 
 
-def shown(text: object) -> Shown:
-    """A text by itself: cut, what cannot be seen replaced, its direction kept from its neighbours.
+def visible(text: object) -> str:
+    """A text, cut, with U+FFFD for what cannot be seen.
 
-    Control characters, ANSI escapes among them, and marks of direction become U+FFFD.
+    That is control characters, ANSI escapes among them, and marks of direction.
     """
     whole = str(text)[:TITLE]
-    if not whole.isprintable():
-        whole = "".join(
-            "\ufffd" if unicodedata.category(each) in UNSEEN else each for each in whole
-        )
+    if whole.isprintable():
+        return whole
+    return "".join("\ufffd" if unicodedata.category(each) in UNSEEN else each for each in whole)
+
+
+def shown(text: object) -> Shown:
+    """A visible text by itself: cut, its direction kept from its neighbours."""
+    whole = visible(text)
     if len(whole) <= SHOWN:
         return Shown(f"<bdi>{html.escape(whole)}</bdi>")
     return Shown(f'<bdi title="{html.escape(whole)}">{html.escape(whole[:SHOWN])}…</bdi>')

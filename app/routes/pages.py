@@ -70,13 +70,15 @@ def fault() -> Response:
         states = current_app.extensions["blueprints"]
         attempts = services.fixer.history(LISTED, kind=kind, subject=subject)
         found = overview(services, states, details=details).of(kind, subject)
-        if found is None and not attempts and kind not in services.fixer.kinds:
+        known = services.fixer.kinds.get(kind)
+        if not subject or (found is None and not attempts and known is None):
             abort(404)
         return {
             "kind": kind,
             "subject": subject,
             "fault": found,
             "until": services.fixer.unconfirmed().get((kind, subject.partition("#")[0])),
+            "lasting": known is not None and bool(known.basis()),
             "steps": [str(step) for step in Step],
             "undo": "Deleting AUTO_FIX_HOME while the service is stopped undoes every fix.",
             "message": MESSAGES.get(request.args.get("done", "")),
@@ -191,7 +193,7 @@ def act() -> BaseResponse:
         "undo": lambda: _confirm(services, kind, subject, keep=False),
         "check": lambda: _check(services, kind, subject),
         "ignore": lambda: _ignore(services, kind, subject, form),
-        "unignore": lambda: _ignore(services, kind, subject, None),
+        "unignore": lambda: _unignore(services, kind, subject),
     }
     action = actions.get(form.get("action", ""))
     if action is None:
@@ -204,6 +206,10 @@ def act() -> BaseResponse:
         done = "changed"
     except OtherCaller:
         done = "others"
+    except NothingToConfirm:
+        done = "ended"
+    except OSError:
+        done = "unkept"
     return redirect(url_for("pages.fault", kind=kind, subject=subject, done=done), 303)
 
 
@@ -267,12 +273,7 @@ def _fix(services: Services, kind: str, subject: str, plan: str) -> str:
 
 def _confirm(services: Services, kind: str, subject: str, *, keep: bool) -> str:
     """Keep a fix that waits for it, or take it back."""
-    try:
-        services.fixer.confirm(kind, subject, caller_name(session_name()), keep=keep)
-    except NothingToConfirm:
-        return "ended"
-    except OSError:
-        return "unkept"
+    services.fixer.confirm(kind, subject, caller_name(session_name()), keep=keep)
     return "kept" if keep else "undone"
 
 
@@ -282,26 +283,29 @@ def _check(services: Services, kind: str, subject: str) -> str:
     return "closed" if still is None else "open"
 
 
-def _ignore(services: Services, kind: str, subject: str, form: Mapping[str, str] | None) -> str:
-    """Ignore a fault for as long as a form says; without one, no longer."""
+def _ignore(services: Services, kind: str, subject: str, form: Mapping[str, str]) -> str:
+    """Ignore a fault for as long as a form says, for the reason that it gives."""
     fixer, now = services.fixer, time.time()
-    found = fixer.fault(kind, subject)
-    ends = ENDS.get(form.get("ends", ""), ENDS["hour"]) if form else 0
+    found, reason = fixer.fault(kind, subject), form.get("reason", "").strip()
+    seconds = ENDS.get(form.get("ends", ""), 0)
+    basis = fixer.kinds[kind].basis() if seconds is None else ""
+    if not reason or not (seconds or basis):
+        abort(400)
     choice = Ignored(
         kind=kind,
         subject=subject,
         cause=found.cause,
-        reason=(form.get("reason", "") if form else "")[:MAX_REASON],
+        reason=reason[:MAX_REASON],
         by=session_name() or "",
         at=now,
-        until=None if ends is None else now + ends,
-        basis=fixer.kinds[kind].basis() if ends is None else "",
+        until=None if seconds is None else now + seconds,
+        basis=basis,
     )
-    try:
-        if form:
-            fixer.ignored.add(choice)
-        else:
-            fixer.ignored.remove(choice)
-    except OSError:
-        return "unkept"
-    return "ignored" if form else "unignored"
+    fixer.ignored.add(choice)
+    return "ignored"
+
+
+def _unignore(services: Services, kind: str, subject: str) -> str:
+    found = services.fixer.fault(kind, subject)
+    services.fixer.ignored.remove(kind, subject, found.cause)
+    return "unignored"

@@ -33,7 +33,7 @@ def test_every_process_sees_it(tmp_path: Path) -> None:
     """It is kept with whose choice it is and why, until somebody takes it back."""
     of(tmp_path).add(CHOICE)
     assert of(tmp_path).current() == {KEY: CHOICE}
-    of(tmp_path).remove(CHOICE)
+    of(tmp_path).remove(*KEY)
     assert of(tmp_path).current() == {}
 
 

@@ -99,6 +99,10 @@ class TestReading:
         """An old tab's address says that nothing is wrong any more."""
         assert "nothing is wrong with it now" in heading(operator.get(f"{FAULT}other").text)
         assert operator.get("/auto-fix/fault?kind=no&subject=x").status_code == 404
+        assert operator.get(FAULT).status_code == 404
+        marked = operator.get(f"{FAULT}%E2%80%AEx%1B[1m").text
+        assert "\u202e" not in marked
+        assert "\x1b" not in marked
 
 
 class TestSession:
@@ -229,6 +233,16 @@ class TestChanging:
         assert "by <bdi>default</bdi>: <bdi>known &amp; planned</bdi>" in text
         act(operator, "unignore")
         assert 'class="fault"' in operator.get("/?again").text
+
+    @pytest.mark.parametrize(
+        ("reason", "ends"), [("", "day"), ("  ", "day"), ("x", ""), ("x", "forever"), ("x", "-1")]
+    )
+    def test_ignoring_wants_a_reason_and_an_end(
+        self, operator: FlaskClient, fixer: AutoFixer, reason: str, ends: str
+    ) -> None:
+        """Without one of them it is a bad request, and nothing is ignored."""
+        assert act(operator, "ignore", reason=reason, ends=ends).status_code == 400
+        assert fixer.ignored.current() == {}
 
     def test_an_action_that_there_is_not(self, operator: FlaskClient) -> None:
         """It is a bad request."""
