@@ -2,7 +2,7 @@
 
 Browsers cannot send a bearer token with a link, so a form takes the token once. What signs the
 cookie is made of a key that is kept in the home and of the token: a session counts on every worker
-of the host, until it is too old or its token is no token any more.
+of the host, until it is ended, too old, or its token is no token any more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Sessions:
 
     def __init__(self, home: Path, tokens: Tokens) -> None:
         self._path = home / "session.key"
+        self._ended = home / "ended-sessions"
         self._tokens = tokens
 
     def begin(self, name: str) -> str | None:
@@ -50,10 +52,30 @@ class Sessions:
         """The name of the token that a session stands for, None when it counts no more."""
         name = cookie.partition(".")[2].rpartition(".")[0].rpartition(".")[0]
         signing = self._signing_key(name) if name else None
-        with suppress(BadSignature):
-            if signing and _signer(signing).unsign(cookie, LASTS):
+        with suppress(BadSignature, OSError):
+            if (
+                signing
+                and _signer(signing).unsign(cookie, LASTS)
+                and not self._mark(cookie).exists()
+            ):
                 return name
         return None
+
+    def end(self, cookie: str) -> None:
+        """Have a session that counts count no more, on every worker: a copy of its cookie neither.
+
+        In a home that cannot be written it ends with its browser's cookie alone.
+        """
+        with suppress(OSError):
+            make_directory(self._ended)
+            self._mark(cookie).touch(mode=0o600)
+            for mark in self._ended.iterdir():
+                if time.time() - mark.stat().st_mtime > LASTS:
+                    mark.unlink(missing_ok=True)
+
+    def _mark(self, cookie: str) -> Path:
+        """What stands in the home for a session that has ended: its random part is its name."""
+        return self._ended / cookie.partition(".")[0]
 
     def form_token(self, cookie: str) -> str:
         """What each form of a session has to send along, which no other site can know."""

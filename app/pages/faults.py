@@ -90,7 +90,7 @@ def overview(services: Services, states: Iterable[BlueprintState], *, details: b
             failed.setdefault((check.subject, check.reason), []).append(check)
     under_way, ignored = fixer.under_way(), fixer.ignored.current()
     found = []
-    for opened in fixer.recent_faults():
+    for opened in _recent_faults(fixer):
         own = _checks_of(opened, failed)
         mark = under_way.get((opened.fault.kind, opened.fault.subject))
         found.append(
@@ -111,6 +111,14 @@ def overview(services: Services, states: Iterable[BlueprintState], *, details: b
         ignored=tuple(fault for fault in found if fault.ignored is not None),
         others=tuple(sorted(chain(*failed.values()), key=lambda check: not check.critical)),
     )
+
+
+def _recent_faults(fixer: AutoFixer) -> tuple[OpenFault, ...]:
+    """The open faults; none where a kind makes a mistake, which is a failed check of health."""
+    try:
+        return fixer.recent_faults()
+    except Exception:  # noqa: BLE001 - health logs it; the rest of the page is of use
+        return ()
 
 
 def _first_seen(workers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], float]:

@@ -102,9 +102,9 @@ def workers(found: Iterable[dict[str, Any]]) -> Table:
     return Table(title="Workers", columns=columns, rows=tuple(rows))
 
 
-def subjects(kind: Kind, engine: Engine) -> Table:
+def subjects(kind: Kind) -> Table:
     """What a kind watches and what is wrong with it, by what it tells itself."""
-    faults = {fault.subject: fault for fault in engine.faults() if fault.kind == kind.name}
+    faults = {fault.subject: fault for fault in kind.faults()}
     watched = {**dict.fromkeys(faults, False), **kind.subjects()}
     rows = []
     for subject in sorted(watched):

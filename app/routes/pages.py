@@ -15,6 +15,7 @@ from flask import Blueprint, Response, abort, current_app, redirect, request, ur
 from werkzeug.wrappers import Response as BaseResponse
 
 from app.access.errors import AccessRefused
+from app.access.guessing import Access
 from app.access.permissions import (
     SESSION_COOKIE,
     caller_name,
@@ -98,7 +99,7 @@ def kind(name: str) -> Response:
             abort(404)
         attempts = services.fixer.history(LISTED, kind=name) if details else ()
         measured = tables.measured(found) if details else None
-        shown = (tables.subjects(found, services.fixer), measured, tables.attempts(attempts))
+        shown = (tables.subjects(found), measured, tables.attempts(attempts))
         return {"heading": f"Faults of {name}", "tables": [each for each in shown if each]}
 
     return page("tables.html", build)
@@ -255,6 +256,8 @@ def sign_out() -> BaseResponse:
     """End this browser's session."""
     request.max_content_length = MAX_FORM
     require_form(request.form.get("form_token", ""))
+    access: Access = current_app.extensions["access"]
+    access.sessions.end(request.cookies[SESSION_COOKIE])
     answer = _to_first_screen()
     answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="Strict")
     return answer

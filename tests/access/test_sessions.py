@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -72,6 +73,22 @@ def test_it_ends_after_eight_hours(sessions: Sessions, monkeypatch: pytest.Monke
     assert sessions.name_of(cookie) == "default"
     monkeypatch.setattr("itsdangerous.timed.time.time", lambda: later + 5)
     assert sessions.name_of(cookie) is None
+
+
+def test_it_can_be_ended(sessions: Sessions, tmp_path: Path) -> None:
+    """Its cookie counts no more on any worker, however it is spelt; that of another one does."""
+    cookie, second = begun(sessions), begun(sessions)
+    old = tmp_path / "home" / "ended-sessions" / "old"
+    old.parent.mkdir(mode=0o700)
+    old.touch()
+    os.utime(old, (1, 1))
+    sessions.end(cookie)
+    other = Sessions(tmp_path / "home", Tokens(TOKENS))
+    for last in "AEIMQUYcgkosw048BCD":
+        assert other.name_of(cookie[:-1] + last) is None
+    assert other.name_of(cookie) is None
+    assert other.name_of(second) == "default"
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 1000])

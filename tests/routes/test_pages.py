@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.access.permissions import caller_name
+from app.healing.engine import LONG_AGO
 from app.healing.locks import exclusive
 from tests.kinds.configuration.test_correcting import GOOD, SLIP, STEPS, Shop
 from tests.routes.test_main import heading
@@ -148,10 +149,13 @@ class TestSession:
         assert fixer.fix_attempts == {}
 
     def test_it_ends(self, operator: FlaskClient) -> None:
-        """Whoever signs out reads as anybody does."""
-        page = operator.get("/").text
+        """Whoever signs out reads as anybody does, and so does who has a copy of the cookie."""
+        page, cookie = operator.get("/").text, operator.get_cookie("auto_fix_session")
+        assert cookie is not None
         assert "Signed in as" in page
         operator.post("/auto-fix/sign-out", data=forms(page))
+        assert "Signed in as" not in operator.get("/").text
+        operator.set_cookie("auto_fix_session", cookie.value)
         assert "Signed in as" not in operator.get("/").text
 
 
@@ -307,6 +311,22 @@ class TestHalfBroken:
         assert "healable" in heading(operator.get("/?without").text)
         for name in LISTS:
             assert operator.get(f"/auto-fix/{name}?without").status_code == 200
+
+    def test_with_a_kind_that_makes_mistakes(
+        self, build: Build, fixer: AutoFixer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first screen and the pages of other kinds serve, and say nothing of the mistake."""
+        client = build(AUTO_FIXER=fixer).test_client()
+
+        def fail() -> None:
+            raise RuntimeError("a mistake")
+
+        monkeypatch.setattr(fixer.kinds["environment"], "faults", fail)
+        monkeypatch.setattr(fixer, "_recent", LONG_AGO)
+        for address in ("/", f"{FAULT}healable", "/auto-fix/kinds/dependency"):
+            response = client.get(address)
+            assert response.status_code == 200
+            assert "a mistake" not in response.text
 
     def test_without_kinds(self, build: Build, fixer: AutoFixer) -> None:
         """A kind that is not there has no page, and no other page misses it."""
