@@ -94,7 +94,7 @@ def drift() -> Response:
         shown = [filled(Drifted, item) for item in items]
         items_shown = shown if details_allowed() else None
         response = json_answer(Drift(drift=bool(fresh), requirements=fresh, items=items_shown))
-    response.vary.update(("Accept", "Authorization"))
+    response.vary.update(("Accept", "Authorization", "Cookie"))
     return response
 
 

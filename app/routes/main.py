@@ -26,6 +26,8 @@ LINKS = (
 )
 #: Packages that the service can do without, and says so.
 OPTIONAL = ("flask_limiter",)
+#: Faults, and failed checks beside them, that the first screen lists: nobody reads thousands.
+LISTED = 200
 
 
 @main_bp.get("/")
@@ -40,6 +42,7 @@ def index() -> Response:
         report = reading.report
         return {
             "found": found,
+            "listed": LISTED,
             "state": STATES[found.status],
             "checks": report.checks,
             "passing": sum(check.ok for check in report.checks),

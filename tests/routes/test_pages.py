@@ -12,6 +12,7 @@ import pytest
 from app.access.permissions import caller_name
 from app.healing.engine import LONG_AGO
 from app.healing.locks import exclusive
+from app.routes.main import LISTED
 from tests.kinds.configuration.test_correcting import GOOD, SLIP, STEPS, Shop
 from tests.routes.test_main import heading
 from tests.support.blueprints import BLUEPRINTS
@@ -327,6 +328,19 @@ class TestHalfBroken:
             response = client.get(address)
             assert response.status_code == 200
             assert "a mistake" not in response.text
+
+    def test_with_thousands_of_faults(
+        self, build: Build, fixer: AutoFixer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first screen lists the worst, and says how many more there are."""
+        client = build(AUTO_FIXER=fixer).test_client()
+        one = replace(fixer.fault("dependency", "healable"), needed_by=())
+        many = [replace(one, subject=f"s{number}") for number in range(2000)]
+        monkeypatch.setattr(fixer.kinds["dependency"], "faults", lambda: many)
+        monkeypatch.setattr(fixer, "_recent", LONG_AGO)
+        text = client.get("/").text
+        assert text.count('class="fault"') == LISTED
+        assert f"{2000 - LISTED} more are on the pages of their kinds." in text
 
     def test_without_kinds(self, build: Build, fixer: AutoFixer) -> None:
         """A kind that is not there has no page, and no other page misses it."""
