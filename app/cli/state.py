@@ -85,9 +85,10 @@ def status(output: Output) -> int:
     if faults:
         output.line()
         for one in faults:
-            # That nothing here mends it says less than how it is mended.
-            if not one["reason"] or (one["advice"] and one["outcome"] == Outcome.NOT_FIXABLE):
-                one["reason"] = one["advice"]
+            # What is wrong comes first where none may be tried: no outcome says it.
+            if not one["fixable"] or not one["reason"]:
+                more = None if one["outcome"] == Outcome.NOT_FIXABLE else one["reason"]
+                one["reason"] = "; ".join(filter(None, (one["advice"], more)))
         output.table(FAULTS, faults)
     if counters["modules"]:
         output.line()

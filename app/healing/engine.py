@@ -728,7 +728,10 @@ class Engine:
             fields["requirement"] = repair.requirement
             fields["installed"] = " ".join(repair.installed)
         else:
-            fields["advice"] = self.advice(fault.kind, repair.outcome)
+            # That nobody may mend it here says less than how it is mended.
+            said = repair.outcome in {Outcome.NOT_FIXABLE, Outcome.NOT_APPROVED}
+            own = fault.advice if said else ""
+            fields["advice"] = own or self.advice(fault.kind, repair.outcome)
         if repair.seconds:
             fields["seconds"] = round(repair.seconds, 3)
         if repair.error_class or repair.detail:

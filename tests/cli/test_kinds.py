@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from app.cli.command import Setup
 from app.cli.group import auto_fix
+from app.healing.kind import ADVICE, Outcome
 from tests.healing.counter import CounterKind
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def test_status_lists_open_faults(run: Run) -> None:
     assert (fault["subject"], fault["cause"], fault["attempts_left"]) == ("doors", "garbled", 3)
     assert (fault["outcome"], fault["reason"], fault["next_try"]) == (None, None, None)
     assert body["mode"] == "heal"
+
+
+@pytest.mark.usefixtures("run")
+def test_status_says_what_is_wrong_where_nothing_may_mend_it(counters: CounterKind) -> None:
+    """The table has the fault's own sentence, and what may be done about it behind that."""
+    (counters.directory / "doors.sealed").touch()
+    shown = CliRunner().invoke(auto_fix, ["status"], obj=Setup(kinds=(counters,))).stdout
+    (line,) = [one for one in shown.splitlines() if one.startswith("counter  ")]
+    assert line.endswith("the counter doors is no number; " + ADVICE[Outcome.NOT_APPROVED])
 
 
 def test_a_failed_attempt_is_shown_until_the_budget_is_reset(
