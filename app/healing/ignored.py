@@ -6,7 +6,6 @@ They stay faults for health, metrics and heals: whoever looks is shown them apar
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from app.healing.home import make_directory
 from app.healing.locks import exclusive
-from app.settings.files import read_bounded
+from app.settings.files import read_bounded, replace_whole
 
 #: What can be ignored at a time: more is no choice any more.
 MOST = 1000
@@ -92,9 +91,7 @@ class IgnoredFaults:
             current = self.current()
             current.pop(key, None)
             choices = [*current.values(), *instead][-MOST:]
-            fresh = self._path.with_name(f".ignored.{os.getpid()}")
-            fresh.write_text(json.dumps([asdict(each) for each in choices]))
-            fresh.replace(self._path)
+            replace_whole(self._path, json.dumps([asdict(each) for each in choices]).encode())
 
     def _read(self) -> list[Ignored]:
         with suppress(OSError, ValueError, TypeError, RecursionError):

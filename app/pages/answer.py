@@ -57,7 +57,7 @@ def page(template: str, build: Build, *, status: int = HTTPStatus.OK) -> Respons
     if status != HTTPStatus.OK:
         return Response(make(), status, mimetype="text/html", headers=PAGES_HEADERS)
     pages: PageCache = current_app.extensions.setdefault("pages", PageCache())
-    made = pages.get((request.full_path, details, session), make)
+    made = pages.get((request.script_root, request.full_path, details, session), make)
     response = Response(made.content, mimetype="text/html", headers=PAGES_HEADERS)
     response.set_etag(made.tag)
     response.make_conditional(request)

@@ -106,6 +106,27 @@ class TestReading:
         assert "\u202e" not in marked
         assert "\x1b" not in marked
 
+    def test_below_a_prefix(self, client: FlaskClient) -> None:
+        """Where a server serves the application below one, a page refreshes itself."""
+        text = client.get("/auto-fix/history", base_url="http://localhost/below").text
+        assert 'hx-get="/below/auto-fix/history"' in text
+        assert 'href="/below/auto-fix/history" aria-current="page"' in text
+
+    def test_strange_codes(
+        self, build: Build, fixer: AutoFixer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a kind says is text on every page, its codes too."""
+        odd = '"><img src=x onerror=alert(1)>\u202e\x1b[31m'
+        found = replace(fixer.fault("dependency", "healable"), cause=odd, advice=odd)
+        monkeypatch.setattr(fixer.kinds["dependency"], "faults", lambda: [found])
+        monkeypatch.setattr(fixer, "_recent", LONG_AGO)
+        client = build(AUTO_FIXER=fixer).test_client()
+        for address in ("/", f"{FAULT}healable", "/auto-fix/kinds/dependency"):
+            text = client.get(address).text
+            assert "onerror" in text
+            for mark in ("<img", "\u202e", "\x1b"):
+                assert mark not in text
+
 
 class TestSession:
     """A form takes a token once."""
