@@ -21,6 +21,8 @@ function dress() {
     const words = inWords(new Date(time.dateTime));
     if (time.textContent !== words) time.textContent = words;
   }
+  // Browsers have no clipboard for pages over plain HTTP of another host.
+  if (!navigator.clipboard) return;
   for (const button of document.querySelectorAll("[data-copy][hidden]")) button.hidden = false;
 }
 
