@@ -37,6 +37,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def status(output: Output) -> int:
     """Modes, open faults, budgets, fixes and living workers."""
     fixer, found = reading_engine(), settings()
+    fixer.adopt()
     reason = trouble(found.home) if found.mode is Mode.HEAL else None
     mode = found.mode if reason is None else Mode.REPORT
     workers = [

@@ -16,8 +16,6 @@ from typing import Any
 from app.settings.errors import SettingFault, SettingsError, raise_fatal
 from app.settings.sources import (
     ENV_FILE,
-    ENV_FILE_READ,
-    ENVIRONMENT_FOLLOWED,
     Environment,
     Misspelling,
 )
@@ -105,6 +103,7 @@ class HealingSettings(Declared):
     spares: bool = setting(
         "AUTO_FIX_SPARES",
         default=False,
+        shown_default="off",
         syntax=Syntax(flag, "on or off"),
         meaning="on fetches wheels of what is approved and missing before anybody asks for them",
     )
@@ -278,10 +277,7 @@ def adopt(environ: MutableMapping[str, str]) -> Environment:
     found = Environment.with_file(
         environ, [variable.names for variable in VARIABLES], PROJECT_ROOT / ".env"
     )
-    environ.update(found.added, **{ENV_FILE: os.devnull})
-    if found.file is not None:
-        environ[ENV_FILE_READ] = str(found.file)
-        environ[ENVIRONMENT_FOLLOWED] = " ".join(found.added)
+    environ.update(found.added, **{ENV_FILE: os.devnull}, **found.marks)
     return found
 
 

@@ -147,6 +147,13 @@ class Environment(Mapping[str, str]):
         followed = None if named == os.devnull else file.absolute()
         return cls(environ, added, places, (*read.faults, *misplaced), followed)
 
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """The variables that say what was read of the file, to who does not read it again."""
+        if self.file is None:
+            return {}
+        return {ENV_FILE_READ: str(self.file), ENVIRONMENT_FOLLOWED: " ".join(self.added)}
+
     def __getitem__(self, name: str) -> str:
         return self._values[name]
 

@@ -77,11 +77,13 @@ def test_pools_of_the_workers(world: World) -> None:
 
 
 def test_one_that_is_not_well(path: Path) -> None:
-    """It has its cause and what to do, and the exit code says so."""
+    """It has its cause and what to do, the exit code says so, and ``status`` lists the fault."""
     path.write_bytes(b"letter to a friend\n" * 500)
     code, row = document("main")
     assert (code, row["state"]) == (1, "database_not_a_database")
     assert "restore one by hand" in row["advice"]
+    (fault,) = document(command="status")[1]["faults"]
+    assert (fault["subject"], fault["cause"]) == ("main", "database_not_a_database")
 
 
 @pytest.mark.usefixtures("path")

@@ -132,6 +132,17 @@ class TestDeclared:
         assert shown["SHOP_KEY"] == ("set", "the environment")
         assert shown["SHOP_SIZE"] == ("3", "default")
 
+    @pytest.mark.parametrize("dotenv_skipped", ["1", ""])
+    def test_one_of_the_file(self, checkout: Checkout, dotenv_skipped: str) -> None:
+        """Its source is the file, and what the example has is a placeholder there, too."""
+        checkout.write("orchestrator.toml", VARIABLE)
+        checkout.write(".env", f"SHOP_KEY={SECRET}\n")
+        own = {"ENV_FILE": "", "FLASK_SKIP_DOTENV": dotenv_skipped}
+        assert _by_name(checkout.flask("settings", "--json", **own))["SHOP_KEY"]["source"] == ".env"
+        checkout.write(".env.example", f"SHOP_KEY={SECRET}\n")
+        ended = checkout.flask("settings", **own)
+        assert "SHOP_KEY in .env is a placeholder" in ended.out
+
     def test_one_that_is_missing(self, checkout: Checkout) -> None:
         """Status 78, and the sentence that health has."""
         checkout.write("orchestrator.toml", VARIABLE)

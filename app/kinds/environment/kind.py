@@ -101,7 +101,7 @@ class EnvironmentKind:
     def of(cls, manifest: Manifest, environ: Mapping[str, str], secrets: Path) -> Self:
         """The kind for who only looks at a manifest: values go into a copy of the environment."""
         declared = manifest.tables.get(TABLE, {})
-        made = cls(lambda: declared, {**environ}, secrets)
+        made = cls(lambda: declared, {**environ, **Environment.of(environ).marks}, secrets)
         made.needs = {name: () for one in manifest.blueprints for name in one.needs.get(NEED, ())}
         return made
 

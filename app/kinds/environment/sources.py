@@ -86,11 +86,13 @@ class Sources:
             if given:
                 return Found(given=True, contradicts=True)
             return self._read(Path(self._environ[file].strip()), f"the file that {file} names")
+        text = self._dotenv.get(name, "")
         if given:
-            return Found(self._environ[name], "the environment", given=True)
+            # Flask's own program may have put it there from the file before this one was asked.
+            source = ".env" if self._environ[name] == text else "the environment"
+            return Found(self._environ[name], source, given=True)
         if name in self._mounted:
             return self._read(self._secrets / name, "the mounted secret")
-        text = self._dotenv.get(name, "")
         return Found(text, ".env") if text.strip() else Found()
 
     def _read(self, path: Path, source: str) -> Found:
