@@ -28,6 +28,7 @@ from app.kinds.configuration.examine import entries_of, examine, with_entries
 from app.kinds.configuration.fixing import Corrections, FileChanged, Unconfirmed
 from app.kinds.configuration.formats import Format
 from app.kinds.configuration.last_good import LastGoods
+from app.kinds.configuration.reading import MAX_BYTES, YAML_MAX_BYTES
 from app.kinds.configuration.schemas import Schema, load_schema
 from app.kinds.configuration.served import (
     SHOWN_PROBLEMS,
@@ -293,6 +294,7 @@ class ConfigurationKind:
             except KeyError:
                 path = None
             read = partial(_read, file, self._root)
+            limit = YAML_MAX_BYTES if file.format is Format.YAML else MAX_BYTES
             served = self._files.get(name)
             if served is None:
                 served = ServedFile(
@@ -303,11 +305,13 @@ class ConfigurationKind:
                     revocable=file.revocable,
                     written_in=file.format,
                     entries=file.entries,
+                    limit=limit,
                     clock=self._clock,
                 )
             elif before.get(name) != file:
                 served.path, served.read, served.revocable = path, read, file.revocable
                 served.written_in, served.entries = file.format, file.entries
+                served.limit = limit
                 served.refresh(force=True)
             served.path = path
             files[name] = served

@@ -154,7 +154,7 @@ class ServedFile(Generic[T]):
         self.written_in, self.entries = written_in, entries
         #: What a content says: another reader, or path, counts when the file is read next.
         self.read = read
-        self._limit, self._last_goods = limit, last_goods
+        self.limit, self._last_goods = limit, last_goods
         self._clock, self._look_seconds = clock, look_seconds
         self._lock = free_after_fork(threading.Lock())
         self._callbacks: list[Callable[[T], object]] = []
@@ -287,7 +287,7 @@ class ServedFile(Generic[T]):
         problems = (Problem(Cause.MISSING, "a variable of its path is not set"),)
         if self.path is not None:
             try:
-                content = read(self.path, self._limit)
+                content = read(self.path, self.limit)
             except Broken as broken:
                 problems = (broken.problem,)
         if content is not None and content == self._content:

@@ -154,6 +154,16 @@ class TestFollowed:
         assert prices(kind)["tea"] == 4
         assert not kind.adopt()
 
+    def test_how_large_it_may_be(self, process: Process) -> None:
+        """YAML, which is slow to read, may have a MiB, and every other format eight."""
+        for format_, causes in (("yaml", [Cause.TOO_LARGE]), ("toml", [])):
+            file = process.root / f"large.{format_}"
+            file.write_text(
+                f"{'# much' * (1 << 18)}\n" + ("a: 1" if format_ == "yaml" else "a = 1")
+            )
+            process.declare(f'[file.large]\npath = "{file.name}"')
+            assert [fault.cause for fault in process.kind().faults()] == causes
+
     @pytest.mark.parametrize("how", ["in place", "rename", "link", "directory"])
     def test_same_size_and_time(self, process: Process, how: str) -> None:
         """Content of the same length and with the same time stamp is seen, too."""
