@@ -2,7 +2,8 @@
 
 An engine is made when it is first asked for, in the process that uses it, and stays the same
 object: where a variable of its URL has changed, or another host serves, its connections are made
-anew. Before one is given out it is looked at whether the server has ended it, which costs no round
+anew. For a URL of another dialect, or of another file of SQLite's, another one is made. Before a
+connection is given out it is looked at whether the server has ended it, which costs no round
 trip.
 """
 
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from app.healing.background import free_after_fork
 from app.kinds.database import postgres, sqlite
 from app.kinds.database.causes import Cause, cause_of
-from app.kinds.database.declaration import READ_WRITE, Address, Database
+from app.kinds.database.declaration import READ_WRITE, Address, Database, InvalidURL
 from app.kinds.database.plans import KIND
 
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ class _Holder:
 
 @dataclass(slots=True)
 class _Pooled:
-    """An engine with who holds its connections, by connection."""
+    """An engine with who holds its connections, by connection.
+
+    ``made_for`` is what it cannot change any more, empty for one that was made elsewhere.
+    """
 
     engine: Engine
+    made_for: str = field(default="", repr=False)
     held: dict[int, _Holder] = field(default_factory=dict)
     waiting: int = 0
     checkouts: int = 0
@@ -107,11 +112,14 @@ class Databases:
             ImportError: SQLAlchemy or the driver is missing, which is healed meanwhile.
         """
         found = self._pools.get(name)
-        if found is not None:
+        if found is not None and self._fits(name, found.made_for):
             return found.engine
         with self._mutex:
-            if name not in self._pools:
+            found = self._pools.get(name)
+            if found is None or not self._fits(name, found.made_for):
                 self._make(self._declared()[name])
+                if found is not None:
+                    found.engine.dispose()
             return self._pools[name].engine
 
     def adopt(self, engine: Engine, *, name: str) -> Engine:
@@ -175,15 +183,17 @@ class Databases:
     def _make(self, database: Database) -> None:
         import sqlalchemy
 
-        address = database.address(self._environ)
+        name, address = database.name, database.address(self._environ)
+        made_for = _made_for(address)
         if address.dialect == "sqlite":
             url, arguments = connect_arguments(database, address)
             engine = sqlalchemy.create_engine(url, connect_args=arguments)
+            sqlalchemy.event.listen(engine, "do_connect", lambda *_: self._require(name, made_for))
             path = sqlite.path_of(address.url)
             if path is not None:
                 sqlite.connect_anew_when_replaced(engine, path)
         else:
-            name, pool = database.name, database.pool
+            pool = database.pool
             engine = sqlalchemy.create_engine(
                 f"{address.scheme}://",
                 poolclass=self._pool_class(name),
@@ -197,9 +207,24 @@ class Databases:
 
             @sqlalchemy.event.listens_for(engine, "do_connect")
             def connect(dialect: Any, _: Any, arguments: list[Any], named: dict[str, Any]) -> Any:  # noqa: ANN401 - SQLAlchemy's
+                self._require(name, made_for)
                 return self._connect(name, dialect, arguments, named)
 
-        self._watch(database.name, engine)
+        self._watch(name, engine, made_for)
+
+    def _fits(self, name: str, made_for: str) -> bool:
+        """Whether an engine is for what the URL says now, as far as that can be said."""
+        database = self._declared().get(name)
+        if not made_for or database is None:
+            return True
+        with suppress(InvalidURL):
+            return made_for == _made_for(database.address(self._environ))
+        return True
+
+    def _require(self, name: str, made_for: str) -> None:
+        """Refuse to connect for who has kept an engine of a database that is not meant any more."""
+        if not self._fits(name, made_for):
+            raise InvalidURL("the URL names another database by now: ask for its engine again")
 
     def _connect(
         self,
@@ -243,13 +268,13 @@ class Databases:
         logging.getLogger(f"{__name__}.{WatchedPool.__name__}").setLevel(logging.WARNING)
         return WatchedPool
 
-    def _watch(self, name: str, engine: Engine) -> None:
+    def _watch(self, name: str, engine: Engine, made_for: str = "") -> None:
         from sqlalchemy import event
         from sqlalchemy.exc import DisconnectionError
 
         if not self._pools:
             atexit.register(close_all)
-        pooled = self._pools[name] = _Pooled(engine)
+        pooled = self._pools[name] = _Pooled(engine, made_for)
 
         def given_out(connection: Any, record: object, _: object) -> None:  # noqa: ANN401
             if _is_readable(connection) and not _answers(engine, connection):
@@ -299,8 +324,6 @@ def connect_arguments(database: Database, address: Address) -> tuple[URL, dict[s
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from app.kinds.database.declaration import InvalidURL
-
     scheme, separator, rest = address.url.partition("://")
     try:
         url = make_url(f"{address.scheme}{separator}{rest}")
@@ -312,6 +335,10 @@ def connect_arguments(database: Database, address: Address) -> tuple[URL, dict[s
     limit = database.statement_timeout or None
     arguments: dict[str, Any] = {"connect_timeout": database.connect_timeout}
     return url, arguments | {"read_timeout": limit, "write_timeout": limit}
+
+
+def _made_for(address: Address) -> str:
+    return address.url if address.dialect == "sqlite" else address.dialect
 
 
 def close_all() -> None:

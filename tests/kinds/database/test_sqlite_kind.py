@@ -16,11 +16,13 @@ from sqlalchemy.exc import DatabaseError
 from app.healing.kind import Fault, Outcome, Work
 from app.kinds.database.backups import back_up, backups_of
 from app.kinds.database.causes import Cause
-from app.kinds.database.declaration import Database
+from app.kinds.database.declaration import Database, InvalidURL
 from app.kinds.database.kind import DatabaseKind
 from tests.conftest import World
 from tests.isolation.shop import Shop, answers
+from tests.kinds.database.conftest import Process
 from tests.serving.house import all_workers, status, working
+from tests.support.postgres import Postgres
 from tests.support.processes import wait_until
 
 ROWS = 300
@@ -275,6 +277,25 @@ class TestOthers:
         with kind.databases["main"].connect() as connection, pytest.raises(DatabaseError) as caught:
             connection.execute(sqlalchemy.text("SELECT nothing FROM nowhere"))
         assert kind.explain(caught.value) is None
+
+
+def test_another_url(process: Process, server: Postgres, path: Path, tmp_path: Path) -> None:
+    """Of a file or a server: it is what is used from then on, also by who kept the engine."""
+    other = fill(tmp_path / "other" / "shop.sqlite3")
+    with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("DELETE FROM orders")
+    process.environ["DATABASE_URL"] = f"sqlite:///{path}"
+    kind = process.kind()
+    assert read(kind)[0] > 0
+    kept = kind.databases["main"]
+    assert kind.databases["main"] is kept
+    process.environ["DATABASE_URL"] = f"sqlite:///{other}"
+    assert read(kind)[0] == 0
+    with pytest.raises(InvalidURL, match="ask for its engine again"):
+        kept.connect()
+    process.use(server.port)
+    with kind.databases["main"].connect() as connected:
+        assert connected.dialect.name == "postgresql"
 
 
 def test_served(world: World) -> None:
