@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from app.kinds.configuration.last_good import LastGood, LastGoods, Version
 from app.manifest import FILE
 from tests.conftest import World
 from tests.edge.served import INVOKE, function, raw
@@ -112,7 +114,7 @@ def run(*command: str, given: str = "") -> str:
 
 @pytest.fixture
 def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
-    """A server with something of everything: a heal, drift, a function, refusals, a database."""
+    """A server with something of everything: a heal, a function, a database, a stale file."""
     world.publish("healable")
     house = House(tmp_path, world)
     house.needs("needy", "healable")
@@ -121,8 +123,12 @@ def exposed(tmp_path: Path, world: World) -> Iterator[Server]:
         registry = tmp_path / "functions.toml"
         registry.write_text(function("good", f"{functions.url}/ok"))
         database = f'[database.main]\nurl = "sqlite:///{tmp_path}/main.sqlite3"\n'
+        (tmp_path / "prices.toml").write_text("tea = ")
+        good = LastGood((Version(b"tea = 1\n", time.time()),))
+        LastGoods(world.settings.home).update("prices", lambda _: good)
+        stale = '[file.prices]\npath = "prices.toml"\n'
         manifest = tmp_path / FILE
-        manifest.write_text(f"{(ROOT / FILE).read_text()}\n{database}")
+        manifest.write_text(f"{(ROOT / FILE).read_text()}\n{database}{stale}")
         with house.serve(
             EDGE_FUNCTIONS_FILE=str(registry),
             AUTO_FIX_MANIFEST=str(manifest),
