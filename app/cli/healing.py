@@ -45,7 +45,7 @@ def test_import(output: Output, module: str) -> int:
         output.line(f"{module} is installed; it is no approved package, so it was not imported")
     else:
         output.line(f"{module} cannot be imported", colour="red")
-    _print_diagnosis(output, report)
+    _print_wrong(output, report.diagnosis)
     return OK if report.success else WRONG
 
 
@@ -91,8 +91,8 @@ def fix(output: Output, subject: str, *, yes: bool, end: str | None) -> int:
         }
     )
     output.line(f"{subject}: {repair.outcome}", colour="green" if mended else "red")
-    if report is not None:
-        _print_diagnosis(output, report)
+    own = fault if plan is None and not mended else None
+    _print_wrong(output, report.diagnosis if report is not None else own)
     if not mended:
         reason = f" ({fixer.mode_reason})" if fixer.mode_reason else ""
         output.line(f"  {repair.outcome}{reason}: {advice}")
@@ -145,9 +145,9 @@ def _caller() -> str:
     return f"user {os.getuid()}"
 
 
-def _print_diagnosis(output: Output, report: ImportReport) -> None:
-    if report.diagnosis is not None:
-        output.line(f"  {report.diagnosis.cause}: {report.diagnosis.advice}")
+def _print_wrong(output: Output, wrong: Fault | None) -> None:
+    if wrong is not None:
+        output.line(f"  {wrong.cause}: {wrong.advice}")
 
 
 @command("reset")

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.doctor.findings import Code, Finding, error, warning
 from app.doctor.project import Project
 from app.kinds.database import declaration, postgres
-from app.kinds.database.declaration import VARIABLE, Address, Database, InvalidURL
+from app.kinds.database.declaration import Address, Database, InvalidURL
 from app.kinds.database.migrations import heads
 from app.kinds.dependency.requirements import requirement_name
 from app.manifest import FILE
@@ -24,9 +24,7 @@ def check_databases(project: Project, environ: Mapping[str, str]) -> Iterator[Fi
     for name, database in declared.items():
         if database.migrations is not None:
             yield from _check_migrations(name, project.root / database.migrations)
-        if any(
-            not environ.get(variable, "").strip() for variable in VARIABLE.findall(database.url)
-        ):
+        if any(not environ.get(variable, "").strip() for variable in database.variables):
             continue
         try:
             address = database.address(environ)

@@ -51,6 +51,8 @@ def check_variables(graph: Graph) -> Iterator[Finding]:
     manifest = graph.project.manifest
     declared = manifest.tables.get(variables.TABLE, {})
     needed = {name for one in manifest.blueprints for name in one.needs.get(variables.NEED, ())}
+    entries = (entry for table in manifest.tables.values() for entry in table.values())
+    named = {name for entry in entries for name in getattr(entry, "variables", ())}
     read: dict[str, tuple[SourceFile, Read]] = {}
     for module, scan in graph.scans.items():
         for found in scan.reads if top_level(module) not in SERVICE else ():
@@ -72,9 +74,9 @@ def check_variables(graph: Graph) -> Iterator[Finding]:
             declares=name if found.required else None,
         )
     for name, variable in declared.items():
-        if name not in read and name not in needed:
+        if name not in read and name not in needed and name not in named:
             message = f"{name} is declared, and no code of the project reads it"
-            advice = f"remove [variable.{name}], unless a package reads it"
+            advice = f"remove [variable.{name}], unless a package or an edge function reads it"
             yield note(Code.VARIABLE_UNUSED, message, advice, FILE, subject=name)
         if not variable.meaning and name in needed:
             message = f"{name} is needed, and nothing says what it is for"

@@ -59,11 +59,14 @@ def test_status_lists_open_faults(run: Run) -> None:
 
 @pytest.mark.usefixtures("run")
 def test_status_says_what_is_wrong_where_nothing_may_mend_it(counters: CounterKind) -> None:
-    """The table has the fault's own sentence, and what may be done about it behind that."""
+    """In the fault's own sentence, with what may be done about it behind; so does ``fix``."""
     (counters.directory / "doors.sealed").touch()
-    shown = CliRunner().invoke(auto_fix, ["status"], obj=Setup(kinds=(counters,))).stdout
+    setup = Setup(kinds=(counters,))
+    shown = CliRunner().invoke(auto_fix, ["status"], obj=setup).stdout
     (line,) = [one for one in shown.splitlines() if one.startswith("counter  ")]
     assert line.endswith("the counter doors is no number; " + ADVICE[Outcome.NOT_APPROVED])
+    shown = CliRunner().invoke(auto_fix, ["fix", "counter:doors"], obj=setup).stdout
+    assert "  garbled: the counter doors is no number\n" in shown
 
 
 def test_a_failed_attempt_is_shown_until_the_budget_is_reset(

@@ -65,10 +65,17 @@ def test_is_read_and_not_declared(shop: Checkout) -> None:
 
 
 def test_is_declared_and_not_read(shop: Checkout) -> None:
-    """It may have gone out of use."""
+    """It may have gone out of use, unless a database's URL or a file's path is made of it."""
+    manifest = shop.read("orchestrator.toml")
     shop.write("shop/orders.py", SHOP.replace("SHOP_SIZE", "HOME"))
     found = [one for one in findings(shop) if one.code is Code.VARIABLE_UNUSED]
     assert only(found).subject == "SHOP_SIZE"
+    for table in (
+        'database.main]\nurl = "sqlite:///${SHOP_SIZE}"',
+        'file.a]\npath = "${SHOP_SIZE}.ini"',
+    ):
+        shop.write("orchestrator.toml", f"{manifest}\n[{table}\n")
+        assert Code.VARIABLE_UNUSED not in {one.code for one in findings(shop)}
 
 
 def test_has_no_help(shop: Checkout) -> None:

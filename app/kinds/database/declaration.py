@@ -93,6 +93,11 @@ class Database:
     migrations: Path | None = None
     backups: Path | None = None
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that its URL has."""
+        return tuple(VARIABLE.findall(self.url))
+
     def address(self, environ: Mapping[str, str]) -> Address:
         """The URL with the values that its variables have now.
 
