@@ -81,7 +81,7 @@ def fault() -> Response:
             "until": services.fixer.unconfirmed().get((kind, subject.partition("#")[0])),
             "lasting": known is not None and bool(known.basis()),
             "steps": [str(step) for step in Step],
-            "undo": "Deleting AUTO_FIX_HOME while the service is stopped undoes every fix.",
+            "installs": kind == services.fixer.dependency.name,
             "message": MESSAGES.get(request.args.get("done", "")),
             "table": tables.attempts(attempts if details else ()),
         }

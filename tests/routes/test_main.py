@@ -77,7 +77,7 @@ class TestFaults:
             assert not fixer.safe_import("broken")[0]
         text = client.get("/").text
         assert re.search(
-            r"Tried: <code>probe_failed</code>, .*0 attempts left, next try <time", text
+            r"Outcome: <code>probe_failed</code>, .*0 attempts left, next try <time", text
         )
 
     def test_where_nothing_may_be_healed(self, world: World, build: Build) -> None:

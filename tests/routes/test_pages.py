@@ -289,6 +289,9 @@ class TestConfirming:
         page = client.get(address).text
         for step in STEPS:
             assert step in unescape(page)
+        # What it does to the file outlives the home.
+        assert "unless it is confirmed here" in page
+        assert "AUTO_FIX_HOME" not in page
         client.post("/auto-fix/fault", data={**forms(page), "action": "fix"})
         wait_until(lambda: shop.file.read_text() == GOOD, timeout=30)
         wait_until(lambda: "Keep it" in client.get(f"{address}&after").text, timeout=10)

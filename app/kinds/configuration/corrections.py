@@ -265,7 +265,7 @@ def _retyped(content: bytes, written_in: Format, problem: Problem) -> Edit | Non
         if not any(LITERALS[one].fullmatch(is_now) for one in problem.types if one in LITERALS):
             return None
         steps = (
-            f"@@ line {problem.line} @@ {key} is no text",
+            f"@@ line {problem.line} @@ {key} takes no text",
             f'-{key} {sign} "..."',
             f"+{key} {sign} ...",
         )
@@ -278,7 +278,7 @@ def _retyped(content: bytes, written_in: Format, problem: Problem) -> Edit | Non
 
 
 def _quoted_steps(line: int, key: str, sign: str) -> tuple[str, ...]:
-    return f"@@ line {line} @@ {key} is text", f"-{key} {sign} ...", f'+{key} {sign} "..."'
+    return f"@@ line {line} @@ {key} takes text", f"-{key} {sign} ...", f'+{key} {sign} "..."'
 
 
 def _key(name: str, before: str, written_in: Format) -> str:

@@ -354,13 +354,13 @@ def test_steps_show_no_value() -> None:
     found = correct('timeuot = "5"\nversion = s3cret\n', Format.TOML)
     assert found is not None
     assert found.steps == (
-        "@@ line 2 @@ version is text",
+        "@@ line 2 @@ version takes text",
         "-version = ...",
         '+version = "..."',
         "@@ line 1 @@ timeuot is no known key",
         "-timeuot = ...",
         "+timeout = ...",
-        "@@ line 1 @@ timeout is no text",
+        "@@ line 1 @@ timeout takes no text",
         '-timeout = "..."',
         "+timeout = ...",
     )
