@@ -117,7 +117,9 @@ def _fault(fixer: AutoFixer, kind: str, name: str) -> Fault:
     try:
         return fixer.fault(kind, name)
     except UnknownFault as error:
-        raise UnknownSubject(f"nothing is wrong with {kind}:{name}") from error
+        known = name in fixer.kinds[kind].subjects()
+        message = "nothing is wrong with" if known else "no fault is known of"
+        raise UnknownSubject(f"{message} {kind}:{name}") from error
 
 
 def _is_approved(output: Output, plan: Plan, *, yes: bool) -> bool:

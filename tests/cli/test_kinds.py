@@ -100,6 +100,10 @@ def test_fix_heals_and_history_has_the_kind(run: Run) -> None:
         2,
         {"error": {"code": "unknown_subject", "message": "nothing is wrong with counter:doors"}},
     )
+    assert run("fix", "counter:dors") == (
+        2,
+        {"error": {"code": "unknown_subject", "message": "no fault is known of counter:dors"}},
+    )
 
 
 @pytest.mark.parametrize(

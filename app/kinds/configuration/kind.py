@@ -394,7 +394,8 @@ def _proposal(
 def _of(subject: str, problem: Problem, more: str, since: float | None) -> Fault:
     """The fault of a file or an entry, and since when what is old is served in its place."""
     if since is None:
-        advice, refusal = f"{problem}{more}; nothing is served of it", str(Outcome.NOT_FIXABLE)
+        advice = f"{problem}{more}; no last good version of it is known"
+        refusal = str(Outcome.NOT_FIXABLE)
     else:
         advice = f"{problem}{more}; since {timestamp(since)} its last good version is served"
         refusal = LAST_GOOD
