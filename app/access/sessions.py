@@ -14,11 +14,13 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
-
-from itsdangerous import BadSignature, TimestampSigner
+from typing import TYPE_CHECKING
 
 from app.access.tokens import Tokens
 from app.healing.home import make_directory
+
+if TYPE_CHECKING:
+    from itsdangerous import TimestampSigner
 
 #: Seconds for which a session counts.
 LASTS = 8 * 60 * 60
@@ -52,12 +54,13 @@ class Sessions:
         """The name of the token that a session stands for, None when it counts no more."""
         name = cookie.partition(".")[2].rpartition(".")[0].rpartition(".")[0]
         signing = self._signing_key(name) if name else None
+        if signing is None:
+            return None
+        # It comes with Flask, which the process may have had to heal.
+        from itsdangerous import BadSignature
+
         with suppress(BadSignature, OSError):
-            if (
-                signing
-                and _signer(signing).unsign(cookie, LASTS)
-                and not self._mark(cookie).exists()
-            ):
+            if _signer(signing).unsign(cookie, LASTS) and not self._mark(cookie).exists():
                 return name
         return None
 
@@ -110,4 +113,6 @@ class Sessions:
 
 
 def _signer(key: bytes) -> TimestampSigner:
+    from itsdangerous import TimestampSigner
+
     return TimestampSigner(key, salt="auto-fix-session", digest_method=hashlib.sha256)
