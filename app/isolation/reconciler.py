@@ -125,6 +125,7 @@ class Reconciler:
                 "active": [state.name for state in board.states if state.active],
                 "quarantined": {state.name: state.reason for state in board.quarantined},
                 "measured": measured,
+                "requests": services.load.busy,
                 "needs_restart": [s.name for s in board.quarantined if s.needs_restart],
                 "faults": [[*each.key, each.since] for each in self._opened],
             }

@@ -83,7 +83,7 @@ def needs(engine: Engine) -> Table:
 
 
 def workers(found: Iterable[dict[str, Any]]) -> Table:
-    """The living workers of the host, and what each serves."""
+    """The living workers of the host, what each serves, and how much it runs now."""
     rows = [
         (
             Cell(text=f"{one.get('host')} {one.get('pid')}"),
@@ -93,12 +93,16 @@ def workers(found: Iterable[dict[str, Any]]) -> Table:
                 text=", ".join(f"{n} ({why})" for n, why in one.get("quarantined", {}).items()),
                 mark="warn",
             ),
+            Cell(text=str(one.get("requests", ""))),
             Cell(text=str(one.get("booted_at", ""))),
             Cell(at=one["last_seen"]),
         )
         for one in found
     ]
-    columns = ("worker", "mode", "serves", "does not serve", "booted", "last seen")
+    columns = (
+        *("worker", "mode", "serves", "does not serve"),
+        *("requests under way", "booted", "last seen"),
+    )
     return Table(title="Workers", columns=columns, rows=tuple(rows))
 
 

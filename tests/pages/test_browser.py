@@ -60,6 +60,7 @@ def test_a_page_follows_what_happens(shop: Shop, server: Server, scripted: Page)
     _mend(shop)
     scripted.goto(server.url + PAGES[1])
     expect(scripted.locator("[aria-current=step]")).to_have_text("stage")
+    expect(scripted.get_by_text("healable==1.0")).to_be_visible()
     shop.world.index.release()
     expect(scripted.get_by_role("heading", level=1)).to_contain_text("nothing is wrong")
 

@@ -89,6 +89,12 @@ class TestReading:
         assert "environment" in row
         assert "<bdi>INFO</bdi>" not in row.replace("<code><bdi>INFO</bdi></code>", "", 1)
 
+    def test_what_workers_run(self, build: Build) -> None:
+        """Each worker is shown with the requests that it has under way."""
+        app = build()
+        app.extensions["services"].workers.write({"mode": "heal", "requests": 317})
+        assert "<bdi>317</bdi>" in app.test_client().get("/auto-fix/workers").text
+
     def test_history(self, operator: FlaskClient, fixer: AutoFixer) -> None:
         """It lists attempts, those that were asked for, and draws them."""
         assert fixer.safe_import("healable")[0]
