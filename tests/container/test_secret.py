@@ -97,7 +97,7 @@ def test_a_secret_that_is_mounted_later(image: str, tmp_path: Path) -> None:
         fresh = recorded(text, CONTAINER, terminal.run)
         assert len(terminal.processes) == 2
         assert terminal.processes[0] == terminal.processes[1]
-        assert "shpat_" not in terminal.container.log
+        assert "shpat_0" not in terminal.container.log
     finally:
         docker("rm", "-f", "-v", terminal.container.id)
     if os.environ.get(RECORD):
