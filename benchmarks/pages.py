@@ -26,19 +26,20 @@ from tests.support.processes import Server
 
 FAULTS, ROWS, LOOKS = 200, 100_000, 30
 TABS, ROUNDS, SECONDS, CONNECTIONS = 100, 12, 2, 8
-#: A hundred tabs that ask again every other second for what they have.
+#: A hundred tabs that ask again for what they have, as often as the page says.
 FOLLOW = """
-import asyncio, sys
+import asyncio, re, sys
 import aiohttp
 
 async def tab(session, url, number):
-    tag = ""
-    await asyncio.sleep(number * 0.02)
+    tag, every = "", 5
+    await asyncio.sleep(number * 0.05)
     while True:
         async with session.get(url, headers={"If-None-Match": tag}) as answer:
-            await answer.read()
+            said = re.search('data-every="(.*?)"', await answer.text())
+            every = float(said[1]) if said else every
             tag = answer.headers.get("ETag", tag)
-        await asyncio.sleep(2)
+        await asyncio.sleep(every)
 
 async def main(url, tabs):
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -144,7 +145,7 @@ def _throughput(server: Server) -> float:
 @contextlib.contextmanager
 def _tabs(server: Server) -> Iterator[None]:
     process = subprocess.Popen([sys.executable, "-c", FOLLOW, f"{server.url}/", str(TABS)])
-    time.sleep(2.5)
+    time.sleep(5.5)
     try:
         yield
     finally:

@@ -42,6 +42,7 @@ def index() -> Response:
         report = reading.report
         return {
             "found": found,
+            "every": 2 if found.faults else 5,
             "listed": LISTED,
             "state": STATES[found.status],
             "checks": report.checks,

@@ -78,6 +78,7 @@ def fault() -> Response:
             "kind": kind,
             "subject": subject,
             "fault": found,
+            "every": 2 if found else 5,
             "until": services.fixer.unconfirmed().get((kind, subject.partition("#")[0])),
             "lasting": known is not None and bool(known.basis()),
             "steps": [str(step) for step in Step],

@@ -2,7 +2,6 @@
 // script the pages say the same, as of when they were asked for.
 "use strict";
 
-const EVERY = 2000;
 const main = () => document.getElementById("content");
 const silence = document.getElementById("silence");
 let heardAt = new Date();
@@ -60,6 +59,9 @@ document.addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(button.dataset.copy);
   button.textContent = "Copied";
 });
-setInterval(refresh, EVERY);
+(function again() {
+  // The page says how soon: sooner while something is wrong.
+  setTimeout(() => { refresh(); again(); }, Number(main().dataset.every) * 1000);
+})();
 setInterval(dress, 1000);
 dress();
