@@ -145,6 +145,8 @@ class Engine:
         self._background: dict[tuple[str, str], BoundedCall[Repair]] = {}
         #: The open faults that were found last, and when; that is long ago where they have changed.
         self._recent: tuple[float, tuple[OpenFault, ...]] = LONG_AGO
+        #: Counts what was healed or adopted: what was looked for before that is no longer recent.
+        self._changes = 0
         #: When each open fault was first seen, by kind, subject and cause.
         self._since: dict[tuple[str, str, str], float] = {}
         #: What was refused last, so that the log has each refusal once.
@@ -276,9 +278,10 @@ class Engine:
 
     def open_faults(self) -> tuple[OpenFault, ...]:
         """The faults with what was tried about them, by any process of this host."""
+        changes = self._changes
         opened = tuple(self._opened(self.faults()))
         self._since = {each.key: each.since for each in opened}
-        self._recent = (time.monotonic(), opened)
+        self._recent = (time.monotonic(), opened) if changes == self._changes else LONG_AGO
         return opened
 
     def recent_faults(self) -> tuple[OpenFault, ...]:
@@ -325,6 +328,7 @@ class Engine:
         self.journal.write_waiting()
         adopted = [kind.adopt() for kind in self.kinds.values()]
         if any(adopted):
+            self._changes += 1
             self._recent = LONG_AGO
         return any(adopted)
 
@@ -530,6 +534,7 @@ class Engine:
             at=time.time(),
         )
         recorded = self._record(row)
+        self._changes += 1
         self._recent = LONG_AGO
         # The next holder records what stays marked once more, which counts once.
         with self._mutex, suppress(OSError):
