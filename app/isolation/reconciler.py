@@ -7,7 +7,6 @@ Installs run in threads of their own, so a slow one delays nothing here.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import time
@@ -25,7 +24,7 @@ from app.isolation.import_marks import DEATHS, source_of
 from app.isolation.importing import first_unmet, import_blueprints
 from app.isolation.states import CRASHED_IMPORT, BlueprintState
 from app.kinds.dependency.diagnosis import Cause, Diagnosis
-from app.kinds.dependency.on_disk import find_on_disk
+from app.kinds.dependency.on_disk import find_on_disk, invalidate_caches
 from app.kinds.dependency.probe import Verdict, probe
 from app.manifest import CORE, Manifest
 from app.services import Services
@@ -101,7 +100,7 @@ class Reconciler:
         quarantined = [state for state in board.quarantined if state.path in modules]
         if quarantined:
             # A directory that did not exist when it was first looked for stays unknown otherwise.
-            importlib.invalidate_caches()
+            invalidate_caches()
         moved = [state.name for state in quarantined if self._moves(state, changed=changed)]
         if services.imports.suspected:
             self._prove()

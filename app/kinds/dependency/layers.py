@@ -36,7 +36,7 @@ from pathlib import Path
 from app.healing.background import BoundedCall, free_after_fork
 from app.healing.home import Untrusted, is_ours, make_directory
 from app.kinds.dependency.diagnosis import Cause
-from app.kinds.dependency.on_disk import distributions, is_as_recorded
+from app.kinds.dependency.on_disk import distributions, invalidate_caches, is_as_recorded
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Layers:
             if sites != self._loaded:
                 others = [entry for entry in sys.path if entry not in {*self._loaded, *sites}]
                 self._loaded, sys.path[:] = sites, [*others, *sites]
-                importlib.invalidate_caches()
+                invalidate_caches()
             # File systems count in steps of a few milliseconds: a later change has to show. That
             # something becomes ours does not.
             settled = time.time_ns() - changed > SETTLED and not self._untrusted
@@ -296,7 +296,7 @@ class Layers:
                     sys.modules.pop(name, None)
             changed = True
         self.load()
-        importlib.invalidate_caches()
+        invalidate_caches()
         return changed
 
     def deadly(self) -> frozenset[str]:

@@ -43,6 +43,17 @@ LIBRARY_DIRECTORIES = frozenset({"site-packages", "dist-packages"})
 # -- modules -----------------------------------------------------------------------------------
 
 
+def invalidate_caches() -> None:
+    """Have Python look at every directory anew, whichever threads do so at the same time.
+
+    Two at once remove the same entries of its cache, and the second one fails for it.
+    """
+    for _ in range(10):
+        with suppress(KeyError):
+            importlib.invalidate_caches()
+            return
+
+
 def find_on_disk(name: str) -> ModuleSpec | None:
     """The spec of a dotted name, found by its parents' directories; None when it is not there.
 
