@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from app.web.answers import tag_of
 
 #: Seconds for which a page counts as up to date.
 FRESH = 1.0
@@ -44,7 +45,7 @@ class PageCache:
         if known is not None and self._clock() - known.at < FRESH:
             return known
         content = make().encode(errors="replace")
-        made = Made(content, hashlib.sha256(content).hexdigest()[:32], self._clock())
+        made = Made(content, tag_of(content), self._clock())
         with self._lock:
             old = self._pages.pop(key, None)
             self._pages[key] = made
